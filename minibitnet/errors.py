@@ -1,0 +1,9 @@
+"""The two ways a run ends early on purpose; commands print them as one line."""
+
+
+class UserError(ValueError):
+    """A mistake of the user's: the message names the value, what was expected and the likely cause."""
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or a gradient became infinite or not-a-number; nothing was updated or saved after it."""

@@ -1,0 +1,74 @@
+"""The tape: reverse-mode differentiation in one list.
+
+An *op* is a function of arrays that returns ``(out, vjp)``; ``vjp(g)`` maps dL/d(out) to one gradient per array input
+(vector-Jacobian product). Inside ``with record() as tape`` every call appends one entry to a list, and ``backward``
+walks that list from its end. No graph is searched and nothing is sorted, for an op can run only after its inputs
+exist. So even in the diamond below, where both branches must have reported before `a` may pass its gradient on, plain
+reversed order is right:
+
+    a = f(x);  b = g(a);  c = h(a);  y = add(b, c)          recorded:  f g h add      walked:  add h g f
+
+Gradients live in a dictionary that ``backward`` returns, not on the tensors, and each thread records its own tape:
+several threads can differentiate the same parameters at once.
+"""
+import functools
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+
+_thread = threading.local()
+
+
+class Tensor:
+    """A box around an array (or a Quantized pair), so that the tape can tell one value from another by identity."""
+    __slots__ = ("data",)
+
+    def __init__(self, data):
+        self.data = data
+
+
+@contextmanager
+def record():
+    """Record the ops called in this block, by this thread, and yield the tape (a list)."""
+    outer, _thread.tape = getattr(_thread, "tape", None), []
+    try:
+        yield _thread.tape
+    finally:
+        _thread.tape = outer
+
+
+def op(fn):
+    """Make ``fn(*arrays, **options) -> (out, vjp)`` an op on Tensors; plain arrays are allowed as constants.
+
+    ``fn.forward(*arrays, **options)`` is the same formula without tape, Tensors or vjp.
+    """
+    @functools.wraps(fn)
+    def call(*inputs, **options):
+        out, vjp = fn(*(x.data if isinstance(x, Tensor) else x for x in inputs), **options)
+        out = Tensor(out)
+        tape = getattr(_thread, "tape", None)
+        if tape is not None:
+            tape.append((out, inputs, vjp))
+        return out
+
+    call.forward = lambda *arrays, **options: fn(*arrays, **options)[0]
+    return call
+
+
+def backward(tape, loss, seed=1.0):
+    """Gradients of seed * loss for every Tensor that the tape did not produce itself: {tensor: array}.
+
+    loss is a 0-d Tensor on the tape. The tape is consumed, so each op's arrays are freed as soon as they were used.
+    """
+    grads = {loss: np.asarray(seed, loss.data.dtype)}
+    while tape:
+        out, inputs, vjp = tape.pop()
+        g = grads.pop(out, None)
+        if g is None:                                # the loss does not depend on this op
+            continue
+        for x, dx in zip(inputs, vjp(g), strict=True):
+            if isinstance(x, Tensor):
+                # Not `+=`: add's vjp hands the *same* array to both of its inputs.
+                grads[x] = grads[x] + dx if x in grads else dx
+    return grads

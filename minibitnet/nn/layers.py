@@ -1,0 +1,197 @@
+"""Layers: which parameters go through which op. A layer keeps nothing of a call, so it may be called twice.
+
+``Attention`` and ``FeedForward`` carry the names of Hugging Face's ``BitNetForCausalLM``, so the dotted attribute paths
+that ``Module.parameters`` finds are that layout's tensor names (which add "model." before all but the head's). c is a ``ModelConfig`` (``model.py``).
+"""
+import copy
+
+import numpy as np
+
+from ..quant import Quantized
+from . import ops, ste
+from .autograd import Tensor
+
+
+class Module:
+    """A thing with parameters: its Tensors, and those of the Modules (or lists of Modules) among its attributes."""
+
+    def parameters(self):
+        """{dotted attribute path: Tensor}, in order of definition; a Tensor met twice (a tied head) is listed once."""
+        found, seen = {}, set()
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                children = {name: value}
+            elif isinstance(value, Module):
+                children = {f"{name}.{k}": p for k, p in value.parameters().items()}
+            elif isinstance(value, list):
+                children = {f"{name}.{i}.{k}": p for i, m in enumerate(value) for k, p in m.parameters().items()}
+            else:
+                continue
+            for path, p in children.items():
+                if p not in seen:
+                    found[path] = p
+                    seen.add(p)
+        return found
+
+    def quantized(self, training=False):
+        """A twin that shares every parameter, except that each BitLinear holds codes and scale in place of its latent
+        weight. Its gradients, by name, are the straight-through gradients of the latent weights. Making it once a
+        step quantizes each weight once, however many shards of the batch then use it, on whichever threads.
+        """
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                setattr(twin, name, value.quantized(training))
+            elif isinstance(value, list):
+                setattr(twin, name, [m.quantized(training) for m in value])
+        return twin
+
+
+class Linear(Module):
+    """y = W x, W (n, m), no bias."""
+
+    def __init__(self, m, n, rng, std=0.02):
+        self.weight = Tensor(normal(rng, (n, m), std))
+
+    def quantize_input(self, x):
+        return x
+
+    def __call__(self, x):                       # (m, B, T) -> (n, B, T)
+        return ops.linear(x, self.weight)
+
+
+class BitLinear(Linear):
+    """y = W~ Quant(x): ternary weights, 8-bit activations (BitNet b1.58).   [bitnet] eq. 11 with [b158] eqs. 1-3
+
+    ``weight`` is the latent float matrix that the optimizer moves. x comes out of a norm: the norm that the papers draw
+    inside the BitLinear stands in front of it here, so that q, k and v (gate and up) share one norm and one Quant(x).
+    """
+    quantize_weight = staticmethod(ste.ternary_weight)
+    axis = training_axis = 0                     # one activation scale per token
+
+    def quantize_input(self, x):
+        return x if isinstance(x.data, Quantized) else ste.int8_activation(x, axis=self.axis)
+
+    def __call__(self, x):
+        w = self.weight if isinstance(self.weight.data, Quantized) else self.quantize_weight(self.weight)
+        return ops.quantized_linear(self.quantize_input(x), w)
+
+    def quantized(self, training=False):
+        twin = copy.copy(self)
+        twin.weight = Tensor(self.quantize_weight.forward(self.weight.data))
+        twin.axis = self.training_axis if training else self.axis
+        return twin
+
+
+class BinaryLinear(BitLinear):
+    """BitLinear of BitNet b1: weights Sign(W - alpha) beta; one activation scale per tensor in training, per token
+    otherwise ([bitnet] §2.1). In training the tensor is one shard of the batch, and its maximum sees later tokens.
+    """
+    quantize_weight = staticmethod(ste.binary_weight)
+    training_axis = None
+
+
+class Embedding(Module):
+    """x = table[ids], table (V, C)."""
+
+    def __init__(self, vocab_size, size, rng, std=0.02):
+        self.weight = Tensor(normal(rng, (vocab_size, size), std))
+
+    def __call__(self, ids):                     # (B, T) int -> (C, B, T)
+        return ops.embedding(self.weight, ids)
+
+
+class RMSNorm(Module):
+    def __init__(self, size, eps):
+        self.weight = Tensor(np.ones(size, np.float32))
+        self.eps = eps
+
+    def __call__(self, x):
+        return ops.rms_norm(x, self.weight, eps=self.eps)
+
+
+class LayerNorm(Module):
+    """Without gain and bias.   [bitnet] eq. 12"""
+
+    def __init__(self, size, eps):
+        self.eps = eps
+
+    def __call__(self, x):
+        return ops.layer_norm(x, eps=self.eps)
+
+
+class Identity(Module):
+    def __init__(self, size, eps):
+        pass
+
+    def __call__(self, x):
+        return x
+
+
+# linear -> (projection, norm before q k v and gate up, norm before o and down). The sub-norms belong to the BitLinears:
+# with "float", no sub-norm and plain projections, the block is LLaMA's, the papers' baseline.
+ARMS = {
+    "ternary": (BitLinear, RMSNorm, RMSNorm),
+    "binary": (BinaryLinear, LayerNorm, LayerNorm),
+    "float": (Linear, RMSNorm, Identity),
+}
+
+
+class Attention(Module):
+    def __init__(self, c, rng):
+        projection, _, sub_norm = ARMS[c.linear]
+        d_kv = c.n_kv_heads * c.head_dim
+        self.q_proj = projection(c.d_model, c.d_model, rng)
+        self.k_proj = projection(c.d_model, d_kv, rng)
+        self.v_proj = projection(c.d_model, d_kv, rng)
+        self.attn_sub_norm = sub_norm(c.d_model, c.norm_eps)
+        self.o_proj = projection(c.d_model, c.d_model, rng)
+        self.head_dim = c.head_dim
+
+    def __call__(self, x, rotary, cache=None):   # normed x (C, B, T), (cos, sin) of its T positions -> (C, B, T)
+        x = self.q_proj.quantize_input(x)        # once for q, k and v
+        q = ops.rope(self.q_proj(x), *rotary)
+        k = ops.rope(self.k_proj(x), *rotary)
+        v = self.v_proj(x)
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        a = ops.causal_attention(q, k, v, head_dim=self.head_dim)
+        return self.o_proj(self.attn_sub_norm(a))
+
+
+class FeedForward(Module):
+    def __init__(self, c, rng):
+        projection, _, sub_norm = ARMS[c.linear]
+        self.gate_proj = projection(c.d_model, c.d_ffn, rng)
+        self.up_proj = projection(c.d_model, c.d_ffn, rng)
+        self.ffn_sub_norm = sub_norm(c.d_ffn, c.norm_eps)
+        self.down_proj = projection(c.d_ffn, c.d_model, rng)
+        self.act = {"silu": ops.swiglu, "relu2": ops.relu2_gate}[c.activation]
+
+    def __call__(self, x):                       # normed x (C, B, T) -> (C, B, T)
+        x = self.gate_proj.quantize_input(x)     # once for gate and up
+        return self.down_proj(self.ffn_sub_norm(self.act(self.gate_proj(x), self.up_proj(x))))
+
+
+class KVCache:
+    """Rotated keys and values of the positions seen so far, for one layer: room for ``context`` of them."""
+
+    def __init__(self, c, batch=1):
+        self.k, self.v = np.empty((2, c.n_kv_heads * c.head_dim, batch, c.context), np.float32)
+        self.length = 0
+
+    def extend(self, k, v):                      # Tensors (K D, B, T) of new positions -> all S positions
+        end = self.length + k.data.shape[2]
+        self.k[..., self.length:end], self.v[..., self.length:end] = k.data, v.data
+        self.length = end
+        return Tensor(self.k[..., :end]), Tensor(self.v[..., :end])
+
+
+def rotary_tables(head_dim, length, theta):      # -> cos, sin (D/2, length), float32
+    """cos and sin of position p times theta_i = theta^(-2i/D).   [rope] eq. 15"""
+    angles = np.outer(theta ** (-np.arange(0, head_dim, 2) / head_dim), np.arange(length))
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def normal(rng, shape, std):
+    return (std * rng.standard_normal(shape)).astype(np.float32)

@@ -1,0 +1,65 @@
+"""AdamW, clipping by the global norm, and the two schedules of the training recipe."""
+import math
+
+import numpy as np
+
+BLOCK = 2**16     # elements that AdamW updates at a time, so that its dozen passes run inside the cache
+
+
+class AdamW:
+    """m, v <- moving averages of g and g^2;  W <- W - lr (m^ / (sqrt(v^) + eps) + weight_decay W).
+
+    arXiv 1711.05101, algorithm 2, with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t). Only matrices decay: the gains
+    of norms are scales, for which zero means off. parameters: {name: Tensor}, updated in place.
+    """
+
+    def __init__(self, parameters, beta1=0.9, beta2=0.95, eps=1e-8):
+        self.parameters, self.beta1, self.beta2, self.eps = parameters, beta1, beta2, eps
+        self.m = {name: np.zeros_like(p.data) for name, p in parameters.items()}
+        self.v = {name: np.zeros_like(p.data) for name, p in parameters.items()}
+        self.t = 0
+
+    def step(self, grads, lr, weight_decay):
+        """grads {name: array like the parameter}: taken with respect to the *quantized* weights and applied to the
+        latent ones, which is the straight-through estimator. ([bitnet] §2.2)"""
+        self.t += 1
+        bias1, bias2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
+        for name, p in self.parameters.items():
+            decay = lr * weight_decay if p.data.ndim > 1 else 0.0
+            flat = [a.reshape(-1) for a in (p.data, grads[name], self.m[name], self.v[name])]
+            for start in range(0, p.data.size, BLOCK):
+                w, g, m, v = (a[start:start + BLOCK] for a in flat)
+                m *= self.beta1
+                m += (1 - self.beta1) * g
+                v *= self.beta2
+                v += (1 - self.beta2) * np.square(g)
+                update = m / (np.sqrt(v / bias2) + self.eps)
+                update *= lr / bias1
+                if decay:
+                    w *= 1 - decay
+                w -= update
+
+
+def clip_global_norm(grads, limit):
+    """Scale all gradients so that their joint norm is at most limit, in place (0: never); returns the norm before."""
+    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values()))
+    if limit and norm > limit:
+        for g in grads.values():
+            g *= np.float32(limit / norm)
+    return norm
+
+
+def two_stage(step, steps, warmup, peak, second_peak):
+    """Learning rate of [faq]: linear warm-up, then linear decay towards zero at the last step, on a lower line from half
+    time on: peak (1 - step/steps), then second_peak (1 - step/steps)."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return (peak if step < steps // 2 else second_peak) * (1 - step / steps)
+
+
+def cosine(step, steps, warmup, peak, final=0.1):
+    """Linear warm-up, then half a cosine from peak down to final * peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -1,0 +1,36 @@
+"""Straight-through estimators: every gradient in this file is CHOSEN, none is derived.
+
+Rounding and sign are flat almost everywhere: their true derivative is zero, and with it nothing would learn. The
+straight-through estimator ([ste] arXiv 1308.3432; [bitnet] §2.2) pretends in the backward pass that the quantizer was
+the identity: the gradient of the quantized values is handed, unchanged, to the values before quantization. The scales
+count as constants. Finite differences reject each op here (``tests/nn/test_ste.py`` shows it), and accept every op in
+``ops.py``: the whole lie of BitNet's training is the three lines `return g,` below.
+
+Each op returns a Tensor that holds a ``Quantized`` pair; its gradient is an array, dL/d(codes * scale).
+"""
+from .. import quant
+from .autograd import op
+
+
+@op
+def ternary_weight(w):                           # (n, m) -> codes (n, m), scale (1, 1)
+    """W~ of BitNet b1.58.  [b158] eqs. 1-3"""
+    def vjp(g):                                  # d(codes * scale)/dW := 1
+        return g,
+    return quant.absmean_ternary(w), vjp
+
+
+@op
+def binary_weight(w):                            # (n, m) -> codes (n, m), scale (1, 1)
+    """W~ of BitNet b1.  [bitnet] eqs. 1-3"""
+    def vjp(g):                                  # d(codes * scale)/dW := 1
+        return g,
+    return quant.sign_binary(w), vjp
+
+
+@op
+def int8_activation(x, *, axis=0):               # (m, B, T) -> codes (m, B, T), scale (1, B, T), or (1, 1, 1) for axis=None
+    """x~, per token (axis=0) or per tensor (axis=None).  [bitnet] eqs. 4-5, [b158] §2"""
+    def vjp(g):                                  # d(codes * scale)/dx := 1
+        return g,
+    return quant.absmax_int8(x, axis), vjp

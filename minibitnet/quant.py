@@ -1,0 +1,111 @@
+"""The quantizers of BitNet: pure functions of arrays,  x -> (codes, scale)  with  value ≈ codes * scale.
+
+This convention holds everywhere in the package, in files too: a scale *multiplies* codes. (Some published code stores
+the reciprocal and divides.) Codes are whole numbers in x's own float type, because a float32 matrix product of small
+whole numbers is exact and fast; ``codes.astype(np.int8)`` loses nothing and is what gets stored.
+
+Layout: features first. A weight matrix is (n, m), outputs by inputs; activations are (m, ...), one token per column,
+as the papers write  y = W x.  Scales keep the reduced axes with length 1, so ``codes * scale`` always broadcasts.
+
+Two letters mean the same everywhere below: gamma (a magnitude) and Q_b (the largest code).
+Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [faq] "The Era of 1-bit LLMs: Training Tips, Code and FAQ".
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+QB = 127      # Q_b for 8 bits. The papers print 2^(b-1) = 128; [faq] and every released implementation use 127.
+EPS = 1e-5    # Smallest gamma. The papers print gamma + eps; [faq] and the released code take max(gamma, eps).
+
+
+class Quantized(NamedTuple):
+    """Whole-number codes and their scale; the value they stand for is ``codes * scale``."""
+    codes: np.ndarray
+    scale: np.ndarray
+
+
+def dequantize(codes, scale):
+    """The values that the codes stand for: codes * scale."""
+    return codes * scale
+
+
+def round_clip(x, a, b):
+    """RoundClip(x, a, b) = max(a, min(b, round(x))).  [b158] eq. 2.  Halves round to even, as in PyTorch."""
+    return np.clip(np.rint(x), a, b)
+
+
+# ---- weights ---------------------------------------------------------------------------------------------------------
+
+def absmean_ternary(w, groups=1):
+    """Weights to {-1, 0, +1}:  W~ = RoundClip(W / gamma, -1, 1),  gamma = mean|W|.   [b158] eqs. 1-3
+
+    w (n, m) float -> codes (n, m), scale (1, 1); with groups = G > 1 the n rows are cut into G equal groups, each with
+    a gamma of its own ([bitnet] eq. 13), and scale is (n, 1).
+    """
+    gamma = np.maximum(_group_mean(np.abs(w), groups), EPS)
+    return Quantized(round_clip(w / gamma, -1, 1), gamma)
+
+
+def sign_binary(w, groups=1):
+    """Weights to {-1, +1}:  W~ = Sign(W - alpha),  alpha = mean W,  scale beta = mean|W|.   [bitnet] eqs. 1-3, 12, 13
+
+    Sign(0) is -1 ([bitnet] eq. 2): np.sign(0) is 0, a third value. beta is the mean of |W|, not of |W - alpha|, and
+    alpha is not added back: both as printed. Shapes as in ``absmean_ternary``.
+    """
+    alpha = _group_mean(w, groups)
+    beta = np.maximum(_group_mean(np.abs(w), groups), EPS)
+    return Quantized(np.where(w > alpha, 1, -1).astype(w.dtype), beta)
+
+
+# ---- activations -----------------------------------------------------------------------------------------------------
+
+def absmax_int8(x, axis=0, groups=1):
+    """Activations to [-127, 127]:  x~ = round(x Q_b / gamma),  gamma = max|x|,  scale = gamma / Q_b.   [bitnet] eqs. 4-5
+
+    x (m, ...) float -> codes like x.  axis=0 takes gamma per token (a column; [b158] §2, and [bitnet] at inference),
+    axis=None over the whole tensor ([bitnet] in training). groups = G cuts the m features into G equal groups with a
+    gamma each ([bitnet] eq. 14); scale then has m rows.
+
+    The papers clip to [-Q_b, Q_b]; |x| <= gamma makes the clip idle, so it is left out. [bitnet] eq. 4 prints no
+    rounding, [faq] rounds.
+    """
+    gamma = np.maximum(_group_max(np.abs(x), axis, groups), EPS)
+    return Quantized(np.rint(x * (QB / gamma)), gamma / QB)
+
+
+def absmax_nonnegative(x, axis=0, groups=1):
+    """Activations before a non-linearity to [0, 127]:  x~ = round((x - eta) Q_b / gamma),  eta = min x.   [bitnet] eqs. 6, 14
+
+    Returns ((codes, scale), eta) with  value ≈ codes * scale + eta;  axis and groups as in ``absmax_int8``.
+    gamma is taken *after* the shift, max(x - eta): the paper leaves this open, and with the gamma of eq. 5, max|x|,
+    every value above eta + gamma (half of a symmetric input) would be clipped to Q_b.
+    """
+    eta = -_group_max(-x, axis, groups)
+    shifted = x - eta
+    gamma = np.maximum(_group_max(shifted, axis, groups), EPS)
+    return Quantized(np.rint(shifted * (QB / gamma)), gamma / QB), eta
+
+
+# ---- groups ----------------------------------------------------------------------------------------------------------
+
+def split_groups(x, groups):
+    """x (n, ...) -> (groups, n / groups, ...): equal groups along the first axis.  [bitnet] §2.1"""
+    if x.shape[0] % groups:
+        raise ValueError(f"groups = {groups} does not divide the first axis of {x.shape}")
+    return x.reshape(groups, -1, *x.shape[1:])
+
+
+def _group_mean(x, groups):       # (n, m) -> (1, 1), or (n, 1) with the mean of its group in each row
+    if groups == 1:
+        return x.mean(keepdims=True)
+    return np.repeat(split_groups(x, groups).mean(axis=(1, 2)), len(x) // groups)[:, None]
+
+
+def _group_max(x, axis, groups):  # (m, ...) -> reduced axes kept with length 1; with groups, m rows
+    if groups == 1:
+        return x.max(axis=axis, keepdims=True)
+    if axis not in (0, None):
+        raise ValueError(f"groups run along the first axis, so axis must be 0 or None, got {axis}")
+    grouped = split_groups(x, groups)
+    gamma = grouped.max(axis=1 if axis == 0 else tuple(range(1, grouped.ndim)), keepdims=True)
+    return np.repeat(gamma, len(x) // groups, axis=0).reshape(len(x), *gamma.shape[2:])
