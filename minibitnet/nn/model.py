@@ -11,17 +11,16 @@ input is normed once and quantized once. One word changes the arm (``layers.ARMS
                        older transformer (GELU, no rotary embedding, no gate).
     linear="float"     the full-precision LLaMA baseline: no quantizers, no sub-norms
 """
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import UserError
+from ..options import check_choices, check_range, option
 from . import ops
 from .layers import ARMS, Attention, Embedding, FeedForward, KVCache, Linear, Module, RMSNorm, rotary_tables
 
-
-def option(default, help, **metadata):
-    return field(default=default, metadata={"help": help, **metadata})
+MAX_PARAMETERS = 2**29
 
 
 @dataclass(frozen=True)
@@ -42,19 +41,14 @@ class ModelConfig:
     def __post_init__(self):
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
         object.__setattr__(self, "d_ffn", self.d_ffn or 11 * self.d_model // 4)
-        for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_ffn", "context"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}: expected at least 1")
+        check_choices(self)
+        check_range(self, vocab_size=(0, 2**31), d_model=(1, 2**20), n_layers=(1, 2**16), n_heads=(1, 2**20), n_kv_heads=(1, 2**20),
+                    d_ffn=(1, 2**24), context=(1, 2**24), rope_theta=(1, 1e12), norm_eps=(0, 1))
         if self.d_model % self.n_heads or self.head_dim % 2:
             raise UserError(f"n_heads = {self.n_heads} cuts d_model = {self.d_model} into heads of "
                             f"{self.d_model / self.n_heads:g}: expected a whole, even number")
         if self.n_heads % self.n_kv_heads:
             raise UserError(f"n_kv_heads = {self.n_kv_heads} does not divide n_heads = {self.n_heads}")
-        if self.linear not in ARMS:
-            raise UserError(f"linear = {self.linear!r}: expected one of {', '.join(ARMS)}")
-        if self.n_parameters > 2**31:
-            raise UserError(f"this model has {self.n_parameters:,} parameters: expected at most {2**31:,}; "
-                            f"is a size mistyped?")
 
     @property
     def head_dim(self):
@@ -84,6 +78,9 @@ class Block(Module):
 
 class Transformer(Module):
     def __init__(self, c, seed=0):
+        if c.n_parameters > MAX_PARAMETERS:
+            raise UserError(f"this model has {c.n_parameters:,} parameters: expected at most {MAX_PARAMETERS:,} "
+                            f"(2 GiB of float32); is a size mistyped?")
         rng = np.random.default_rng(seed)
         self.config = c
         self.embed_tokens = Embedding(c.vocab_size, c.d_model, rng)

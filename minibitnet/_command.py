@@ -1,0 +1,88 @@
+"""What the commands share: thread settings, flags from the configuration classes, one-line errors and exit codes.
+
+Import this before NumPy: the matrix library reads its thread count when it loads. It gets one thread, because training
+puts a shard of the batch on each of *our* threads; results then do not depend on how many there are.
+"""
+import argparse
+import difflib
+import os
+import sys
+from dataclasses import fields
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    os.environ[_name] = "1"
+
+from .errors import NonFiniteError, UserError  # noqa: E402
+
+DONE, USER_ERROR, USAGE, NON_FINITE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that names the nearest neighbour of an unknown flag and takes no abbreviations."""
+
+    def __init__(self, module, description):
+        super().__init__(prog=f"python -m minibitnet.{module}", description=description, allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    def parse_args(self, args=None):
+        namespace, unknown = self.parse_known_args(args)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            near = difflib.get_close_matches(flag, self._option_string_actions, 1)
+            self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else "; --help lists them all"))
+        return namespace
+
+
+def add_options(parser, title, config_class):
+    """One flag for every field of a configuration class; a flag that is not given leaves no attribute."""
+    group = parser.add_argument_group(title)
+    for f in fields(config_class):
+        name = "--" + f.name.replace("_", "-")
+        help = f"{f.metadata['help']} ({f.default})"
+        if f.type is bool:
+            group.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help)
+        else:
+            group.add_argument(name, type=f.type, choices=f.metadata["choices"], default=argparse.SUPPRESS, help=help,
+                               metavar=None if f.metadata["choices"] else f.type.__name__.upper())
+
+
+def given_options(namespace, config_class):
+    return {f.name: getattr(namespace, f.name) for f in fields(config_class) if hasattr(namespace, f.name)}
+
+
+def positive_int(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+    return value
+
+
+def available_cpus():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def say(*words):
+    """Print to standard error, where it mixes with no output."""
+    print(*words, file=sys.stderr, flush=True)
+
+
+def run(main):
+    """sys.exit with what main(argv) returns; mistakes become one line on standard error and an exit code."""
+    argv = sys.argv[1:]
+    try:
+        code = main(argv)
+        sys.stdout.flush()
+    except (UserError, NonFiniteError, OSError, MemoryError) as e:
+        if isinstance(e, BrokenPipeError):                 # `... | head` closed our output: nobody is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        if "--traceback" in argv:
+            raise
+        text = e.strerror + (f": {e.filename}" if e.filename else "") if isinstance(e, OSError) and e.strerror else str(e)
+        say(f"error: {' '.join(str(text).split()) or 'out of memory'}")
+        sys.exit(NON_FINITE if isinstance(e, NonFiniteError) else USER_ERROR)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(INTERRUPTED)
+    sys.exit(code)

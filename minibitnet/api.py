@@ -1,0 +1,81 @@
+"""The few calls of a notebook or a script:  model = minibitnet.load("runs/tiny");  print(model.generate("The "))"""
+from pathlib import Path
+
+import numpy as np
+
+from .errors import UserError
+from .formats import checkpoint
+from .formats.rundir import RunDirectory
+from .inference.sampling import check_sampling, decode
+from .options import from_json
+from .nn.model import ModelConfig, Transformer
+from .text.tokenizer import load_tokenizer
+
+
+class LanguageModel:
+    """A trained model that only runs: ``logits``, ``generate``, ``tokenizer``, ``config``, ``step``.
+
+    The float engine: weights are quantized once, products multiply whole-number codes in float32.
+    """
+
+    def __init__(self, transformer, tokenizer, step, note=None):
+        self.running, self.tokenizer, self.step, self.note = transformer.quantized(), tokenizer, step, note
+        self.config = transformer.config
+
+    def logits(self, ids):
+        """(T,) token ids -> (T, vocab_size) float32: row t scores the token after ids[:t + 1]."""
+        ids = self._checked(ids)
+        if len(ids) > self.config.context:
+            raise UserError(f"{len(ids):,} token ids: expected at most the context of {self.config.context:,}")
+        return self.running(ids[None]).data[:, 0].T
+
+    def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0):
+        """Yield the continuation of the text prompt piece by piece. When the context is full, its newest half is kept."""
+        check_sampling(temperature, top_k, top_p)
+        text_of = self.tokenizer.decode_stream()
+        for i in decode(self, self._checked(self.tokenizer.encode(prompt)), tokens, temperature=temperature, top_k=top_k,
+                        top_p=top_p, seed=seed):
+            yield text_of(i)
+
+    def generate(self, prompt, tokens=200, **sampling):
+        """The continuation of the text prompt, as text; keywords as in ``stream``."""
+        return "".join(self.stream(prompt, tokens, **sampling))
+
+    def new_caches(self):
+        return self.running.new_caches()
+
+    def next_logits(self, ids, caches):
+        """Append ids (T,) to the caches -> scores (V,) of the token after them."""
+        return self.running(ids[None], caches).data[:, 0, -1]
+
+    def _checked(self, ids):
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or not ids.size:
+            raise UserError(f"expected at least one token id, got {'an empty prompt' if not ids.size else f'shape {ids.shape}'}")
+        if ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= self.config.vocab_size:
+            raise UserError(f"token ids from {ids.min()} to {ids.max()} ({ids.dtype}): expected integers from 0 to "
+                            f"{self.config.vocab_size - 1}")
+        return ids
+
+
+def load(path, checkpoint_name="last"):
+    """Read the model of a run directory. checkpoint_name: "last" (prev.safetensors where it is damaged; ``note`` then
+    says so) or "best", the lowest validation loss."""
+    run = RunDirectory(path)
+    if not run.path.is_dir():
+        raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected the directory of a run "
+                        f"(python -m minibitnet.train --tiny makes runs/tiny)")
+    saved, note = checkpoint.load_latest(*((run.best,) if checkpoint_name == "best" else (run.last, run.prev)))
+    transformer = model_of(saved, run.last)
+    tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
+    if tokenizer.vocab_size != transformer.config.vocab_size:
+        raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
+                        f"{transformer.config.vocab_size:,}: the two are not from one run")
+    return LanguageModel(transformer, tokenizer, saved.step, note)
+
+
+def model_of(saved, path):
+    """A Transformer with the parameters of a Checkpoint; path is for messages."""
+    transformer = Transformer(from_json(ModelConfig, saved.config["model"], path))
+    checkpoint.copy_into({name: p.data for name, p in transformer.parameters().items()}, saved.parameters, path)
+    return transformer

@@ -1,0 +1,80 @@
+"""Checkpoints: a model's parameters, the optimizer's moments and the step, with the configuration, in one safetensors file.
+
+Arrays: the parameters under their names; Adam's moments as "m.NAME" and "v.NAME" (not in best.safetensors).
+Metadata: "format", "step", "best_val_loss" and "config" (JSON). There is no random state to save: the batch of a step is
+a pure function of (seed, step). There is no time or path either: equal runs write equal bytes.
+"""
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import safetensors
+from .safetensors import FormatError
+
+FORMAT = "minibitnet checkpoint 1"
+
+
+@dataclass
+class Checkpoint:
+    step: int
+    best_val_loss: float
+    config: dict          # {"model": ..., "train": ..., "corpus": ...}, see rundir.py
+    parameters: dict      # {name: array}
+    m: dict               # {name: array}, empty where the file has no optimizer state
+    v: dict
+
+
+def save(path, checkpoint, keep=None):
+    """Write a Checkpoint to path atomically; keep: where the file before it goes."""
+    c = checkpoint
+    arrays = {**c.parameters, **{f"m.{k}": a for k, a in c.m.items()}, **{f"v.{k}": a for k, a in c.v.items()}}
+    metadata = {"format": FORMAT, "step": str(c.step), "best_val_loss": repr(c.best_val_loss), "config": json.dumps(c.config)}
+    safetensors.save(path, arrays, metadata, keep)
+
+
+def load(path):
+    """Read a Checkpoint; FormatError ("path: reason") for a damaged or foreign file."""
+    arrays, metadata = safetensors.load(path)
+    if metadata.get("format") != FORMAT:
+        raise FormatError(f"{path}: its metadata has format {metadata.get('format')!r}: expected {FORMAT!r}, a "
+                          f"checkpoint that minibitnet wrote")
+    try:
+        step, best, config = int(metadata["step"]), float(metadata["best_val_loss"]), json.loads(metadata["config"])
+        if not all(isinstance(config[part], dict) for part in ("model", "train", "corpus")):
+            raise ValueError
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise FormatError(f"{path}: its metadata lacks a step, a best_val_loss or a config") from None
+    for name, a in arrays.items():
+        if a.dtype != np.float32 or not np.isfinite(a).all():
+            raise FormatError(f"{path}: tensor {name!r} is {a.dtype}{'' if a.dtype != np.float32 else ' with values that are not finite'}: "
+                              f"expected finite float32")
+    parts = {"m.": {}, "v.": {}, "": {}}
+    for name, a in arrays.items():
+        prefix = name[:2] if name[:2] in parts else ""
+        parts[prefix][name.removeprefix(prefix)] = a
+    return Checkpoint(step, best, config, parts[""], parts["m."], parts["v."])
+
+
+def load_latest(*paths):
+    """The first of the paths that holds a good checkpoint -> (Checkpoint, note); note says what was wrong with the
+    ones before it, or is None. With no good one, the first path's FormatError."""
+    errors = []
+    for path in paths:
+        try:
+            checkpoint = load(path)
+        except FormatError as e:
+            errors.append(e)
+        else:
+            return checkpoint, f"{errors[0]}; using {path.name} of step {checkpoint.step}" if errors else None
+    raise errors[0]
+
+
+def copy_into(target, source, path):
+    """Copy {name: array} into {name: array of the same names and shapes}; FormatError names the first difference."""
+    for name in target.keys() | source.keys():
+        if name not in source or name not in target:
+            raise FormatError(f"{path}: tensor {name!r} is {'missing' if name not in source else 'not of this model'}")
+        if target[name].shape != source[name].shape:
+            raise FormatError(f"{path}: tensor {name!r} has shape {source[name].shape}: expected {target[name].shape}")
+        target[name][...] = source[name]

@@ -1,0 +1,140 @@
+"""A run's directory: what lies in it, who may write to it, and how it is read back.
+
+    config.json         {"model": ModelConfig, "train": TrainConfig, "corpus": {"name", "sha256", "replaced"}}
+    tokenizer.json      the tokenizer
+    env.json            versions and machine
+    metrics.jsonl       one JSON object a line: step, tokens, loss, ppl, lr, weight_decay, grad_norm, tokens_per_s,
+                        zero_fraction, flip_rate; at evaluations also val_loss, val_ppl, bits_per_byte, floor
+    last.safetensors    the newest checkpoint;  prev.safetensors  the one before
+    best.safetensors    the parameters with the lowest validation loss
+    loss.png            the loss curves, where matplotlib is installed
+"""
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from . import checkpoint
+from .safetensors import write_atomically
+
+FILES = ("config.json", "tokenizer.json", "env.json", "metrics.jsonl", "last.safetensors", "prev.safetensors",
+         "best.safetensors", "loss.png")
+
+
+class RunDirectory:
+    """Opened for writing by one process at a time: ``create`` or ``resume``, then ``close``."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.last, self.prev, self.best = (self.path / f"{name}.safetensors" for name in ("last", "prev", "best"))
+        self._lock = None
+
+    # ---- writing
+
+    def create(self, config, tokenizer, *, overwrite=False, replace_finished=False):
+        """Make the directory, or empty it of a run: of any with overwrite, of a finished one with replace_finished."""
+        present = [name for name in FILES if (self.path / name).exists()]
+        if present and not overwrite and not (replace_finished and self.is_finished()):
+            state = "a finished run" if self.is_finished() else "an unfinished run"
+            raise UserError(f"{self.path} holds {state}: expected a new directory; go on with --resume {self.path}, or "
+                            f"replace it with --overwrite")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{self.path}: expected a directory to write the run to, a file is in the way") from None
+        self._acquire()
+        for name in present:
+            (self.path / name).unlink()
+        self._write("config.json", json.dumps(config, indent=2) + "\n")
+        self._write("tokenizer.json", json.dumps(tokenizer.to_json(), ensure_ascii=True) + "\n")
+        self._write("env.json", json.dumps(environment(), indent=2) + "\n")
+        self._write("metrics.jsonl", "")
+
+    def resume(self):
+        """Take over an existing run -> (Checkpoint or None before the first save, a note or None)."""
+        if not (self.path / "config.json").is_file():
+            raise UserError(f"{self.path}: expected the directory of a run (no config.json in it)")
+        self._acquire()
+        for litter in self.path.glob("*.tmp-*"):
+            litter.unlink()
+        if not self.last.exists() and not self.prev.exists():
+            newest, note = None, None
+        else:
+            newest, note = checkpoint.load_latest(self.last, self.prev)
+        # Lines after the checkpoint belong to steps that will be made again; the last one may be half a line.
+        kept = [line for line in self._metric_lines() if json.loads(line)["step"] <= (newest.step if newest else 0)]
+        self._write("metrics.jsonl", "".join(line + "\n" for line in kept))
+        return newest, note
+
+    def log(self, record):
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as f:
+            f.write(json.dumps(record) + "\n")
+
+    def close(self):
+        if self._lock is not None:
+            self._lock.close()               # which releases it
+            (self.path / ".lock").unlink(missing_ok=True)
+            self._lock = None
+
+    # ---- reading
+
+    def config(self):
+        return _read_json(self.path / "config.json")
+
+    def metrics(self):
+        return [json.loads(line) for line in self._metric_lines()]
+
+    def is_finished(self):
+        try:
+            newest, _ = checkpoint.load_latest(self.last, self.prev)
+            return newest.step >= newest.config["train"]["steps"]
+        except (UserError, KeyError, TypeError):
+            return False
+
+    # ---- inside
+
+    def _metric_lines(self):
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [line for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def _write(self, name, text):
+        data = text.encode("utf-8")
+        write_atomically(self.path / name, [data], len(data))
+
+    def _acquire(self):
+        """Hold .lock until the process ends, however it ends: the system releases it, so a lock is never stale."""
+        self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+        try:
+            if os.name == "nt":
+                import msvcrt
+                msvcrt.locking(self._lock.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            self._lock = None
+            raise UserError(f"{self.path}: another process is writing to this run; wait for it, or give another --out") from None
+
+
+def _read_json(path):
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: expected JSON; the file is damaged") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return value
+
+
+def environment():
+    from .. import __version__
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {"minibitnet": __version__, "python": sys.version.split()[0], "numpy": np.__version__,
+            "blas": f"{blas.get('name')} {blas.get('version')}", "platform": platform.platform(),
+            "machine": platform.machine(), "cpus": os.cpu_count()}

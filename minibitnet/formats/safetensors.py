@@ -1,0 +1,170 @@
+"""The safetensors format: named arrays and string metadata in one file, written atomically, read with every check.
+
+    8 bytes          N, the header's length, unsigned, little endian
+    N bytes          JSON: {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...,
+                            "__metadata__": {string: string}}, padded with spaces to a multiple of 8
+    the rest         the arrays' bytes, C order, little endian, end to end; offsets count from here
+
+This file knows arrays and names, no model. ``save`` adds to the metadata a sha256 of all array bytes, and ``load``
+verifies it where it is present.
+"""
+import hashlib
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+          "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
+NAMES = {np.dtype(d): name for name, d in DTYPES.items()}
+MAX_HEADER = 100_000_000
+FOREIGN = {b"PK": "a zip or npz archive", b"\x80": "a pickle", b"<": "an HTML page", b"version https://git-lfs": "a Git LFS pointer",
+           b"GGUF": "a GGUF file", b"\x93NUMPY": "an npy file"}
+
+
+class FormatError(UserError):
+    """The file is damaged or is something else: "path: reason"."""
+
+
+def save(path, arrays, metadata, keep=None):
+    """Write {name: array} and {string: string} to path, so that path holds either what it held before or all of this;
+    keep: a path that what it held before is moved to. OSError naming the bytes needed
+    and free where the disk is full or read-only; path is then as it was.
+    """
+    path, header, end = Path(path), {}, 0
+    digest = hashlib.sha256()
+    for name, a in arrays.items():
+        header[name] = {"dtype": NAMES[a.dtype], "shape": list(a.shape), "data_offsets": [end, end + a.nbytes]}
+        end += a.nbytes
+        digest.update(np.ascontiguousarray(a))
+    header["__metadata__"] = {**metadata, "sha256": digest.hexdigest()}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+
+    def chunks():
+        yield len(text).to_bytes(8, "little") + text
+        for a in arrays.values():
+            yield np.ascontiguousarray(a)
+    write_atomically(path, chunks(), 8 + len(text) + end, keep)
+
+
+def write_atomically(path, chunks, size, keep=None):
+    """Write chunks (bytes-like) to path by way of path.tmp-PID: flushed to the disk, then renamed over path. A crash
+    between the two renames leaves only ``keep``, whole: whoever reads path looks there next."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(temporary, "wb") as f:
+            for chunk in chunks:
+                f.write(chunk)
+            f.flush()
+            os.fsync(f.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError as e:
+        temporary.unlink(missing_ok=True)
+        raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({size:,} bytes needed, {free_space(path.parent)} "
+                               f"free); the previous file is untouched") from None
+
+
+def sync_directory(path):
+    """Make a rename durable, where the system lets a directory be opened (not on Windows)."""
+    if os.name == "posix":
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def free_space(path):
+    try:
+        return f"{shutil.disk_usage(path).free:,}"
+    except OSError:
+        return "unknown"
+
+
+def load(path):
+    """Read a whole file -> ({name: array}, {string: string}). The arrays are read-only views of the file's bytes.
+
+    Raises FormatError for anything but a complete and consistent file, OSError where there is none to read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FormatError(f"{path}: expected a safetensors file, found "
+                          f"{'a directory' if path.is_dir() else 'something else' if path.exists() else 'nothing'}")
+    raw = path.read_bytes()
+    try:
+        entries, metadata, start = _parse(raw)
+    except FormatError as e:
+        foreign = [what for magic, what in FOREIGN.items() if raw.startswith(magic)]
+        raise FormatError(f"{path}: {f'this is {foreign[0]}, not a safetensors file' if foreign else e}") from None
+    data = memoryview(raw)[start:]
+    if "sha256" in metadata and hashlib.sha256(data).hexdigest() != metadata["sha256"]:
+        raise FormatError(f"{path}: the array bytes do not have the sha256 of the header; the file is damaged")
+    return {name: np.frombuffer(data[begin:end], dtype).reshape(shape)
+            for name, (dtype, shape, begin, end) in entries.items()}, metadata
+
+
+def _parse(raw):
+    """bytes of a file -> ({name: (dtype, shape, begin, end)}, metadata, where the data starts)"""
+    length = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or length > min(MAX_HEADER, len(raw) - 8):
+        raise FormatError(f"its header claims {length:,} bytes, the file has {len(raw):,}: truncated or not safetensors")
+    if raw[8:9] != b"{":
+        raise FormatError("its header is not a JSON object")
+    try:
+        header = json.loads(raw[8:8 + length].decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError):
+        raise FormatError("its header is not valid UTF-8 JSON") from None
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise FormatError("its __metadata__ is not a map from string to string")
+    entries = {name: _entry(name, entry) for name, entry in header.items()}
+    position = 0
+    for name, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if begin != position:
+            raise FormatError(f"tensor {name!r} begins at {begin:,}: expected {position:,} (a hole or an overlap)")
+        position = end
+    if position != len(raw) - 8 - length:
+        raise FormatError(f"its tensors end at {position:,} but {len(raw) - 8 - length:,} bytes of data follow the header: truncated?")
+    return entries, metadata, 8 + length
+
+
+def _entry(name, entry):
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise FormatError(f"tensor {name!r}: expected dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise FormatError(f"tensor {name!r}: dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
+    dtype = np.dtype(DTYPES[dtype])
+    # The non-zero dimensions are bounded by themselves: [0, 2**62] has no bytes but no NumPy shape either.
+    if not isinstance(shape, list) or not all(_is_size(n, 2**31) for n in shape) or len(shape) > 32 \
+            or math.prod(n for n in shape if n) >= 2**60:
+        raise FormatError(f"tensor {name!r}: shape {str(shape)[:80]}: expected a list of sizes")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(n, 2**63) for n in offsets) \
+            or offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize:
+        raise FormatError(f"tensor {name!r}: data_offsets {str(offsets)[:80]} do not fit {entry['dtype']} of shape {shape}")
+    return dtype, tuple(shape), *offsets
+
+
+def _is_size(value, limit):
+    return type(value) is int and 0 <= value < limit          # isinstance would take True for 1
+
+
+def _no_duplicates(pairs):
+    if len(dict(pairs)) != len(pairs):
+        raise FormatError("its header names something twice")
+    return dict(pairs)
+
+
+def _no_constants(name):
+    raise FormatError(f"its header holds {name}")

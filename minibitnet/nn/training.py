@@ -1,0 +1,156 @@
+"""Training: the configuration, one step, and the loop."""
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import NonFiniteError
+from ..formats import checkpoint
+from ..options import check_choices, check_range, option
+from ..text.batches import all_windows, random_batch
+from .autograd import backward, record
+from .optim import clip_global_norm, cosine, two_stage
+
+SHARD_TOKENS = 512     # tokens in a shard of the batch, about: its arrays then stay in a core's cache
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    data: str = option("pydoc", "pydoc (Python's own help texts, offline) or the path of a UTF-8 text file")
+    tokenizer: str = option("char", "char, byte, or the path of a saved tokenizer.json")
+    steps: int = option(1000, "optimizer steps")
+    batch: int = option(16, "sequences a step")
+    lr: float = option(0.0, "peak learning rate; 0: by arm and width")
+    schedule: str = option("two-stage", "learning rate: linear with a drop at half time, or cosine", choices=("two-stage", "cosine"))
+    second_lr: float = option(0.0, "peak of the two-stage schedule's second half; 0: two thirds of lr")
+    warmup: int = option(-1, "steps of linear warm-up; -1: a fiftieth of steps")
+    weight_decay: float = option(0.1, "of the matrices; two-stage turns it off at half time")
+    beta1: float = option(0.9, "AdamW's average of the gradient")
+    beta2: float = option(0.95, "AdamW's average of its square")
+    clip: float = option(1.0, "largest global gradient norm; 0: no clipping")
+    seed: int = option(0, "of the initial weights and of the batches")
+    val_fraction: float = option(0.1, "share of the corpus, its end, kept for validation")
+    log_every: int = option(10, "steps between lines of metrics.jsonl")
+    eval_every: int = option(0, "steps between evaluations; 0: a quarter of steps")
+    save_every: int = option(0, "steps between checkpoints; 0: a tenth of steps")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_range(self, steps=(1, 10**9), batch=(1, 10**6), lr=(0, 1e9), second_lr=(0, 1e9), warmup=(-1, 10**9), weight_decay=(0, 10),
+                    beta1=(0, 1), beta2=(0, 1), clip=(0, 1e9), seed=(0, 2**63), val_fraction=(0.001, 0.999), log_every=(1, 10**9),
+                    eval_every=(0, 10**9), save_every=(0, 10**9))
+
+
+def with_defaults(c, model_config):
+    """The TrainConfig with every "by itself" value filled in."""
+    lr = c.lr or default_lr(model_config.linear, model_config.d_model)
+    return replace(c, lr=lr, second_lr=c.second_lr or lr * 2 / 3, warmup=c.warmup if c.warmup >= 0 else max(1, c.steps // 50),
+                   eval_every=c.eval_every or max(1, c.steps // 4), save_every=c.save_every or max(1, c.steps // 10))
+
+
+def default_lr(linear, d_model):
+    """Best of a sweep at width 128 (README), falling with the root of the width."""
+    return {"ternary": 6e-3, "binary": 3e-3, "float": 2e-3}[linear] * math.sqrt(128 / d_model)
+
+
+def schedule(c, step):
+    """-> (learning rate, weight decay) of one step, for a TrainConfig with defaults filled in."""
+    if c.schedule == "cosine":
+        return cosine(step, c.steps, c.warmup, c.lr), c.weight_decay
+    return two_stage(step, c.steps, c.warmup, c.lr, c.second_lr), c.weight_decay if step < c.steps // 2 else 0.0
+
+
+def loss_and_gradients(running, ids, targets, pool):
+    """Mean loss over the batch and its gradients {name: array}; running is ``model.quantized(training=True)``.
+
+    The batch is cut into shards whose number depends on its shape alone, each differentiated on a thread of the pool,
+    and the gradients are summed in the shards' order: the result does not depend on the number of threads.
+    """
+    shards = min(len(ids), max(2, ids.size // SHARD_TOKENS))
+
+    def differentiate(shard):
+        shard_ids, shard_targets = shard
+        weight = shard_ids.size / ids.size
+        with np.errstate(all="ignore"), record() as tape:     # what overflows shows in the loss or the gradients' norm
+            loss = running.loss(shard_ids, shard_targets)
+            return float(loss.data) * weight, backward(tape, loss, seed=weight)
+
+    parameters, total, summed = running.parameters(), 0.0, {}
+    for loss, grads in pool.map(differentiate, zip(np.array_split(ids, shards), np.array_split(targets, shards))):
+        total += loss
+        for name, p in parameters.items():
+            if name in summed:
+                summed[name] += grads[p]
+            else:
+                summed[name] = grads[p]
+    return total, summed
+
+
+def mean_loss(running, tokens, pool, batch=16):
+    """Nats per token over all tokens but the first, in non-overlapping windows; running is ``model.quantized()``."""
+    def nats(window):
+        ids, targets = window
+        return float(running.loss(ids, targets).data) * ids.size
+    return sum(pool.map(nats, all_windows(tokens, batch=batch, context=running.config.context))) / (len(tokens) - 1)
+
+
+def code_statistics(before, after):
+    """Of two quantized twins -> (share of zeros among the codes of after, share of codes that differ), None without codes."""
+    codes = [(p.data.codes, q.data.codes) for p, q in zip(before.parameters().values(), after.parameters().values())
+             if hasattr(p.data, "codes")]
+    size = sum(p.size for p, _ in codes)
+    if not size:
+        return None, None
+    return sum(q.size - np.count_nonzero(q) for _, q in codes) / size, sum(np.count_nonzero(p != q) for p, q in codes) / size
+
+
+def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, best=math.inf, threads=1, report=lambda record: None,
+          stopped=lambda: False):
+    """Steps start..c.steps of training; returns the number of steps done, fewer than c.steps where stopped() said so.
+
+    tokens: (training ids, validation ids). run: RunDirectory. settings: what its checkpoints carry as config.
+    report(record) is called after every step, with the keys of a metrics line as far as they are known.
+    """
+    train_tokens, val_tokens = tokens
+    context = model.config.context
+
+    def save(path, done, m={}, v={}, keep=None):
+        parameters = {name: p.data for name, p in model.parameters().items()}
+        checkpoint.save(path, checkpoint.Checkpoint(done, best, settings, parameters, m, v), keep)
+
+    with ThreadPoolExecutor(threads) as pool:
+        running = model.quantized(training=True)
+        for step in range(start, c.steps):
+            began = time.perf_counter()
+            lr, weight_decay = schedule(c, step)
+            ids, targets = random_batch(train_tokens, step, seed=c.seed, batch=c.batch, context=context)
+            loss, grads = loss_and_gradients(running, ids, targets, pool)
+            grad_norm = clip_global_norm(grads, c.clip)
+            if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+                raise NonFiniteError(f"step {step + 1}: the loss is {loss}, the gradient norm {grad_norm}; nothing was updated")
+            optimizer.step(grads, lr, weight_decay)
+            before, running = running, model.quantized(training=True)
+
+            done, stop = step + 1, stopped()
+            line = {"step": done, "tokens": done * ids.size, "loss": loss, "ppl": math.exp(min(loss, 700)), "lr": lr,
+                    "weight_decay": weight_decay, "grad_norm": grad_norm, "tokens_per_s": ids.size / (time.perf_counter() - began)}
+            log, finished = done % c.log_every == 0, done == c.steps
+            if log or finished:
+                line["zero_fraction"], line["flip_rate"] = code_statistics(before, running)
+            if finished or done % c.eval_every == 0:
+                val_loss = mean_loss(model.quantized(), val_tokens, pool)
+                line |= {"val_loss": val_loss, "val_ppl": math.exp(min(val_loss, 700)), "floor": None,
+                         "bits_per_byte": val_loss * (len(val_tokens) - 1) / math.log(2) / val_bytes}
+                if val_loss < best:
+                    best = val_loss
+                    save(run.best, done)
+            report(line)
+            if "zero_fraction" in line or "val_loss" in line:
+                run.log(line)
+            if finished or stop or done % c.save_every == 0:
+                save(run.last, done, optimizer.m, optimizer.v, keep=run.prev)
+            if stop:
+                return done
+    return c.steps

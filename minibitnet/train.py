@@ -1,0 +1,237 @@
+"""Train a model:  python -m minibitnet.train --tiny"""
+from . import _command  # first: it sets the thread count that NumPy reads when it loads
+
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .errors import UserError
+from .formats import checkpoint
+from .formats.rundir import RunDirectory
+from .nn.model import ModelConfig, Transformer
+from .nn.optim import AdamW
+from .nn.training import TrainConfig, train, with_defaults
+from .options import from_json
+from .text.batches import split
+from .text.corpora import Corpus, load_corpus
+from .text.tokenizer import load_tokenizer, make_tokenizer
+
+DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
+
+    python -m minibitnet.train --tiny                       about a minute: a small ternary model, into runs/tiny
+    python -m minibitnet.train --data book.txt              a text file of yours
+    python -m minibitnet.train --data book.txt --linear float --out runs/baseline
+    python -m minibitnet.train --resume runs/book-ternary   go on after an interruption
+
+Ctrl-C finishes the step, saves and exits 130; a second Ctrl-C exits at once. Exit codes: 0 done, 1 a mistake, told in
+one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted."""
+
+# What --tiny means; flags given beside it win.
+TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads": 4, "context": 128},
+        "train": {"data": "pydoc", "tokenizer": "char", "batch": 16, "steps": 550}}
+
+
+
+
+def main(argv):
+    parser = _command.Parser("train", DESCRIPTION)
+    parser.add_argument("--tiny", action="store_true", help="the small model that trains in about a minute")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the run goes (runs/tiny, or runs/DATA-LINEAR)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that is in DIR")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own configuration")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="take options from a config.json; flags win over it")
+    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
+                        help="threads to use (%(default)s); the result does not depend on it")
+    _command.add_options(parser, "model", ModelConfig)
+    _command.add_options(parser, "training", TrainConfig)
+    args = parser.parse_args(argv)
+    if args.resume and (args.tiny or args.out or args.overwrite or args.config):
+        parser.error("--resume DIR goes on with what is in DIR: --tiny, --out, --overwrite and --config do not go with it")
+    given = {"model": _command.given_options(args, ModelConfig), "train": _command.given_options(args, TrainConfig)}
+
+    job = resumed_job(args.resume, given) if args.resume else new_job(args, given)
+    try:
+        if job.saved and job.saved.step >= job.train_config.steps:
+            print(f"{job.run.path} is finished: {job.saved.step:,} steps of {job.train_config.steps:,}. Nothing to do.")
+            return _command.DONE
+        return fit(job, args.threads)
+    finally:
+        job.run.close()
+
+
+@dataclass
+class Job:
+    """A run that is ready to start or to go on: what a user can get wrong has been checked."""
+    run: RunDirectory
+    model_config: ModelConfig
+    train_config: TrainConfig
+    corpus: Corpus
+    tokenizer: object
+    tokens: tuple                                  # training ids, validation ids
+    saved: checkpoint.Checkpoint | None = None     # where to go on from
+
+    @property
+    def settings(self):                            # config.json
+        return {"model": asdict(self.model_config), "train": asdict(self.train_config),
+                "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256, "replaced": self.corpus.replaced}}
+
+
+def new_job(args, given):
+    options = {part: {**(TINY[part] if args.tiny else {}), **(read_config(args.config)[part] if args.config else {}), **given[part]}
+               for part in given}
+    train_config = from_json(TrainConfig, options["train"], args.config)
+    corpus = load_corpus(train_config.data)
+    tokenizer = make_tokenizer(train_config.tokenizer, corpus.text)
+    model_config = from_json(ModelConfig, {"vocab_size": tokenizer.vocab_size, **options["model"]}, args.config)
+    if model_config.vocab_size != tokenizer.vocab_size:
+        raise UserError(f"vocab_size = {model_config.vocab_size:,}: the tokenizer has {tokenizer.vocab_size:,} tokens; leave vocab_size out")
+    tokens = split(tokenizer.encode(corpus.text), model_config.context, train_config.val_fraction)
+    run = RunDirectory(args.out or Path("runs") / ("tiny" if args.tiny else f"{corpus.name}-{model_config.linear}"))
+    job = Job(run, model_config, with_defaults(train_config, model_config), corpus, tokenizer, tokens)
+    check_space(run.path, model_config)
+    run.create(job.settings, tokenizer, overwrite=args.overwrite, replace_finished=args.tiny)
+    return job
+
+
+def resumed_job(path, given):
+    run = RunDirectory(path)
+    settings = read_config(run.path / "config.json")
+    for part, name in ((part, name) for part in given for name in given[part]):
+        if settings[part].get(name) != given[part][name]:
+            raise UserError(f"--{name.replace('_', '-')} {given[part][name]}: the run in {run.path} has {settings[part].get(name)}, and "
+                            f"a resumed run keeps its configuration")
+    model_config, train_config = (from_json(config_class, settings[part], run.path / "config.json")
+                                  for part, config_class in (("model", ModelConfig), ("train", TrainConfig)))
+    corpus = load_corpus(train_config.data)
+    if corpus.sha256 != settings["corpus"].get("sha256"):
+        raise UserError(f"corpus {train_config.data!r} is not the text that the run in {run.path} began with (its sha256 differs)")
+    tokenizer = load_tokenizer(run.path / "tokenizer.json")
+    tokens = split(tokenizer.encode(corpus.text), model_config.context, train_config.val_fraction)
+    saved, note = run.resume()
+    if note:
+        _command.say(f"note: {note}")
+    return Job(run, model_config, train_config, corpus, tokenizer, tokens, saved)
+
+
+def read_config(path):
+    """A config.json -> {"model": {...}, "train": {...}, "corpus": {...}}."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        parts = {part: config.pop(part, {}) for part in ("model", "train", "corpus")}
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there: expected the config.json of a run") from None
+    except (ValueError, RecursionError, AttributeError, TypeError):
+        raise UserError(f"{path}: expected a JSON object with the parts model and train") from None
+    if config or not all(isinstance(part, dict) for part in parts.values()):
+        raise UserError(f"{path}: expected the parts model and train, each an object of options, found {', '.join(config) or 'others'}")
+    return parts
+
+
+def check_space(path, model_config):
+    """A run holds up to three checkpoints of three arrays (one being written) and one of one array."""
+    needed = 10 * 4 * model_config.n_parameters + 2**20
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if shutil.disk_usage(existing).free < needed:
+        raise UserError(f"{path}: the checkpoints need {needed:,} bytes, the disk has {shutil.disk_usage(existing).free:,} free")
+
+
+def fit(job, threads):
+    """Train, print, draw -> exit code."""
+    c, saved, start = job.train_config, job.saved, job.saved.step if job.saved else 0
+    model = Transformer(job.model_config, c.seed)
+    parameters = model.parameters()
+    optimizer = AdamW(parameters, c.beta1, c.beta2)
+    if saved:
+        for ours, theirs in (({name: p.data for name, p in parameters.items()}, saved.parameters), (optimizer.m, saved.m), (optimizer.v, saved.v)):
+            checkpoint.copy_into(ours, theirs, job.run.last)
+        optimizer.t = start
+    replaced = f", {job.corpus.replaced:,} bytes were not UTF-8 and became U+FFFD" if job.corpus.replaced else ""
+    print(f"model    {job.model_config.n_parameters:,} parameters, {job.model_config.linear}, context {job.model_config.context}")
+    print(f"corpus   {job.corpus.name}: {len(job.corpus.text):,} characters, {len(job.tokens[0]):,} tokens for training, "
+          f"{len(job.tokens[1]):,} for validation{replaced}")
+    print(f"run      {job.run.path}, steps {start:,} to {c.steps:,} of {c.batch} x {job.model_config.context} tokens, "
+          f"{threads} thread{'s' if threads > 1 else ''}, learning rate {c.lr:.2g}", flush=True)
+
+    with Interruption() as interruption, Progress(start, c.steps) as progress:
+        done = train(model, optimizer, c, job.tokens, run=job.run, settings=job.settings, start=start, threads=threads,
+                     val_bytes=len(job.tokenizer.decode(job.tokens[1][1:]).encode()), best=saved.best_val_loss if saved else math.inf,
+                     report=progress, stopped=lambda: interruption.signal)
+    if done < c.steps:
+        _command.say(f"interrupted after step {done:,}; saved. Go on with: python -m minibitnet.train --resume {job.run.path}")
+        return 128 + interruption.signal
+    finish(job, model)
+    return _command.DONE
+
+
+def finish(job, model):
+    """Print the last evaluation, a sample, and where everything is."""
+    from .api import LanguageModel               # here: train needs it only now
+    from .experiments import plotting
+
+    last = [line for line in job.run.metrics() if "val_loss" in line][-1]
+    print(f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.2f}, {last['bits_per_byte']:.3f} bits per byte")
+    speaker = LanguageModel(model, job.tokenizer, job.train_config.steps)
+    prompt = job.tokenizer.decode(job.tokens[1][:32])
+    print(f"\nA sample; the part before | is from the validation text:\n\n{prompt}|{speaker.generate(prompt, 400)}\n")
+    drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
+    print(f"{job.run.path}: last.safetensors and best.safetensors (model), metrics.jsonl, config.json{', loss.png' if drawn else ''}")
+    print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt \"The \"")
+
+
+class Interruption:
+    """Inside this block the first Ctrl-C (or SIGTERM) only sets ``signal``; the second one ends the process at once."""
+
+    def __enter__(self):
+        self.signal = None
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _handle(self, number, frame):
+        if self.signal:
+            os._exit(128 + number)               # every file is written under another name first, so nothing is lost
+        self.signal = number
+        _command.say("\nstopping after this step; again to stop at once")
+
+    def __exit__(self, *exception):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class Progress:
+    """A bar in a terminal; elsewhere a line at every tenth of the way and at every evaluation."""
+
+    def __init__(self, start, steps):
+        self.steps, self.every = steps, max(1, steps // 10)
+        self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
+        self.began, self.start = time.perf_counter(), start
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, line):
+        validation = f"  validation {line['val_loss']:.4f}" if "val_loss" in line else ""
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.2f} lr {line['lr']:.1e} {line['tokens_per_s']:,.0f} tok/s", refresh=False)
+            self.bar.update()
+            if validation:
+                self.bar.write(f"step {line['step']:,}{validation}", file=sys.stderr)
+        elif validation or line["step"] % self.every == 0:
+            eta = (time.perf_counter() - self.began) / (line["step"] - self.start) * (self.steps - line["step"])
+            _command.say(f"step {line['step']:>{len(str(self.steps))}}/{self.steps}  loss {line['loss']:.4f}  ppl {line['ppl']:.2f}  "
+                         f"lr {line['lr']:.2e}  {line['tokens_per_s']:,.0f} tok/s  ETA {eta:.0f} s{validation}")
+
+
+if __name__ == "__main__":
+    _command.run(main)
