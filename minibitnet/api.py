@@ -1,4 +1,5 @@
 """The few calls of a notebook or a script:  model = minibitnet.load("runs/tiny");  print(model.generate("The "))"""
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,12 @@ from .text.tokenizer import load_tokenizer
 
 
 class LanguageModel:
-    """A trained model that only runs: ``logits``, ``generate``, ``tokenizer``, ``config``, ``step``.
-
-    The float engine: weights are quantized once, products multiply whole-number codes in float32.
+    """A trained model that only runs: ``logits``, ``generate``, ``stream``; ``tokenizer``, ``config`` (ModelConfig) and
+    ``settings`` (the run's config.json). The float engine: weights are quantized once, products multiply whole-number codes in float32.
     """
 
-    def __init__(self, transformer, tokenizer, step, note=None):
-        self.running, self.tokenizer, self.step, self.note = transformer.quantized(), tokenizer, step, note
+    def __init__(self, transformer, tokenizer, settings):
+        self.running, self.tokenizer, self.settings = transformer.quantized(), tokenizer, settings
         self.config = transformer.config
 
     def logits(self, ids):
@@ -58,20 +58,22 @@ class LanguageModel:
         return ids
 
 
-def load(path, checkpoint_name="last"):
-    """Read the model of a run directory. checkpoint_name: "last" (prev.safetensors where it is damaged; ``note`` then
-    says so) or "best", the lowest validation loss."""
+def load(path, which="last", warn=warnings.warn):
+    """Read the model of a run directory. which: "last" (prev.safetensors where that is damaged: warn(text) says so) or
+    "best", the lowest validation loss."""
     run = RunDirectory(path)
     if not run.path.is_dir():
         raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected the directory of a run "
                         f"(python -m minibitnet.train --tiny makes runs/tiny)")
-    saved, note = checkpoint.load_latest(*((run.best,) if checkpoint_name == "best" else (run.last, run.prev)))
+    saved, note = checkpoint.load_latest(*((run.best,) if which == "best" else (run.last, run.prev)))
+    if note:
+        warn(note)
     transformer = model_of(saved, run.last)
     tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
     if tokenizer.vocab_size != transformer.config.vocab_size:
         raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
                         f"{transformer.config.vocab_size:,}: the two are not from one run")
-    return LanguageModel(transformer, tokenizer, saved.step, note)
+    return LanguageModel(transformer, tokenizer, saved.config)
 
 
 def model_of(saved, path):

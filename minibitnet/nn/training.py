@@ -88,12 +88,14 @@ def loss_and_gradients(running, ids, targets, pool):
     return total, summed
 
 
-def mean_loss(running, tokens, pool, batch=16):
-    """Nats per token over all tokens but the first, in non-overlapping windows; running is ``model.quantized()``."""
+def mean_loss(running, tokens, pool, batch=16, progress=iter):
+    """Nats per token over all tokens but the first, in non-overlapping windows; running is ``model.quantized()``.
+    progress wraps the iteration over batches (tqdm, say)."""
     def nats(window):
         ids, targets = window
         return float(running.loss(ids, targets).data) * ids.size
-    return sum(pool.map(nats, all_windows(tokens, batch=batch, context=running.config.context))) / (len(tokens) - 1)
+    windows = all_windows(tokens, batch=batch, context=running.config.context)
+    return sum(progress(pool.map(nats, windows))) / (len(tokens) - 1)
 
 
 def code_statistics(before, after):

@@ -1,0 +1,14 @@
+"""List the commands:  python -m minibitnet"""
+from . import __version__
+
+COMMANDS = {
+    "train": "train a model from scratch (start with --tiny)",
+    "evaluate": "loss, perplexity and bits per byte of a trained model",
+    "generate": "let a trained model write",
+    "bench": "our speed beside PyTorch's, in one run",
+}
+
+print(f"minibitnet {__version__}: BitNet (1-bit language models) in pure NumPy\n")
+for name, what in COMMANDS.items():
+    print(f"  python -m minibitnet.{name:<10} {what}")
+print("\nEach one explains itself with --help.")

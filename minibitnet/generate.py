@@ -1,0 +1,35 @@
+"""Let a trained model write:  python -m minibitnet.generate --model runs/tiny --prompt "The " """
+from . import _command  # first: it sets the thread count that NumPy reads when it loads
+
+import time
+
+from .api import load
+
+
+def main(argv):
+    parser = _command.Parser("generate", "Continue a text with a trained model, token by token, with a key-value cache.")
+    parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="the beginning; only its last CONTEXT tokens are read")
+    parser.add_argument("--tokens", type=_command.positive_int, default=300, metavar="N", help="how many to write (%(default)s)")
+    parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0: always the likeliest token (%(default)s)")
+    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="choose among the K likeliest; 0: among all (%(default)s)")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="... among the likeliest that reach probability P (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (%(default)s)")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="%(default)s")
+    parser.add_argument("--engine", choices=("float",), default="float", help="%(default)s: whole-number products in float32")
+    args = parser.parse_args(argv)
+
+    model = load(args.model, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
+    pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, seed=args.seed)
+    first, began = next(pieces), time.perf_counter()       # the first piece includes reading the prompt
+    print(args.prompt + first, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+    if args.tokens > 1:
+        _command.say(f"{(args.tokens - 1) / (time.perf_counter() - began):,.0f} tokens/s")
+    return _command.DONE
+
+
+if __name__ == "__main__":
+    _command.run(main)

@@ -1,0 +1,194 @@
+"""Every op against finite differences in float64, and each formula against a plain, loop-free second writing of it."""
+import numpy as np
+import pytest
+
+from minibitnet.nn import ops
+from minibitnet.nn.gradcheck import vjp_error
+from minibitnet.quant import Quantized
+
+TOLERANCE = 1e-6   # central differences at 1e-6 in float64 are good to about 1e-9; a wrong term shows at 1e-2 and above
+
+
+def normal(*shape):
+    return lambda rng: rng.standard_normal(shape)
+
+
+def integers(high, *shape):
+    return lambda rng: rng.integers(0, high, shape)
+
+
+def quantized(scale_shape, *shape):
+    return lambda rng: Quantized(rng.integers(-5, 6, shape).astype(float), rng.uniform(0.1, 2, scale_shape))
+
+
+def strided(*shape):                                # an array that is not contiguous
+    return lambda rng: rng.standard_normal((shape[0], 2 * shape[1], shape[2]))[:, ::2]
+
+
+# op, inputs, options: sizes of 1, unequal sizes, grouped heads, a cache (S > T), repeated ids, strided arrays
+OPS = [
+    (ops.embedding, [normal(7, 4), integers(7, 2, 9)], {}),
+    (ops.embedding, [normal(3, 1), integers(1, 1, 1)], {}),
+    (ops.add, [normal(3, 2, 4), normal(3, 2, 4)], {}),
+    (ops.rms_norm, [normal(6, 2, 3), normal(6)], {"eps": 1e-6}),
+    (ops.rms_norm, [normal(1, 1, 1), normal(1)], {"eps": 1e-2}),
+    (ops.rms_norm, [strided(6, 2, 3), normal(6)], {"eps": 0.5}),
+    (ops.layer_norm, [normal(6, 2, 3)], {"eps": 1e-6}),
+    (ops.layer_norm, [normal(6, 2, 3)], {"eps": 1e-2, "groups": 2}),
+    (ops.layer_norm, [strided(8, 1, 2)], {"eps": 1e-2}),
+    (ops.linear, [normal(5, 2, 3), normal(4, 5)], {}),
+    (ops.linear, [strided(1, 1, 1), normal(1, 1)], {}),
+    (ops.quantized_linear, [quantized((1, 2, 3), 5, 2, 3), quantized((1, 1), 4, 5)], {}),
+    (ops.quantized_linear, [quantized((1, 1, 1), 5, 2, 3), quantized((4, 1), 4, 5)], {}),
+    (ops.rope, [normal(8, 2, 3), normal(2, 3), normal(2, 3)], {}),
+    (ops.rope, [strided(2, 1, 1), normal(1, 1), normal(1, 1)], {}),
+    (ops.causal_attention, [normal(8, 2, 5), normal(8, 2, 5), normal(8, 2, 5)], {"head_dim": 4}),
+    (ops.causal_attention, [normal(8, 2, 5), normal(4, 2, 5), normal(4, 2, 5)], {"head_dim": 2}),
+    (ops.causal_attention, [normal(6, 1, 2), normal(2, 1, 7), normal(2, 1, 7)], {"head_dim": 2}),
+    (ops.causal_attention, [normal(2, 3, 1), normal(2, 3, 1), normal(2, 3, 1)], {"head_dim": 2}),
+    (ops.causal_attention, [strided(4, 2, 3), strided(4, 2, 3), strided(4, 2, 3)], {"head_dim": 2}),
+    (ops.swiglu, [normal(5, 2, 3), normal(5, 2, 3)], {}),
+    (ops.relu2_gate, [normal(5, 2, 3), normal(5, 2, 3)], {}),
+    (ops.cross_entropy, [normal(6, 2, 4), integers(6, 2, 4)], {}),
+    (ops.cross_entropy, [strided(6, 1, 1), integers(6, 1, 1)], {}),
+]
+
+
+@pytest.mark.parametrize("case", range(len(OPS)), ids=lambda i: f"{OPS[i][0].__name__}-{i}")
+def test_gradient_agrees_with_finite_differences(case):
+    """Ten random points per row of the table; every differentiable input is perturbed."""
+    op, makers, options = OPS[case]
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        inputs = [make(rng) for make in makers]
+        assert vjp_error(op, *inputs, rng=rng, **options) < TOLERANCE
+
+
+def test_every_op_is_in_the_table():
+    defined = {f for f in vars(ops).values() if hasattr(f, "forward")}
+    assert defined == {op for op, _, _ in OPS}
+
+
+@pytest.mark.parametrize("case", range(len(OPS)), ids=lambda i: f"{OPS[i][0].__name__}-{i}")
+def test_float32_stays_float32(case):
+    """No op lets float64 creep in, forward or backward: it would double the memory and halve the speed."""
+    op, makers, options = OPS[case]
+    rng = np.random.default_rng(0)
+
+    def single(x):
+        if isinstance(x, Quantized):
+            return Quantized(single(x.codes), single(x.scale))
+        return x.astype(np.float32) if x.dtype == np.float64 else x
+    out, vjp = op.__wrapped__(*(single(make(rng)) for make in makers), **options)
+    assert out.dtype == np.float32
+    assert all(g.dtype == np.float32 for g in vjp(np.ones_like(out)) if g is not None)
+
+
+def test_rms_norm_by_pencil():
+    """mean(3^2 + 4^2) = 12.5, so (3, 4) becomes (3, 4) / sqrt(12.5), then times the gain (1, 2)."""
+    y = ops.rms_norm.forward(np.array([[[3.0]], [[4.0]]]), np.array([1.0, 2.0]), eps=0.0)
+    assert np.allclose(y.ravel(), [3 / 12.5**0.5, 8 / 12.5**0.5], rtol=1e-14)
+
+
+def test_layer_norm_by_pencil():
+    """(1, 2, 3) has mean 2 and variance 2/3: (-1, 0, 1) / sqrt(2/3)."""
+    y = ops.layer_norm.forward(np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1), eps=0.0)
+    assert np.allclose(y.ravel(), [-(1.5**0.5), 0, 1.5**0.5], rtol=1e-14)
+
+
+def test_layer_norm_in_groups_norms_each_group_by_itself(rng):
+    x = rng.standard_normal((6, 2, 3))
+    halves = np.concatenate([ops.layer_norm.forward(part, eps=1e-6) for part in (x[:3], x[3:])])
+    assert np.array_equal(ops.layer_norm.forward(x, eps=1e-6, groups=2), halves)
+
+
+def test_swiglu_by_pencil():
+    """silu(0) = 0 and silu(ln 3) = ln 3 * 3/4, times up = 2; far out, silu(-1000) is 0 without an overflow."""
+    y = ops.swiglu.forward(np.array([0.0, np.log(3), -1000.0]), np.array([2.0, 2.0, 2.0]))
+    assert np.allclose(y, [0, 1.5 * np.log(3), 0], rtol=1e-14)
+
+
+def test_relu2_gate_by_pencil():
+    assert np.array_equal(ops.relu2_gate.forward(np.array([-3.0, 3.0]), np.array([2.0, 2.0])), [0, 18])
+
+
+def test_cross_entropy_of_equal_logits_is_the_log_of_the_vocabulary():
+    loss = ops.cross_entropy.forward(np.full((8, 2, 3), 5.0), np.zeros((2, 3), int))
+    assert loss == pytest.approx(np.log(8), rel=1e-14)
+
+
+def test_cross_entropy_survives_huge_logits():
+    """Logits (1000, 0) with target 1: the loss is 1000, and exp(1000) is never formed."""
+    assert ops.cross_entropy.forward(np.array([1000.0, 0.0]).reshape(2, 1, 1), np.array([[1]])) == 1000
+
+
+def test_rope_turns_a_pair_by_its_angle():
+    """With D = 2, a quarter turn (cos 0, sin 1) takes (1, 0) to (0, 1): feature 0 pairs with feature D/2."""
+    y = ops.rope.forward(np.array([1.0, 0.0]).reshape(2, 1, 1), np.array([[0.0]]), np.array([[1.0]]))
+    assert np.array_equal(y.ravel(), [0, 1])
+
+
+def test_rope_scores_depend_on_the_distance_only(rng):
+    """q . k after rotation is the same for positions (2, 5) and (7, 10)."""
+    from minibitnet.nn.layers import rotary_tables
+    cos, sin = (table.astype(float) for table in rotary_tables(8, 16, 10000.0))
+    q, k = rng.standard_normal((2, 8))
+    at = lambda x, p: ops.rope.forward(x.reshape(8, 1, 1), cos[:, [p]], sin[:, [p]]).ravel()   # noqa: E731
+    assert at(q, 5) @ at(k, 2) == pytest.approx(at(q, 10) @ at(k, 7), rel=1e-5)   # the tables are float32
+
+
+def attention_by_loops(q, k, v, head_dim):
+    """The definition, one query at a time: o_t = sum_s p_s v_s, p = softmax over s <= t of k_s . q_t / sqrt(D)."""
+    (C, B, T), S = q.shape, k.shape[2]
+    out = np.empty_like(q)
+    for h in range(C // head_dim):
+        g = h * len(k) // C                                        # its key/value head
+        mine, theirs = (slice(i * head_dim, (i + 1) * head_dim) for i in (h, g))
+        for b in range(B):
+            for t in range(T):
+                seen = t + S - T + 1
+                scores = k[theirs, b, :seen].T @ q[mine, b, t] / head_dim**0.5
+                p = np.exp(scores - scores.max())
+                out[mine, b, t] = v[theirs, b, :seen] @ (p / p.sum())
+    return out
+
+
+@pytest.mark.parametrize("heads, kv_heads, T, S", [(2, 2, 5, 5), (4, 2, 5, 5), (4, 1, 3, 9), (2, 2, 1, 6), (1, 1, 1, 1)])
+def test_attention_is_the_definition(heads, kv_heads, T, S, rng):
+    q, k, v = rng.standard_normal((heads * 4, 2, T)), rng.standard_normal((kv_heads * 4, 2, S)), rng.standard_normal((kv_heads * 4, 2, S))
+    assert np.allclose(ops.causal_attention.forward(q, k, v, head_dim=4), attention_by_loops(q, k, v, 4), rtol=0, atol=1e-14)
+
+
+def test_attention_does_not_see_the_future(rng):
+    """Changing the last token changes no earlier output, not in the last bit."""
+    q, k, v = rng.standard_normal((3, 4, 1, 6))
+    before = ops.causal_attention.forward(q, k, v, head_dim=4)
+    k[..., -1], v[..., -1] = 100, 100
+    assert np.array_equal(ops.causal_attention.forward(q, k, v, head_dim=4)[..., :-1], before[..., :-1])
+
+
+def test_quantized_product_is_exact(rng):
+    """float32 BLAS on codes gives the int32 sums themselves, at 2B-4T's largest width and at the extreme codes."""
+    for make in (lambda *s: rng.integers(-127, 128, s), lambda *s: np.full(s, 127)):
+        x, w = make(6912, 1, 5), np.where(make(8, 6912) > 0, 1, -1)
+        one = np.ones((1, 1), np.float32)
+        y = ops.quantized_linear.forward(Quantized(x.astype(np.float32), one[None]), Quantized(w.astype(np.float32), one))
+        assert np.array_equal(y[:, 0], w @ x[:, 0])
+
+
+def test_rescaling_before_the_product_is_not_exact(rng):
+    """The popular form (W s_w) @ (x s_x) differs from the exact one: why ours multiplies codes."""
+    x, w = rng.integers(-127, 128, (512, 1, 64)).astype(np.float32), rng.integers(-1, 2, (64, 512)).astype(np.float32)
+    s_x, s_w = np.float32(0.0123), np.float32(0.0456)
+    exact = ops.quantized_linear.forward(Quantized(x, np.full((1, 1, 64), s_x)), Quantized(w, np.full((1, 1), s_w)))
+    assert not np.array_equal((w * s_w) @ (x[:, 0] * s_x), exact[:, 0])
+
+
+def test_quantized_product_refuses_sums_beyond_float32():
+    """132,104 features times 127 stay below 2^24; one feature more does not."""
+    def product(m):
+        one = np.ones((1, 1), np.float32)
+        return ops.quantized_linear.forward(Quantized(np.zeros((m, 1, 1), np.float32), one[None]), Quantized(np.zeros((1, m), np.float32), one))
+    assert product(132_104) == 0
+    with pytest.raises(AssertionError, match="overflow the exact range"):
+        product(132_105)
