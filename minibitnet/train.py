@@ -16,7 +16,7 @@ from tqdm import tqdm
 from .errors import UserError
 from .formats import checkpoint
 from .formats.rundir import RunDirectory
-from .nn.model import ModelConfig, Transformer
+from .nn.model import ModelConfig, Transformer, check_size
 from .nn.optim import AdamW
 from .nn.training import TrainConfig, train, with_defaults
 from .options import from_json
@@ -96,6 +96,7 @@ def new_job(args, given):
     tokens = split(tokenizer.encode(corpus.text), model_config.context, train_config.val_fraction)
     run = RunDirectory(args.out or Path("runs") / ("tiny" if args.tiny else f"{corpus.name}-{model_config.linear}"))
     job = Job(run, model_config, with_defaults(train_config, model_config), corpus, tokenizer, tokens)
+    check_size(model_config)
     check_space(run.path, model_config)
     run.create(job.settings, tokenizer, overwrite=args.overwrite, replace_finished=args.tiny)
     return job
@@ -153,7 +154,7 @@ def fit(job, threads):
         for ours, theirs in (({name: p.data for name, p in parameters.items()}, saved.parameters), (optimizer.m, saved.m), (optimizer.v, saved.v)):
             checkpoint.copy_into(ours, theirs, job.run.last)
         optimizer.t = start
-    replaced = f", {job.corpus.replaced:,} bytes were not UTF-8 and became U+FFFD" if job.corpus.replaced else ""
+    replaced = f", {job.corpus.replaced:,} places were not UTF-8 and became U+FFFD" if job.corpus.replaced else ""
     print(f"model    {job.model_config.n_parameters:,} parameters, {job.model_config.linear}, context {job.model_config.context}")
     print(f"corpus   {job.corpus.name}: {len(job.corpus.text):,} characters, {len(job.tokens[0]):,} tokens for training, "
           f"{len(job.tokens[1]):,} for validation{replaced}")

@@ -65,6 +65,8 @@ class RunDirectory:
             newest, note = None, None
         else:
             newest, note = checkpoint.load_latest(self.last, self.prev)
+            if note:                             # or the next save would move the damaged file over the good one
+                os.replace(self.prev, self.last)
         # Lines after the checkpoint belong to steps that will be made again; the last one may be half a line.
         kept = [line for line in self._metric_lines() if json.loads(line)["step"] <= (newest.step if newest else 0)]
         self._write("metrics.jsonl", "".join(line + "\n" for line in kept))

@@ -32,9 +32,10 @@ class FormatError(UserError):
 
 
 def save(path, arrays, metadata, keep=None):
-    """Write {name: array} and {string: string} to path, so that path holds either what it held before or all of this;
-    keep: a path that what it held before is moved to. OSError naming the bytes needed
-    and free where the disk is full or read-only; path is then as it was.
+    """Write {name: array} and {string: string} to path, so that path holds either what it held before or all of this.
+
+    keep: a path to move what it held before to. Raises OSError, naming the bytes needed and free, where the disk is full
+    or read-only; path is then as it was.
     """
     path, header, end = Path(path), {}, 0
     digest = hashlib.sha256()
@@ -114,6 +115,8 @@ def load(path):
 
 def _parse(raw):
     """bytes of a file -> ({name: (dtype, shape, begin, end)}, metadata, where the data starts)"""
+    if not raw:
+        raise FormatError("the file is empty")
     length = int.from_bytes(raw[:8], "little")
     if len(raw) < 8 or length > min(MAX_HEADER, len(raw) - 8):
         raise FormatError(f"its header claims {length:,} bytes, the file has {len(raw):,}: truncated or not safetensors")

@@ -20,7 +20,7 @@ from ..options import check_choices, check_range, option
 from . import ops
 from .layers import ARMS, Attention, Embedding, FeedForward, KVCache, Linear, Module, RMSNorm, rotary_tables
 
-MAX_PARAMETERS = 2**29
+MAX_PARAMETERS = 2**29    # 2 GiB of float32
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,12 @@ class ModelConfig:
         return self.n_layers * block + (1 if self.tied else 2) * self.vocab_size * d + d
 
 
+def check_size(c):
+    """UserError for a model of more than 2 GiB: a mistyped size should not take the machine down."""
+    if c.n_parameters > MAX_PARAMETERS:
+        raise UserError(f"this model has {c.n_parameters:,} parameters: expected at most {MAX_PARAMETERS:,}; is a size mistyped?")
+
+
 class Block(Module):
     def __init__(self, c, rng):
         _, norm, _ = ARMS[c.linear]
@@ -78,9 +84,7 @@ class Block(Module):
 
 class Transformer(Module):
     def __init__(self, c, seed=0):
-        if c.n_parameters > MAX_PARAMETERS:
-            raise UserError(f"this model has {c.n_parameters:,} parameters: expected at most {MAX_PARAMETERS:,} "
-                            f"(2 GiB of float32); is a size mistyped?")
+        check_size(c)
         rng = np.random.default_rng(seed)
         self.config = c
         self.embed_tokens = Embedding(c.vocab_size, c.d_model, rng)

@@ -15,7 +15,7 @@ class Corpus:
     name: str
     text: str
     sha256: str        # of the bytes as they were read
-    replaced: int      # bytes sequences that were not UTF-8 and became U+FFFD
+    replaced: int      # places that were not UTF-8 and became U+FFFD
 
 
 def load_corpus(spec):

@@ -54,7 +54,7 @@ class ByteTokenizer:
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int32)
 
     def decode(self, ids):
-        return bytes(ids).decode("utf-8", "replace")
+        return np.asarray(ids, np.uint8).tobytes().decode("utf-8", "replace")
 
     def decode_stream(self):
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

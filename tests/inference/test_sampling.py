@@ -1,0 +1,87 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from minibitnet.errors import UserError
+from minibitnet.inference.sampling import check_sampling, decode, sample
+
+LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.3], np.float32))
+
+
+def shares(n=20_000, **options):
+    rng = np.random.default_rng(0)
+    return np.bincount([sample(LOGITS, rng, **options) for _ in range(n)], minlength=4) / n
+
+
+def test_temperature_one_samples_the_distribution():
+    """20,000 draws: the standard error of a share is at most 0.0035."""
+    assert np.abs(shares() - [0.1, 0.4, 0.2, 0.3]).max() < 0.015
+
+
+def test_temperature_half_squares_the_odds():
+    """0.1 0.4 0.2 0.3 squared are 1 16 4 9, of 30."""
+    assert np.abs(shares(temperature=0.5) - np.array([1, 16, 4, 9]) / 30).max() < 0.015
+
+
+def test_temperature_zero_takes_the_likeliest():
+    assert shares(100, temperature=0)[1] == 1
+
+
+def test_top_k_keeps_the_k_likeliest():
+    assert np.abs(shares(top_k=2) - [0, 4 / 7, 0, 3 / 7]).max() < 0.015
+    assert shares(100, top_k=1)[1] == 1
+    assert (shares(2000, top_k=99) > 0).all()
+
+
+def test_top_p_keeps_up_to_the_token_that_reaches_p():
+    """0.4 alone is below 0.5; with 0.3 it is above: two tokens stay."""
+    assert np.abs(shares(top_p=0.5) - [0, 4 / 7, 0, 3 / 7]).max() < 0.015
+    assert shares(100, top_p=0.01)[1] == 1
+
+
+def test_settings_out_of_range_are_refused():
+    for bad in ({"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}):
+        name = next(iter(bad))
+        with pytest.raises(UserError, match=f"{name} = "):
+            check_sampling(**{"temperature": 1.0, "top_k": 0, "top_p": 1.0} | bad)
+    check_sampling(0, 0, 1)
+
+
+class Counter:
+    """A model that says what it was given: the likeliest next id is the last one plus 1; notes the lengths it saw."""
+
+    def __init__(self, context):
+        self.config, self.seen = SimpleNamespace(context=context), []
+
+    def new_caches(self):
+        return [SimpleNamespace(length=0)]
+
+    def next_logits(self, ids, caches):
+        caches[0].length += len(ids)
+        assert caches[0].length <= self.config.context
+        self.seen.append(ids.tolist())
+        return np.eye(100)[ids[-1] + 1]
+
+
+def test_decode_feeds_the_prompt_once_and_then_one_token_at_a_time():
+    model = Counter(context=8)
+    assert list(decode(model, [1, 2, 3], 4, temperature=0)) == [4, 5, 6, 7]
+    assert model.seen == [[1, 2, 3], [4], [5], [6]]
+
+
+def test_a_full_context_keeps_its_newest_half():
+    """Context 4: after 1 2 3 4 the cache is full; the newest two tokens, 4 5, are encoded afresh."""
+    model = Counter(context=4)
+    assert list(decode(model, [1, 2, 3], 5, temperature=0)) == [4, 5, 6, 7, 8]
+    assert model.seen == [[1, 2, 3], [4], [4, 5], [6], [7]]
+
+
+def test_a_long_prompt_is_read_from_its_end():
+    model = Counter(context=4)
+    assert list(decode(model, range(20), 1, temperature=0)) == [20]
+    assert model.seen == [[16, 17, 18, 19]]
+
+
+def test_a_context_of_one_token_works():
+    assert list(decode(Counter(context=1), [5], 3, temperature=0)) == [6, 7, 8]

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from minibitnet.nn import ops, ste
+from minibitnet.nn.autograd import Tensor, backward, record
+from minibitnet.nn.layers import BinaryLinear, BitLinear, Linear, Module, rotary_tables
+from minibitnet.quant import absmax_int8, absmean_ternary, dequantize, sign_binary
+
+
+class Pair(Module):
+    def __init__(self, rng):
+        self.first = Linear(3, 2, rng)
+        self.stack = [Linear(2, 2, rng), Linear(2, 4, rng)]
+        self.tied = self.first.weight
+        self.number = 7
+
+
+def test_parameters_are_named_by_attribute_path_and_listed_once(rng):
+    pair = Pair(rng)
+    assert list(pair.parameters()) == ["first.weight", "stack.0.weight", "stack.1.weight"]
+
+
+@pytest.mark.parametrize("layer, quantize", [(BitLinear, absmean_ternary), (BinaryLinear, sign_binary)])
+def test_a_bit_linear_is_its_equation(layer, quantize, rng):
+    """y = W~ x~ s: exactly the integer product times the two scales."""
+    bit_linear, x = layer(8, 5, rng), rng.standard_normal((8, 2, 3)).astype(np.float32)
+    w, q = quantize(bit_linear.weight.data), absmax_int8(x)
+    sums = np.einsum("nm,mbt->nbt", w.codes.astype(int), q.codes.astype(int))
+    assert np.array_equal(bit_linear(Tensor(x)).data, sums.astype(np.float32) * (w.scale * q.scale))
+
+
+def test_a_bit_linear_called_twice_counts_both_calls(rng):
+    """No state is kept of a call: the gradient of two calls is the sum of the gradients of each."""
+    layer = BitLinear(4, 3, rng)
+    inputs = [Tensor(rng.standard_normal((4, 1, 2)).astype(np.float32)) for _ in range(2)]
+
+    def gradient(xs):
+        with record() as tape:
+            ys = [layer(x) for x in xs]
+            y = ops.add(*ys) if len(ys) == 2 else ys[0]
+            loss = ops.cross_entropy(y, np.zeros((1, 2), int))
+        return backward(tape, loss)[layer.weight], y.data
+    both, y = gradient(inputs)
+    g = ops.cross_entropy.__wrapped__(y, np.zeros((1, 2), int))[1](1.0)[0]
+    assert np.allclose(both, sum(ops.outer(g, dequantize(*absmax_int8(x.data))) for x in inputs), rtol=1e-5, atol=1e-7)
+
+
+def test_q_k_and_v_share_one_quantized_input(rng):
+    layer, x = BitLinear(4, 3, rng), Tensor(rng.standard_normal((4, 1, 2)).astype(np.float32))
+    quantized = layer.quantize_input(x)
+    assert layer.quantize_input(quantized) is quantized
+    assert np.array_equal(layer(quantized).data, layer(x).data)
+
+
+def test_a_quantized_twin_computes_the_same_and_hands_its_gradient_to_the_latent_weight(rng):
+    """The training step's short cut (quantize once, differentiate the twin) equals the straight-through op on the tape."""
+    for layer in (BitLinear(6, 4, rng), BinaryLinear(6, 4, rng)):
+        twin, x = layer.quantized(), Tensor(rng.standard_normal((6, 2, 3)).astype(np.float32))
+        results = []
+        for used in (layer, twin):
+            with record() as tape:
+                y = used(x)
+                loss = ops.cross_entropy(y, np.zeros((2, 3), int))
+            results.append((y.data, backward(tape, loss)[used.weight]))
+        assert np.array_equal(results[0][0], results[1][0]) and np.array_equal(results[0][1], results[1][1])
+        assert layer.weight.data.dtype == np.float32 and layer.axis == 0
+
+
+def test_binary_activations_are_per_tensor_in_training_and_per_token_otherwise(rng):
+    layer, x = BinaryLinear(6, 4, rng), Tensor(rng.standard_normal((6, 2, 3)).astype(np.float32))
+    assert layer.quantized(training=True).quantize_input(x).data.scale.shape == (1, 1, 1)
+    assert layer.quantized().quantize_input(x).data.scale.shape == (1, 2, 3)
+    assert layer.quantize_input(x).data.scale.shape == (1, 2, 3)
+    assert BitLinear(6, 4, rng).quantized(training=True).quantize_input(x).data.scale.shape == (1, 2, 3)
+
+
+def test_rotary_tables_by_pencil():
+    """D = 4, theta = 100: the two pairs turn by 1 and 100^(-1/2) = 0.1 radian a position."""
+    cos, sin = rotary_tables(4, 3, 100.0)
+    assert np.allclose(cos, np.cos([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7) and np.allclose(sin, np.sin([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7)
+
+
+def test_straight_through_ops_are_what_the_layers_use():
+    assert BitLinear.quantize_weight is ste.ternary_weight and BinaryLinear.quantize_weight is ste.binary_weight

@@ -1,0 +1,140 @@
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from minibitnet.errors import NonFiniteError, UserError
+from minibitnet.formats import checkpoint
+from minibitnet.formats.rundir import RunDirectory
+from minibitnet.nn.autograd import backward, record
+from minibitnet.nn.model import ModelConfig, Transformer
+from minibitnet.nn.optim import AdamW
+from minibitnet.nn.training import TrainConfig, code_statistics, default_lr, loss_and_gradients, mean_loss, schedule, train, with_defaults
+from minibitnet.text.tokenizer import ByteTokenizer
+
+SMALL = ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8)
+TOKENS = np.random.default_rng(5).integers(0, 13, 600)
+TEST_CONFIG = with_defaults(TrainConfig(steps=12, batch=4, log_every=2, eval_every=5, save_every=4), SMALL)
+
+
+def start(tmp_path, name="run", model_config=SMALL, c=TEST_CONFIG, **options):
+    """A fresh run of twelve small steps -> (run directory, its model, steps done)."""
+    run = RunDirectory(tmp_path / name)
+    settings = {"model": {}, "train": {"steps": c.steps}, "corpus": {}}
+    run.create(settings, ByteTokenizer())
+    model = Transformer(model_config, c.seed)
+    done = train(model, AdamW(model.parameters()), c, (TOKENS[:500], TOKENS[500:]), run=run, settings=settings, val_bytes=99, **options)
+    run.close()
+    return run, model, done
+
+
+@pytest.mark.parametrize("linear", ["ternary", "binary", "float"])
+def test_the_number_of_threads_changes_no_byte(linear, tmp_path):
+    config = ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8, linear=linear)
+    files = [start(tmp_path, str(n), config, threads=n)[0].last.read_bytes() for n in (1, 2, 4)]
+    assert files[0] == files[1] == files[2]
+
+
+@pytest.mark.parametrize("stop_at", range(1, 12))
+def test_resuming_after_any_step_gives_the_bytes_of_the_uninterrupted_run(stop_at, tmp_path):
+    """Interrupted after step k, taken up by new objects from the file: last, best and the metrics (but for times) are the same."""
+    whole, _, _ = start(tmp_path, "whole")
+    seen = iter(range(1, 99))
+    part, _, done = start(tmp_path, "part", stopped=lambda: next(seen) == stop_at)
+    assert done == stop_at
+    saved, note = part.resume()
+    assert saved.step == stop_at and note is None
+    model = Transformer(SMALL, 99)                                     # other initial weights: all must come from the file
+    optimizer = AdamW(model.parameters())
+    for ours, theirs in ((({k: p.data for k, p in model.parameters().items()}), saved.parameters), (optimizer.m, saved.m), (optimizer.v, saved.v)):
+        checkpoint.copy_into(ours, theirs, part.last)
+    optimizer.t = saved.step
+    train(model, optimizer, TEST_CONFIG, (TOKENS[:500], TOKENS[500:]), run=part, settings=saved.config, val_bytes=99, start=saved.step,
+          best=saved.best_val_loss)
+    part.close()
+    assert part.last.read_bytes() == whole.last.read_bytes() and part.best.read_bytes() == whole.best.read_bytes()
+    timeless = [[{k: v for k, v in line.items() if k != "tokens_per_s"} for line in run.metrics()] for run in (whole, part)]
+    assert timeless[0] == timeless[1]
+
+
+def test_metrics_have_the_promised_keys(tmp_path):
+    lines = start(tmp_path)[0].metrics()
+    assert [line["step"] for line in lines] == [2, 4, 5, 6, 8, 10, 12]
+    always = {"step", "tokens", "loss", "ppl", "lr", "weight_decay", "grad_norm", "tokens_per_s"}
+    assert lines[0].keys() == always | {"zero_fraction", "flip_rate"}
+    assert lines[-1].keys() == always | {"zero_fraction", "flip_rate", "val_loss", "val_ppl", "bits_per_byte", "floor"}
+    assert lines[-1]["tokens"] == 12 * 4 * 8 and lines[-1]["ppl"] == math.exp(lines[-1]["loss"])
+    assert lines[-1]["bits_per_byte"] == pytest.approx(lines[-1]["val_loss"] * 99 / math.log(2) / 99)
+    assert 0 < lines[0]["zero_fraction"] < 1 and 0 < lines[0]["flip_rate"] < 1
+    assert [line["weight_decay"] for line in lines] == [0.1, 0.1, 0.1, 0.1, 0, 0, 0]     # off at half time
+
+
+def test_sharded_gradients_are_the_gradients_of_the_whole_batch(rng):
+    """Summed over three shards of unequal size, against one tape over all; float32 sums in another order differ by about 1e-7."""
+    model, ids = Transformer(SMALL), rng.integers(0, 13, (5, 8))
+    running = model.quantized(training=True)
+    with ThreadPoolExecutor(2) as pool:
+        loss, grads = loss_and_gradients(running, ids, ids, pool)
+    with record() as tape:
+        whole = running.loss(ids, ids)
+    expected = backward(tape, whole)
+    assert loss == pytest.approx(float(whole.data), rel=1e-5)
+    for name, p in running.parameters().items():
+        assert np.allclose(grads[name], expected[p], rtol=0, atol=1e-5 * np.abs(expected[p]).max())
+
+
+def test_mean_loss_scores_every_token_once(rng):
+    """Windows of 8 and a last one of 3, each scored by hand, token by token."""
+    running, tokens = Transformer(SMALL).quantized(), TOKENS[:20]
+    expected = 0.0
+    for at in (0, 8, 16):
+        ids, targets = tokens[at:at + 8][:19 - at], tokens[at + 1:at + 9]
+        logits = running(ids[None]).data[:, 0].astype(float)
+        expected -= sum(logits[t, i] - np.log(np.exp(logits[:, i]).sum()) for i, t in enumerate(targets))
+    with ThreadPoolExecutor(2) as pool:
+        assert mean_loss(running, tokens, pool) == pytest.approx(expected / 19, rel=1e-5)
+
+
+def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
+    """A poisoned weight: NonFiniteError names the step; no weight moves and no checkpoint is written."""
+    run = RunDirectory(tmp_path / "run")
+    settings = {"model": {}, "train": {"steps": 12}, "corpus": {}}
+    run.create(settings, ByteTokenizer())
+    model = Transformer(SMALL)
+    model.layers[0].mlp.up_proj.weight.data[0, 0] = np.nan
+    before = model.embed_tokens.weight.data.copy()
+    with pytest.raises(NonFiniteError, match="step 1: the loss is nan"):
+        train(model, AdamW(model.parameters()), TEST_CONFIG, (TOKENS[:500], TOKENS[500:]), run=run, settings=settings, val_bytes=99)
+    run.close()
+    assert np.array_equal(model.embed_tokens.weight.data, before) and not run.last.exists()
+
+
+def test_code_statistics_by_pencil():
+    """Codes 0 1 -1 become 0 0 -1: two thirds zeros after, one third changed."""
+    model = Transformer(SMALL)
+    before, after = model.quantized(), model.quantized()
+    for twin, first in ((before, 1), (after, 0)):
+        for p in twin.parameters().values():
+            if hasattr(p.data, "codes"):
+                p.data.codes[...] = np.resize([0, first, -1], p.data.codes.shape)
+    zeros, flips = code_statistics(before, after)
+    assert zeros == pytest.approx(2 / 3, abs=0.01) and flips == pytest.approx(1 / 3, abs=0.01)
+    float_model = Transformer(ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8, linear="float"))
+    assert code_statistics(float_model.quantized(), float_model.quantized()) == (None, None)
+
+
+def test_schedules_use_the_filled_in_defaults():
+    """lr falls with the root of the width; two-stage's second peak is two thirds; weight decay goes off at half; cosine keeps it."""
+    wide = ModelConfig(vocab_size=13, d_model=512, n_layers=1, n_heads=2, context=8)
+    c = with_defaults(TrainConfig(steps=100), wide)
+    assert c.lr == default_lr("ternary", 128) / 2 and c.second_lr == pytest.approx(c.lr * 2 / 3) and c.warmup == 2
+    assert schedule(c, 49) == (pytest.approx(c.lr * 0.51), 0.1) and schedule(c, 50) == (pytest.approx(c.second_lr * 0.5), 0)
+    assert schedule(with_defaults(TrainConfig(steps=100, schedule="cosine"), wide), 99)[1] == 0.1
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"val_fraction": 1.0}, {"seed": -1},
+                                 {"schedule": "step"}, {"beta1": 1.5}])
+def test_configurations_out_of_range_are_one_line(bad):
+    with pytest.raises(UserError, match=f"{next(iter(bad))} = "):
+        TrainConfig(**bad)

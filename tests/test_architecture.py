@@ -1,0 +1,95 @@
+"""Imports point down. The table below is the only home of the floors; every module must be in it."""
+import ast
+from pathlib import Path
+
+import pytest
+
+import minibitnet
+
+ROOT = Path(minibitnet.__file__).parent
+FLOORS = {
+    "errors": 0, "options": 1, "quant": 0,
+    "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
+    "text.tokenizer": 1, "text.corpora": 1, "text.batches": 1,
+    "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3,
+    "inference.sampling": 1,
+    "api": 6,
+    "experiments.plotting": 6, "experiments.peers": 6,
+    "_command": 7, "train": 8, "evaluate": 8, "generate": 8, "bench": 8, "__main__": 8,
+}
+COMMANDS = {name for name, floor in FLOORS.items() if floor >= 7}
+
+
+def modules():
+    for path in ROOT.rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if path.name != "__init__.py":
+            yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(name, tree):
+    """(module of ours or "", top-level name of another's) for every import, also those inside functions."""
+    package = name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (("", alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield "", node.module.split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            if ".".join(base) in FLOORS:
+                yield ".".join(base), ""
+            else:
+                yield from ((".".join([*base, alias.name]), "") for alias in node.names)
+
+
+def violations(name, tree):
+    for ours, other in imports(name, tree):
+        if ours == "__version__":
+            continue
+        if ours and ours not in FLOORS:
+            yield f"{name} imports {ours}, which has no floor"
+        elif ours and FLOORS[ours] >= FLOORS[name]:
+            yield f"{name} (floor {FLOORS[name]}) imports {ours} (floor {FLOORS[ours]})"
+        if name == "quant" and ours:
+            yield f"quant imports {ours}"
+        if name.startswith("inference.") and ours.startswith("nn.") and ours != "nn.ops":
+            yield f"{name} imports {ours}; of nn/ only ops.py is for inference"
+        if other == "matplotlib" and name != "experiments.plotting":
+            yield f"{name} imports matplotlib"
+        if other == "torch" and name != "experiments.peers":
+            yield f"{name} imports torch"
+        if other == "argparse" and name not in COMMANDS:
+            yield f"{name} imports argparse"
+        if other in ("pickle", "marshal", "shelve"):
+            yield f"{name} imports {other}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
+            yield f"{name} calls {node.func.id}"
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "np.random" and node.attr not in ("default_rng", "Generator"):
+            yield f"{name} uses {ast.unparse(node)}: randomness comes from an explicit Generator"
+
+
+def test_every_module_has_a_floor():
+    assert {name for name, _ in modules()} == set(FLOORS)
+
+
+def test_imports_point_down():
+    assert [v for name, tree in modules() for v in violations(name, tree)] == []
+
+
+@pytest.mark.parametrize("name, code, message", [
+    ("nn.ops", "from .model import Transformer", "nn.ops (floor 1) imports nn.model (floor 3)"),
+    ("nn.ste", "from . import ops", "nn.ste (floor 1) imports nn.ops (floor 1)"),
+    ("quant", "from .errors import UserError", "quant imports errors"),
+    ("inference.sampling", "def f():\n    from ..nn import autograd", "inference.sampling imports nn.autograd; of nn/ only ops.py is for inference"),
+    ("formats.checkpoint", "from ..experiments import plotting", "formats.checkpoint (floor 2) imports experiments.plotting (floor 6)"),
+    ("api", "import matplotlib.pyplot", "api imports matplotlib"),
+    ("text.corpora", "import argparse", "text.corpora imports argparse"),
+    ("text.corpora", "import pickle", "text.corpora imports pickle"),
+    ("nn.optim", "exec('1')", "nn.optim calls exec"),
+    ("nn.optim", "np.random.seed(0)", "nn.optim uses np.random.seed: randomness comes from an explicit Generator"),
+    ("train", "from .newcomer import x", "train imports newcomer.x, which has no floor"),
+])
+def test_planted_violations_are_seen(name, code, message):
+    assert message in list(violations(name, ast.parse(code)))

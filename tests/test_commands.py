@@ -1,0 +1,304 @@
+"""The commands as a user runs them: processes of their own, what they print, what they leave, how they fail."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from minibitnet.formats import checkpoint
+
+SMALL = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "8", "--save-every", "2", "--eval-every", "4"]
+TEXT = "In the beginning was the word, and the word was ternary.\n" * 40
+
+
+def command(module, *args, cwd, **options):
+    return subprocess.run([sys.executable, "-m", f"minibitnet.{module}", *map(str, args)], cwd=cwd, capture_output=True, text=True,
+                          encoding="utf-8", timeout=100, **options)
+
+
+def fails(code, *words, module="train", args=(), cwd):
+    """The command ends with this exit code and one line on standard error, without traceback, that has all the words."""
+    result = command(module, *args, cwd=cwd)
+    lines = [line for line in result.stderr.strip().splitlines() if not line.startswith(("usage:", "   "))]
+    assert result.returncode == code, result.stderr
+    assert len(lines) == 1 and "Traceback" not in result.stderr, result.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a text and a finished run, made once."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    result = command("train", "--data", "text.txt", "--out", "run", *SMALL, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    (folder / "train.out").write_text(result.stdout, encoding="utf-8")
+    (folder / "train.err").write_text(result.stderr, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def here(home, tmp_path):
+    """A copy of that folder to spoil."""
+    return shutil.copytree(home, tmp_path / "copy")
+
+
+# ---- what they do
+
+def test_train_prints_a_sample_and_where_everything_is(home):
+    out = (home / "train.out").read_text(encoding="utf-8")
+    assert "A sample" in out and "validation loss" in out and "last.safetensors" in out
+    assert {"config.json", "env.json", "metrics.jsonl", "last.safetensors", "prev.safetensors", "best.safetensors", "tokenizer.json"} <= \
+        {p.name for p in (home / "run").iterdir()}
+    assert set(json.loads((home / "run/env.json").read_text())) >= {"python", "numpy", "blas", "platform"}
+
+
+def test_train_without_a_terminal_prints_plain_lines(home):
+    err = (home / "train.err").read_text(encoding="utf-8")
+    assert "step 8/8" in err and "ppl" in err and "tok/s" in err and "ETA 0 s" in err and "\r" not in err
+
+
+def test_evaluate_scores_the_validation_split_of_the_own_corpus(home):
+    """2,280 characters: the last 228 are for validation, 227 of them can be predicted; one byte each."""
+    result = json.loads(command("evaluate", "--model", "run", "--json", cwd=home).stdout)
+    last = json.loads((home / "run/metrics.jsonl").read_text().splitlines()[-1])
+    assert result["split"] == "validation" and result["tokens"] == 227 and result["engine"] == "float" and result["floor"] is None
+    assert result["loss"] == pytest.approx(last["val_loss"], rel=1e-6)
+    assert result["bits_per_byte"] == pytest.approx(result["loss"] / 0.6931471805599453) and result["ppl"] == pytest.approx(2.718281828**result["loss"])
+
+
+def test_evaluate_scores_all_of_another_text(home):
+    (home / "other.txt").write_text("the word was in the beginning", encoding="utf-8")
+    result = json.loads(command("evaluate", "--model", "run", "--data", "other.txt", "--json", cwd=home).stdout)
+    assert result["split"] == "all" and result["tokens"] == 28
+    assert "other, all: loss" in command("evaluate", "--model", "run", "--data", "other.txt", "--checkpoint", "best", cwd=home).stdout
+
+
+def test_generate_repeats_itself_with_the_same_seed(home):
+    runs = [command("generate", "--model", "run", "--prompt", "the word", "--tokens", 40, "--seed", seed, cwd=home) for seed in (1, 1, 2)]
+    assert runs[0].stdout == runs[1].stdout != runs[2].stdout
+    assert runs[0].stdout.startswith("the word") and len(runs[0].stdout) == 8 + 40 + 1 and "tokens/s" in runs[0].stderr
+
+
+def test_the_same_seed_writes_the_same_bytes_whatever_the_threads(home):
+    command("train", "--data", "text.txt", "--out", "again", "--threads", 1, *SMALL, cwd=home)
+    assert (home / "again/last.safetensors").read_bytes() == (home / "run/last.safetensors").read_bytes()
+
+
+def test_a_config_file_makes_the_same_run_and_flags_win_over_it(here):
+    assert command("train", "--config", "run/config.json", "--out", "two", cwd=here).returncode == 0
+    assert (here / "two/last.safetensors").read_bytes() == (here / "run/last.safetensors").read_bytes()
+    command("train", "--config", "run/config.json", "--seed", 5, "--out", "three", cwd=here)
+    assert json.loads((here / "three/config.json").read_text())["train"]["seed"] == 5
+
+
+def test_bytes_that_are_not_utf8_are_reported(here):
+    (here / "dirty.txt").write_bytes(TEXT.encode() + b"\xff\xfe")
+    result = command("train", "--data", "dirty.txt", *SMALL, cwd=here)
+    assert result.returncode == 0 and "2 places were not UTF-8" in result.stdout and (here / "runs/dirty-ternary").is_dir()
+
+
+def test_the_list_of_commands_is_complete(home):
+    result = subprocess.run([sys.executable, "-m", "minibitnet"], capture_output=True, text=True, cwd=home)
+    for name in ("train", "evaluate", "generate", "bench"):
+        assert f"minibitnet.{name}" in result.stdout
+        assert command(name, "--help", cwd=home).returncode == 0
+
+
+# ---- interruption
+
+def start_long(folder):
+    """A run of 10,000 small steps, as a process; returns when it has made its first checkpoint."""
+    process = subprocess.Popen([sys.executable, "-m", "minibitnet.train", "--data", "text.txt", "--out", "long", *SMALL, "--steps", "10000"],
+                               cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(500):
+        if (folder / "long/prev.safetensors").exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, process.stderr.read()
+    return process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal_finishes_the_step_and_saves(number, code, here):
+    process = start_long(here)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in err
+    step = checkpoint.load(here / "long/last.safetensors").step
+    assert f"interrupted after step {step:,}; saved. Go on with: python -m minibitnet.train --resume long" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
+def test_killed_runs_resume_to_the_bytes_of_the_uninterrupted_one(here):
+    """Five kills -9 at different moments, a resume after each, then the rest of the way: the same file as without kills."""
+    flags = ["--data", "text.txt", *SMALL, "--steps", "60", "--save-every", "1"]
+    assert command("train", "--out", "whole", *flags, cwd=here).returncode == 0
+    args = ["--out", "killed", *flags]
+    for pause in (0.5, 0.65, 0.8, 0.55, 0.7):
+        process = subprocess.Popen([sys.executable, "-m", "minibitnet.train", *args], cwd=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(pause)
+        process.kill()
+        process.wait()
+        if (here / "killed/config.json").exists():
+            args = ["--resume", "killed"]
+    result = command("train", *args, cwd=here)
+    assert result.returncode == 0, result.stderr
+    for name in ("last.safetensors", "best.safetensors"):
+        assert (here / "killed" / name).read_bytes() == (here / "whole" / name).read_bytes()
+    assert not list((here / "killed").glob("*.tmp-*"))
+
+
+def test_resuming_a_finished_run_says_so_and_exits_0(home):
+    result = command("train", "--resume", "run", cwd=home)
+    assert result.returncode == 0 and "run is finished: 8 steps of 8" in result.stdout
+
+
+def test_a_second_process_may_not_write_to_the_same_run(here):
+    process = start_long(here)
+    try:
+        fails(1, "long", "another process is writing", args=["--resume", "long"], cwd=here)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_closed_pipe_ends_quietly(here):
+    """`generate | head -c 1`: no traceback."""
+    process = subprocess.Popen([sys.executable, "-m", "minibitnet.generate", "--model", "run", "--prompt", "the", "--tokens", "2000"], cwd=here,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.read(1)
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read() and process.wait() == 141
+    process.stderr.close()
+
+
+# ---- tiny runs
+
+TINY = ["--tiny", "--data", "text.txt", *SMALL]
+
+
+def test_a_finished_tiny_run_is_replaced_and_an_unfinished_one_is_not(here):
+    assert command("train", *TINY, cwd=here).returncode == 0
+    assert command("train", *TINY, "--seed", 1, cwd=here).returncode == 0
+    assert json.loads((here / "runs/tiny/config.json").read_text())["train"]["seed"] == 1
+    (here / "runs/tiny/last.safetensors").unlink()            # what prev holds is one save before the end
+    fails(1, "unfinished run", "--resume", "--overwrite", args=TINY, cwd=here)
+    assert command("train", *TINY, "--overwrite", cwd=here).returncode == 0
+
+
+# ---- mistakes
+
+MISTAKES = {
+    "a corpus that is not there": (["--data", "absent.txt"], ["absent.txt", "does not exist"]),
+    "a corpus that is a folder": (["--data", "."], ["is a directory"]),
+    "an empty corpus": (["--data", "empty.txt"], ["empty.txt", "is empty"]),
+    "a corpus shorter than the context": (["--data", "short.txt"], ["12 tokens", "10 of them", "at least 17"]),
+    "heads that do not divide the width": (["--n-heads", "3"], ["n_heads = 3", "d_model = 16"]),
+    "a run that is there": (["--out", "run"], ["run holds a finished run", "--resume run", "--overwrite"]),
+    "a file where the run should go": (["--out", "text.txt/run"], ["text.txt/run", "a file is in the way"]),
+    "a config that is not there": (["--config", "absent.json"], ["absent.json", "is not there"]),
+    "a config with an unknown option": (["--config", "unknown.json"], ["unknown option 'd_modle'", "'d_model'"]),
+    "a config with a word for a number": (["--config", "word.json"], ["d_model = \"big\"", "expected int"]),
+    "a config that is no JSON": (["--config", "text.txt"], ["text.txt", "expected a JSON object"]),
+    "an absent tokenizer file": (["--tokenizer", "bpe"], ["tokenizer 'bpe'", "expected char, byte"]),
+    "a vocabulary that is not the tokenizer's": (["--vocab-size", "7"], ["vocab_size = 7"]),
+    "a model beyond any memory": (["--d-model", "65536", "--n-layers", "1000"], ["parameters", "mistyped"]),
+    "a resume of nothing": (["--resume", "absent"], ["absent/config.json is not there"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_1(mistake, here):
+    (here / "empty.txt").write_bytes(b"")
+    (here / "short.txt").write_text("a short text")
+    (here / "unknown.json").write_text('{"model": {"d_modle": 3}}')
+    (here / "word.json").write_text('{"model": {"d_model": "big"}}')
+    args, words = MISTAKES[mistake]
+    before = (here / "run/last.safetensors").read_bytes()
+    small = [] if "--resume" in args or "--config" in args else SMALL
+    data = [] if "--data" in args or "--resume" in args else ["--data", "text.txt"]
+    fails(1, *words, args=[*data, *small, *args], cwd=here)
+    assert (here / "run/last.safetensors").read_bytes() == before
+
+
+def test_usage_errors_exit_2_and_name_the_nearest_flag(home):
+    fails(2, "--d-modle", "did you mean --d-model?", args=["--d-modle", "8"], cwd=home)
+    fails(2, "invalid choice: 'trinary'", args=["--linear", "trinary"], cwd=home)
+    fails(2, "invalid int value: 'x'", args=["--steps", "x"], cwd=home)
+    fails(2, "--tiny", "do not go with it", args=["--resume", "run", "--tiny"], cwd=home)
+
+
+def test_a_resumed_run_keeps_its_configuration(home):
+    fails(1, "--steps 99", "has 8", args=["--resume", "run", "--steps", "99"], cwd=home)
+    assert command("train", "--resume", "run", "--steps", "8", "--threads", "1", cwd=home).returncode == 0
+
+
+def test_a_changed_corpus_is_not_resumed(here):
+    (here / "text.txt").write_text(TEXT + "!", encoding="utf-8")
+    fails(1, "text.txt", "sha256 differs", args=["--resume", "run"], cwd=here)
+    fails(1, "'text'", "sha256 differs", "--data", module="evaluate", args=["--model", "run"], cwd=here)
+    fails(1, "1 of 2,281 characters are unknown", "'!'", module="evaluate", args=["--model", "run", "--data", "text.txt"], cwd=here)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "empty"])
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(damage, here):
+    last = here / "run/last.safetensors"
+    raw = last.read_bytes()
+    last.write_bytes({"truncated": raw[:-5], "foreign": b"PK\x03\x04" + bytes(50), "empty": b""}[damage])
+    result = command("train", "--resume", "run", cwd=here)
+    assert result.returncode == 0 and "note: run/last.safetensors: " in result.stderr and "using prev.safetensors of step 6" in result.stderr
+    assert last.read_bytes() == raw                                    # steps 7 and 8 were made again
+    last.write_bytes(b"")
+    assert "using prev.safetensors" in command("generate", "--model", "run", "--prompt", "the", cwd=here).stderr
+    (here / "run/prev.safetensors").write_bytes(b"")
+    fails(1, "last.safetensors", module="generate", args=["--model", "run", "--prompt", "the"], cwd=here)
+
+
+def test_generate_and_evaluate_refuse_what_they_cannot_use(here):
+    def refused(*args, words):
+        fails(1, *words, module="generate", args=["--model", "run", *args], cwd=here)
+    refused("--prompt", "Ünknown", words=["2 of 7 characters are unknown to this model's character tokenizer", "'Ü'"])
+    refused("--prompt", "", words=["an empty prompt"])
+    refused("--prompt", "the", "--temperature", "-1", words=["temperature = -1"])
+    refused("--prompt", "the", "--top-p", "0", words=["top_p = 0"])
+    refused("--prompt", "the", "--top-k", "-2", words=["top_k = -2"])
+    fails(1, "absent is not there", module="generate", args=["--model", "absent", "--prompt", "x"], cwd=here)
+    fails(1, "text.txt is not a directory", module="evaluate", args=["--model", "text.txt"], cwd=here)
+    fails(2, "--prompt", module="generate", args=["--model", "run"], cwd=here)
+    (here / "tokenizer.json").write_text("{}")
+    shutil.copy(here / "tokenizer.json", here / "run/tokenizer.json")
+    fails(1, "tokenizer.json", module="evaluate", args=["--model", "run"], cwd=here)
+
+
+def test_a_loss_that_is_not_finite_exits_3_and_keeps_the_last_checkpoint(here):
+    result = command("train", "--data", "text.txt", "--out", "wild", *SMALL, "--lr", "1e9", "--clip", "0", "--linear", "float", "--warmup", "0",
+                     "--steps", "200", cwd=here)
+    assert result.returncode == 3 and "Traceback" not in result.stderr
+    assert "nothing was updated" in result.stderr.strip().splitlines()[-1]
+    if (here / "wild/last.safetensors").exists():
+        checkpoint.load(here / "wild/last.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX file-size limits")
+def test_a_full_disk_is_one_line_and_keeps_what_was_saved(here):
+    """Files may grow to 1 kB only: the first checkpoint fails; config and tokenizer, written before, stay."""
+    import resource
+    result = subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "text.txt", "--out", "full", *SMALL], cwd=here, capture_output=True, text=True,
+                            preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))))
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "cannot write" in lines[-1] and "bytes needed" in lines[-1] and "safetensors" in lines[-1]
+    assert (here / "full/config.json").exists() and not list((here / "full").glob("*.tmp-*"))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that refuses this user")
+def test_a_read_only_folder_is_one_line(here):
+    (here / "locked").mkdir(mode=0o500)
+    fails(1, "locked", args=["--data", "text.txt", "--out", "locked/run", *SMALL], cwd=here)
