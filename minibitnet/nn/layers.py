@@ -48,10 +48,10 @@ class Module:
 
 
 class Linear(Module):
-    """y = W x, W (n, m), no bias."""
+    """y = W x, W (n, m), no bias. W starts with variance 1/m, so that Var(y) = E[x^2]: [bitnet] eqs. 8-10 want the same."""
 
-    def __init__(self, m, n, rng, std=0.02):
-        self.weight = Tensor(normal(rng, (n, m), std))
+    def __init__(self, m, n, rng):
+        self.weight = Tensor(normal(rng, (n, m), std=m**-0.5))
 
     def quantize_input(self, x):
         return x
@@ -94,8 +94,8 @@ class BinaryLinear(BitLinear):
 class Embedding(Module):
     """x = table[ids], table (V, C)."""
 
-    def __init__(self, vocab_size, size, rng, std=0.02):
-        self.weight = Tensor(normal(rng, (vocab_size, size), std))
+    def __init__(self, vocab_size, size, rng):
+        self.weight = Tensor(normal(rng, (vocab_size, size), std=1.0))
 
     def __call__(self, ids):                     # (B, T) int -> (C, B, T)
         return ops.embedding(self.weight, ids)

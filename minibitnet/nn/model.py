@@ -91,8 +91,8 @@ class Transformer(Module):
         self.layers = [Block(c, rng) for _ in range(c.n_layers)]
         self.norm = RMSNorm(c.d_model, c.norm_eps)
         self.lm_head = Linear(c.d_model, c.vocab_size, rng)
-        if c.tied:
-            self.lm_head.weight = self.embed_tokens.weight
+        if c.tied:                               # one matrix, with the head's start: unit embeddings would give logits of size sqrt(d)
+            self.embed_tokens.weight = self.lm_head.weight
         self.rotary = rotary_tables(c.head_dim, c.context, c.rope_theta)
 
     def __call__(self, ids, caches=None):        # (B, T) int -> logits (V, B, T)

@@ -1,0 +1,49 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import minibitnet
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_importing_the_package_loads_no_numpy():
+    """Names load on first use, so that a command can set thread counts before NumPy starts."""
+    code = "import sys, minibitnet; assert 'numpy' not in sys.modules; minibitnet.absmean_ternary; assert 'numpy' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_loads_and_an_unknown_one_does_not():
+    assert minibitnet.__all__ == sorted(minibitnet.__all__) == dir(minibitnet)
+    for name in minibitnet.__all__:
+        assert getattr(minibitnet, name).__doc__
+    assert not hasattr(minibitnet, "absent")
+
+
+def test_no_public_name_is_a_module():
+    """minibitnet.train is the command's module: no function may take its name."""
+    assert not set(minibitnet.__all__) & {path.stem for path in Path(minibitnet.__file__).parent.glob("*.py")}
+
+
+def test_the_model_can_be_used_from_a_script(tmp_path):
+    """load gives logits (T, vocab), text, tokenizer and configuration."""
+    (tmp_path / "t.txt").write_text("to be or not to be. " * 60)
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--out", "run", "--d-model", "16", "--n-layers", "1", "--n-heads", "2",
+                    "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
+    model = minibitnet.load(tmp_path / "run")
+    ids = model.tokenizer.encode("to be")
+    assert model.logits(ids).shape == (5, model.config.vocab_size) and model.logits(ids).dtype == "float32"
+    assert len(model.generate("to be", 30, temperature=0)) == 30
+    for bad in ([], [0, -1], [model.config.vocab_size], [0.5], [[0]], range(17)):
+        try:
+            model.logits(bad)
+        except minibitnet.UserError as e:
+            assert re.search("token id", str(e))
+        else:
+            raise AssertionError(bad)
+
+
+def test_the_version_is_said_once():
+    assert minibitnet.__version__ in (ROOT / "CHANGELOG.md").read_text()
+    assert 'version = "' not in (ROOT / "pyproject.toml").read_text()

@@ -1,0 +1,40 @@
+"""What the README says is there is there."""
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = [line.split("#")[0].strip() for fence in re.findall(r"```sh\n(.*?)```", README, re.S) for line in fence.replace("\\\n", " ").splitlines()]
+COMMANDS = sorted({match for line in LINES for match in re.findall(r"python -m (minibitnet\.\w+[^&|>;]*)", line)})
+
+
+@pytest.fixture(scope="module")
+def help_of():
+    texts = {}
+
+    def help_of(module):
+        if module not in texts:
+            texts[module] = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True).stdout
+        return texts[module]
+    return help_of
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_of_a_command_in_the_readme_exists(command, help_of):
+    module, *words = shlex.split(command)
+    for flag in (w for w in words if w.startswith("--")):
+        assert re.search(rf"(^|[\s,]){re.escape(flag)}\b", help_of(module)), f"{flag} of {command}"
+
+
+def test_the_readme_shows_commands():
+    assert {"train", "evaluate", "generate", "bench"} <= {re.match(r"minibitnet\.(\w+)", c)[1] for c in COMMANDS}
+
+
+def test_links_lead_to_files_that_exist():
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README):
+        assert (ROOT / target).exists(), target
