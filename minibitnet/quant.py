@@ -70,7 +70,8 @@ def absmax_int8(x, axis=0, groups=1):
     rounding, [faq] rounds.
     """
     gamma = np.maximum(_group_max(np.abs(x), axis, groups), EPS)
-    return Quantized(np.rint(x * (QB / gamma)), gamma / QB)
+    codes = x * (QB / gamma)
+    return Quantized(np.rint(codes, out=codes), gamma / QB)
 
 
 def absmax_nonnegative(x, axis=0, groups=1):

@@ -17,6 +17,8 @@ import numpy as np
 from ..quant import QB, dequantize, split_groups
 from .autograd import op
 
+QUERY_BLOCK = 64     # queries that causal_attention handles at a time
+
 
 def matmul(w, x):                                # (n, m), (m, ...) -> (n, ...)
     """W x: contracts the last axis of w with the first of x."""
@@ -51,15 +53,16 @@ def add(x, y):                                   # two arrays of one shape -> th
 @op
 def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
     """y = n gain,  n = x r,  r = (mean_C(x^2) + eps)^(-1/2).   [rmsnorm] eq. 4"""
-    gain = gain[:, None, None]
-    r = 1 / np.sqrt(np.square(x).mean(0, keepdims=True) + eps)           # (1, B, T)
+    r = 1 / np.sqrt(np.square(x).mean(0) + eps)                          # (B, T)
     n = x * r
 
     def vjp(g):                                  # dx = r (dn - n mean_C(dn n)),  dn = g gain;   dgain = sum_BT(g n)
-        dgain = (g * n).sum((1, 2))
-        dn = g * gain
-        return r * (dn - n * (dn * n).mean(0, keepdims=True)), dgain
-    return n * gain, vjp
+        gn = (g * n).reshape(len(gain), -1)
+        dx = g * gain[:, None, None]
+        dx -= n * (gain @ gn / len(gain)).reshape(r.shape)               # mean_C(dn n) = gain^T (g n) / C
+        dx *= r
+        return dx, gn.sum(1)
+    return n * gain[:, None, None], vjp
 
 
 @op
@@ -130,37 +133,40 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
     [attention] eq. 1, transposed as everything here: one token per column.
 
     The T queries are the last T of the S positions (S > T with a key-value cache). With K < H heads of keys and
-    values, each serves H/K consecutive query heads (grouped-query attention).
+    values, each serves H/K consecutive query heads (grouped-query attention). Queries go in blocks, so that keys which
+    none of them may see are not even multiplied.
     """
-    (_, B, T), S = q.shape, k.shape[2]
-    n_kv_heads = len(k) // head_dim
+    (_, B, T), S, D, n_kv_heads = q.shape, k.shape[2], head_dim, len(k) // head_dim
 
     def heads(x):                                # (H D, B, T) -> (B, K, H/K, D, T), a view
-        return x.reshape(n_kv_heads, -1, head_dim, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
+        return x.reshape(n_kv_heads, -1, D, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
 
-    def features(x):                             # and back
-        return x.transpose(1, 2, 3, 0, 4).reshape(-1, B, x.shape[4])
-
-    q, k, v = heads(q) / math.sqrt(head_dim), heads(k), heads(v)
-    e = k.swapaxes(-1, -2) @ q                                           # (B, K, H/K, S, T)
-    if T > 1:
-        e += np.tri(S, T, T - S - 1, dtype=bool) * np.float32(-1e30)     # key after query: its weight becomes exp(-1e30) = 0
-    e -= e.max(-2, keepdims=True)
-    np.exp(e, out=e)
-    z = 1 / e.sum(-2, keepdims=True)                                     # P = e z; e is kept, P never made
-    o = (v @ e) * z
+    q, k, v, out = heads(q) / math.sqrt(D), heads(k), heads(v), np.empty_like(q)
+    o, blocks = heads(out), []
+    for t in range(0, T, QUERY_BLOCK):
+        queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T    # its newest query sees `seen` keys
+        e = k[..., :seen].swapaxes(-1, -2) @ q[..., queries]             # (B, K, H/K, seen, block)
+        width = e.shape[-1]
+        e[..., -width:, :] -= np.tri(width, k=-1, dtype=e.dtype) * 1e30  # key after query: its weight becomes exp(-1e30) = 0
+        e -= e.max(-2, keepdims=True)
+        np.exp(e, out=e)
+        z = 1 / e.sum(-2, keepdims=True)                                 # P = e z; e is kept, P never made
+        o[..., queries] = (v[..., :seen] @ e) * z
+        blocks.append((queries, seen, e, z))
 
     def vjp(g):      # dS = P (dP - sum_keys(dP P)),  dP = v^T g;   dq = k dS / sqrt(D),  dk = q dS^T / sqrt(D),  dv = g P^T
-        g = heads(g)
-        dP_P = (g * o).sum(-2, keepdims=True)                            # sum_keys(dP P) = sum_D(g o), a far shorter sum
-        g = g * z
-        dS = v.swapaxes(-1, -2) @ g
-        dS -= dP_P * z
-        dS *= e
-        dq = (k @ dS) / math.sqrt(head_dim)
-        dk, dv = q @ dS.swapaxes(-1, -2), g @ e.swapaxes(-1, -2)         # q carries the 1/sqrt(D)
-        return features(dq), features(dk.sum(2, keepdims=True)), features(dv.sum(2, keepdims=True))
-    return features(o), vjp
+        g, dq = heads(g), np.empty_like(out)
+        dk, dv = np.zeros((2, n_kv_heads * D, B, S), out.dtype)
+        for queries, seen, e, z in blocks:
+            gz = g[..., queries] * z                                     # g P^T = (g z) e^T, and P (v^T g) = e (v^T (g z))
+            dS = v[..., :seen].swapaxes(-1, -2) @ gz
+            dS -= (gz * o[..., queries]).sum(-2, keepdims=True)          # sum_keys(dP P) = sum_D(g o), a far shorter sum
+            dS *= e
+            heads(dq)[..., queries] = (k[..., :seen] @ dS) / math.sqrt(D)
+            heads(dk)[..., :seen] += (q[..., queries] @ dS.swapaxes(-1, -2)).sum(2, keepdims=True)    # q carries 1 / sqrt(D)
+            heads(dv)[..., :seen] += (gz @ e.swapaxes(-1, -2)).sum(2, keepdims=True)
+        return dq, dk, dv
+    return out, vjp
 
 
 @op
@@ -189,12 +195,13 @@ def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
     """Mean over tokens of -log p[target],  p = softmax_V(logits), in nats."""
     shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
     tokens = np.arange(targets.size)
-    shifted = logits - logits.max(0)
-    p = np.exp(shifted)
-    total = p.sum(0)                                                     # (B T,)
+    p = logits - logits.max(0)
+    at_targets = p[targets, tokens]
+    np.exp(p, out=p)
+    total = p.sum(0)                                                     # (B T,); the softmax is p / total
 
-    def vjp(g):                                  # dlogits = g (p - onehot(targets)) / tokens
+    def vjp(g):                                  # dlogits = g (softmax - onehot(targets)) / tokens
         dlogits = p * (g / (total * targets.size))
         dlogits[targets, tokens] -= g / targets.size
         return dlogits.reshape(shape), None
-    return (np.log(total) - shifted[targets, tokens]).mean(), vjp
+    return (np.log(total) - at_targets).mean(), vjp

@@ -47,6 +47,7 @@ OPS = [
     (ops.causal_attention, [normal(6, 1, 2), normal(2, 1, 7), normal(2, 1, 7)], {"head_dim": 2}),
     (ops.causal_attention, [normal(2, 3, 1), normal(2, 3, 1), normal(2, 3, 1)], {"head_dim": 2}),
     (ops.causal_attention, [strided(4, 2, 3), strided(4, 2, 3), strided(4, 2, 3)], {"head_dim": 2}),
+    (ops.causal_attention, [normal(4, 1, 70), normal(2, 1, 75), normal(2, 1, 75)], {"head_dim": 2}),    # more than one block of queries
     (ops.swiglu, [normal(5, 2, 3), normal(5, 2, 3)], {}),
     (ops.relu2_gate, [normal(5, 2, 3), normal(5, 2, 3)], {}),
     (ops.cross_entropy, [normal(6, 2, 4), integers(6, 2, 4)], {}),
@@ -153,7 +154,7 @@ def attention_by_loops(q, k, v, head_dim):
     return out
 
 
-@pytest.mark.parametrize("heads, kv_heads, T, S", [(2, 2, 5, 5), (4, 2, 5, 5), (4, 1, 3, 9), (2, 2, 1, 6), (1, 1, 1, 1)])
+@pytest.mark.parametrize("heads, kv_heads, T, S", [(2, 2, 5, 5), (4, 2, 5, 5), (4, 1, 3, 9), (2, 2, 1, 6), (1, 1, 1, 1), (2, 1, 150, 150), (2, 2, 65, 80)])
 def test_attention_is_the_definition(heads, kv_heads, T, S, rng):
     q, k, v = rng.standard_normal((heads * 4, 2, T)), rng.standard_normal((kv_heads * 4, 2, S)), rng.standard_normal((kv_heads * 4, 2, S))
     assert np.allclose(ops.causal_attention.forward(q, k, v, head_dim=4), attention_by_loops(q, k, v, 4), rtol=0, atol=1e-14)
@@ -161,7 +162,7 @@ def test_attention_is_the_definition(heads, kv_heads, T, S, rng):
 
 def test_attention_does_not_see_the_future(rng):
     """Changing the last token changes no earlier output, not in the last bit."""
-    q, k, v = rng.standard_normal((3, 4, 1, 6))
+    q, k, v = rng.standard_normal((3, 4, 1, 100))
     before = ops.causal_attention.forward(q, k, v, head_dim=4)
     k[..., -1], v[..., -1] = 100, 100
     assert np.array_equal(ops.causal_attention.forward(q, k, v, head_dim=4)[..., :-1], before[..., :-1])
