@@ -1,10 +1,14 @@
 """Measure, side by side and in one run:  python -m minibitnet.bench train"""
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
+import cProfile
 import importlib.util
+import inspect
 import json
 import multiprocessing
 import os
+import pstats
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
@@ -12,54 +16,71 @@ from statistics import median
 import numpy as np
 
 from .errors import UserError
+from .nn import ops, ste
 from .nn.model import ModelConfig, Transformer
 from .nn.optim import AdamW, clip_global_norm
-from .nn.training import loss_and_gradients
+from .nn.training import loss_and_gradients, number_of_shards
 
-DESCRIPTION = """train: tokens/s of one training step (forward, backward, clipping, AdamW) beside PyTorch's eager step of the same model.
+DESCRIPTION = """train: tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside PyTorch's step of the same
+model, eager and compiled, and beside the step's matrix products alone (without attention's), the floor for any code.
 
 Each contender has a process of its own and they take turns, a few steps at a time: what the machine does meanwhile hits
-all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios."""
+all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios. --profile shows where
+our own step's time goes, on one thread."""
 
 SIZES = {  # name: (model, sequences a step)
     "S": (dict(vocab_size=512, d_model=128, n_heads=4, d_ffn=352, n_layers=4, context=128), 16),
     "M": (dict(vocab_size=1024, d_model=256, n_heads=4, d_ffn=704, n_layers=6, context=256), 16),
+    "L": (dict(vocab_size=4096, d_model=512, n_heads=8, d_ffn=1408, n_layers=8, context=256), 16),
 }
+OURS, EAGER, COMPILED, FLOOR = "minibitnet", "PyTorch eager", "torch.compile", "GEMMs alone"
 
 
 def main(argv):
     parser = _command.Parser("bench", DESCRIPTION)
     parser.add_argument("what", choices=("train",))
-    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=list(SIZES), metavar="SIZE", help="of S M (all)")
+    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="of S M L (S M)")
     parser.add_argument("--linear", nargs="+", choices=("ternary", "float"), default=["ternary", "float"], metavar="ARM",
                         help="of ternary float (both)")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile (needs a C++ compiler; a minute or two to warm up)")
+    parser.add_argument("--profile", action="store_true", help="where the time of our step goes, instead of the comparison")
     parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N", help="(%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N", help="(%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     args = parser.parse_args(argv)
 
-    contenders = ["minibitnet"]
-    if importlib.util.find_spec("torch"):
-        contenders.append("PyTorch eager")
-    else:
+    contenders = [OURS, FLOOR]
+    if args.profile:
+        pass
+    elif not importlib.util.find_spec("torch"):
         _command.say("PyTorch is not installed (extra 'peers'): our own figures only")
-    if not args.json:
-        print(f"one training step, {args.threads} threads, median of {args.rounds} rounds\n"
-              f"{'':14}" + "".join(f"{name:>24}" for name in contenders) + ("   ratio" if len(contenders) > 1 else ""))
+    else:
+        contenders.append(EAGER)
+        if args.compile and not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
+            raise UserError("--compile: torch.compile needs a C++ compiler, and none is on the PATH")
+        contenders += [COMPILED] * args.compile
     for size in args.sizes:
         for linear in args.linear:
+            if args.profile:
+                profile(size, linear)
+                continue
             row = measure(contenders, size, linear, args.rounds, args.threads)
-            if args.json:
-                print(json.dumps(row), flush=True)
-            else:
-                print(f"{size} {linear:12}" + "".join(f"{row[name]['tokens_per_s']:>10,.0f} tok/s {row[name]['peak_mb']:>4.0f} MB"
-                                                     for name in contenders)
-                      + (f"   {row['ratio']:.2f}" if "ratio" in row else ""), flush=True)
+            print(json.dumps(row) if args.json else in_words(row, contenders), flush=True)
     return _command.DONE
 
 
+def in_words(row, contenders):
+    lines = [f"{row['size']} {row['linear']}, {row['threads']} threads, median of {row['rounds']} rounds"]
+    for name in contenders:
+        ratio = "" if name == OURS else f"   ours is {row[name]['ours_to_this']:.2f} of it"
+        lines.append(f"  {name:14}{row[name]['tokens_per_s']:>9,.0f} tok/s{row[name]['peak_mb']:>7,.0f} MB{ratio}")
+    return "\n".join(lines)
+
+
+# ---- side by side
+
 def measure(contenders, size, linear, rounds, threads):
-    """-> {"size", "linear", contender: {"tokens_per_s", "peak_mb"}, "ratio" of ours to PyTorch's}"""
+    """-> {"size", "linear", "threads", "rounds", contender: {"tokens_per_s", "peak_mb", "ours_to_this"}}"""
     spawn = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for name in contenders:
@@ -67,37 +88,36 @@ def measure(contenders, size, linear, rounds, threads):
         processes.append(spawn.Process(target=work, args=(theirs, name, size, linear, threads), daemon=True))
         processes[-1].start()
         theirs.close()
+    speeds, row = {name: [] for name in contenders}, {"size": size, "linear": linear, "threads": threads, "rounds": rounds}
     try:
-        speeds = {name: [] for name in contenders}
+        for name in contenders:                       # all have warmed up before the first round
+            pipes[name].recv()
         for _ in range(rounds):
             for name in contenders:
                 pipes[name].send("go")
                 speeds[name].append(pipes[name].recv())
-        row = {"size": size, "linear": linear, "threads": threads, "rounds": rounds}
         for name in contenders:
             pipes[name].send("stop")
-            row[name] = {"tokens_per_s": median(speeds[name]), "peak_mb": pipes[name].recv()}
+            row[name] = {"tokens_per_s": median(speeds[name]), "peak_mb": pipes[name].recv(),
+                         "ours_to_this": median(ours / its for ours, its in zip(speeds[OURS], speeds[name]))}
     except EOFError:
         raise UserError(f"the process of {name} ended early (its own message is above)") from None
-    if len(contenders) > 1:
-        row["ratio"] = median(a / b for a, b in zip(*speeds.values()))
     for process in processes:
         process.join()
     return row
 
 
 def work(pipe, name, size, linear, threads):
-    """A contender's process: steps for about half a second at each "go" -> tokens/s; at "stop" -> peak memory in MB."""
-    sizes, batch = SIZES[size]
-    config = ModelConfig(linear=linear, **sizes)
-    ids, targets = np.random.default_rng(0).integers(0, config.vocab_size, (2, batch, config.context))
-    if name == "minibitnet":
-        step = our_step(config, ids, targets, threads)
+    """A contender's process: "warm" when it is; at each "go" steps for about half a second -> tokens/s; at "stop" peak memory."""
+    config, ids, targets = task(size, linear)
+    if name in (OURS, FLOOR):
+        step = (our_step if name == OURS else gemms)(config, ids, targets, ThreadPoolExecutor(threads))
     else:
         from .experiments.peers import training_step
-        step = training_step(config, ids, targets, threads)
+        step = training_step(config, ids, targets, threads, compiled=name == COMPILED)
     for _ in range(3):
         step()
+    pipe.send("warm")
     while pipe.recv() == "go":
         began, steps = time.perf_counter(), 0
         while steps < 3 or time.perf_counter() - began < 0.5:
@@ -107,16 +127,34 @@ def work(pipe, name, size, linear, threads):
     pipe.send(peak_mb())
 
 
-def our_step(config, ids, targets, threads):
-    model, pool = Transformer(config), ThreadPoolExecutor(threads)
+def task(size, linear):
+    sizes, batch = SIZES[size]
+    config = ModelConfig(linear=linear, **sizes)
+    return config, *np.random.default_rng(0).integers(0, config.vocab_size, (2, batch, config.context))
+
+
+def our_step(config, ids, targets, pool):
+    model = Transformer(config)
     optimizer = AdamW(model.parameters())
 
     def step():
-        loss, grads = loss_and_gradients(model.quantized(training=True), ids, targets, pool)
+        _, grads = loss_and_gradients(model.quantized(training=True), ids, targets, pool)
         clip_global_norm(grads, 1.0)
         optimizer.step(grads, lr=1e-3, weight_decay=0.1)
-        return loss
     return step
+
+
+def gemms(config, ids, targets, pool):
+    """The three products of every matrix of the model, y = W x, dx = W^T g, dW = g x^T, for every shard, and nothing else."""
+    shapes = [p.data.shape for name, p in Transformer(config).parameters().items() if p.data.ndim == 2 and name != "embed_tokens.weight"]
+    shards = number_of_shards(ids)
+    arrays = {shape: [np.ones(s, np.float32) for s in (shape, (shape[1], ids.size // shards), (shape[0], ids.size // shards))] for shape in shapes}
+
+    def shard(_):
+        for shape in shapes:
+            W, x, g = arrays[shape]
+            ops.matmul(W, x), ops.matmul(W.T, g), ops.outer(g, x)
+    return lambda: list(pool.map(shard, range(shards)))
 
 
 def peak_mb():
@@ -125,6 +163,68 @@ def peak_mb():
     import resource
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if os.uname().sysname == "Darwin" else 2**10)
+
+
+# ---- where the time goes
+
+class SameThread:
+    map = staticmethod(map)                           # a pool of no threads, for the profiler sees one thread only
+
+
+def profile(size, linear, steps=4):
+    """Print a table of our step's time by op, on one thread."""
+    config, ids, targets = task(size, linear)
+    step = our_step(config, ids, targets, SameThread())
+    step()
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    plain = time.perf_counter() - began
+    profiler = cProfile.Profile()
+    profiler.runcall(lambda: [step() for _ in range(steps)])
+    times = by_op(pstats.Stats(profiler))
+    total = sum(sum(parts.values()) for parts in times.values())
+    print(f"{size} {linear}: {plain / steps * 1e3:,.0f} ms a step on one thread (profiled {total / steps * 1e3:,.0f} ms, of which)")
+    print(f"  {'':22}{'GEMM':>8}{'other':>8}   ms a step")
+    for name, parts in sorted(times.items(), key=lambda item: -sum(item[1].values())):
+        share = sum(parts.values()) / total
+        if share >= 0.002:
+            print(f"  {name:22}{parts['gemm'] / steps * 1e3:>8.1f}{parts['other'] / steps * 1e3:>8.1f}   {share:6.1%}")
+
+
+def by_op(stats):
+    """pstats.Stats -> {name: {"gemm": seconds, "other": seconds}}; time in NumPy counts for the op that called it."""
+    homes = {}                                        # (file, first line .. last line) of every op
+    for module in (ops, ste):
+        for name, fn in vars(module).items():
+            if hasattr(fn, "forward"):
+                lines, first = inspect.getsourcelines(fn)
+                homes[name] = (module.__file__, range(first, first + len(lines)))
+
+    def home(function):
+        file, line, name = function
+        if name == "dequantize" or "quant.py" in file:
+            return "quantizers"
+        for op, (op_file, lines) in homes.items():
+            if file == op_file and line in lines:
+                return op
+        if file == ops.__file__ and name in ("matmul", "outer"):
+            return "gemm"
+        return {"optim.py": "AdamW, clipping", "training.py": "sum over shards"}.get(os.path.basename(file))
+
+    times = {}
+
+    def add(name, part, seconds):
+        times.setdefault(name, {"gemm": 0.0, "other": 0.0})[part] += seconds
+    for function, (_, _, own, _, callers) in stats.stats.items():
+        mine = home(function)
+        if mine not in (None, "gemm"):
+            add(mine, "other", own)
+            continue
+        for caller, (_, _, own, _) in callers.items():       # NumPy's functions, or the two products: their caller's
+            name = home(caller)
+            add("tape and Python" if name in (None, "gemm") else name, "gemm" if mine == "gemm" else "other", own)
+    return times
 
 
 if __name__ == "__main__":

@@ -180,8 +180,9 @@ def finish(job, model):
     last = [line for line in job.run.metrics() if "val_loss" in line][-1]
     print(f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.2f}, {last['bits_per_byte']:.3f} bits per byte")
     speaker = LanguageModel(model, job.tokenizer, job.settings)
-    prompt = job.tokenizer.decode(job.tokens[1][:32])
-    print(f"\nA sample; the part before | is from the validation text:\n\n{prompt}|{speaker.generate(prompt, 400)}\n")
+    validation = job.tokenizer.decode(job.tokens[1][:4096])
+    prompt = validation[validation.find("\n\n") + 1:][:32]         # from a paragraph's beginning, where there is one
+    print(f"\nA sample; the part before | is from the validation text:\n{prompt}|{speaker.generate(prompt, 400)}\n")
     drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
     print(f"{job.run.path}: last.safetensors and best.safetensors (model), metrics.jsonl, config.json{', loss.png' if drawn else ''}")
     print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt \"The \"")

@@ -71,10 +71,10 @@ class Transformer(nn.Module):
         return cross_entropy(linear(rms_norm(x, x.shape[-1:], self.norm, self.c.norm_eps), self.head).flatten(0, 1), targets.flatten())
 
 
-def training_step(c, ids, targets, threads):
+def training_step(c, ids, targets, threads, compiled):
     """A function that makes one step on the batch: forward, backward, clip, AdamW."""
     torch.set_num_threads(threads)
-    model = Transformer(c)
+    model = torch.compile(Transformer(c)) if compiled else Transformer(c)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     ids, targets = torch.from_numpy(ids), torch.from_numpy(targets)
 

@@ -83,6 +83,8 @@ class Block(Module):
 
 
 class Transformer(Module):
+    """Token ids to logits. c: ModelConfig; seed: of the initial weights. Call it inside ``record()`` to differentiate."""
+
     def __init__(self, c, seed=0):
         check_size(c)
         rng = np.random.default_rng(seed)

@@ -47,7 +47,7 @@ def with_defaults(c, model_config):
     """The TrainConfig with every "by itself" value filled in."""
     lr = c.lr or default_lr(model_config.linear, model_config.d_model)
     return replace(c, lr=lr, second_lr=c.second_lr or lr * 2 / 3, warmup=c.warmup if c.warmup >= 0 else max(1, c.steps // 50),
-                   eval_every=c.eval_every or max(1, c.steps // 4), save_every=c.save_every or max(1, c.steps // 10))
+                   eval_every=c.eval_every or math.ceil(c.steps / 4), save_every=c.save_every or math.ceil(c.steps / 10))
 
 
 def default_lr(linear, d_model):
@@ -68,7 +68,7 @@ def loss_and_gradients(running, ids, targets, pool):
     The batch is cut into shards whose number depends on its shape alone, each differentiated on a thread of the pool,
     and the gradients are summed in the shards' order: the result does not depend on the number of threads.
     """
-    shards = min(len(ids), max(2, ids.size // SHARD_TOKENS))
+    shards = number_of_shards(ids)
 
     def differentiate(shard):
         shard_ids, shard_targets = shard
@@ -86,6 +86,10 @@ def loss_and_gradients(running, ids, targets, pool):
             else:
                 summed[name] = grads[p]
     return total, summed
+
+
+def number_of_shards(ids):
+    return min(len(ids), max(2, ids.size // SHARD_TOKENS))
 
 
 def mean_loss(running, tokens, pool, batch=16, progress=iter):
