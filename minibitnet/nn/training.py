@@ -52,7 +52,7 @@ def with_defaults(c, model_config):
 
 def default_lr(linear, d_model):
     """Best of a sweep at width 128 (README), falling with the root of the width."""
-    return {"ternary": 6e-3, "binary": 3e-3, "float": 2e-3}[linear] * math.sqrt(128 / d_model)
+    return {"ternary": 6e-3, "binary": 6e-3, "float": 3e-3}[linear] * math.sqrt(128 / d_model)
 
 
 def schedule(c, step):
