@@ -1,7 +1,8 @@
 """Layers: which parameters go through which op. A layer keeps nothing of a call, so it may be called twice.
 
 ``Attention`` and ``FeedForward`` carry the names of Hugging Face's ``BitNetForCausalLM``, so the dotted attribute paths
-that ``Module.parameters`` finds are that layout's tensor names (which add "model." before all but the head's). c is a ``ModelConfig`` (``model.py``).
+that ``Module.parameters`` finds are that layout's tensor names (which add "model." before all but the head's). c is a
+configuration: whatever has the sizes as attributes.
 """
 import copy
 

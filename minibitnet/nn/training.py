@@ -121,9 +121,12 @@ def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, bes
     """
     train_tokens, val_tokens = tokens
     context = model.config.context
+    kept = f"{run.last} holds step {start:,}" if start else "there is no checkpoint yet"
 
     def save(path, done, m={}, v={}, keep=None):
         parameters = {name: p.data for name, p in model.parameters().items()}
+        if not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values()):
+            raise NonFiniteError(f"step {done}: a weight or a moment is not finite; nothing was saved, {kept}")
         checkpoint.save(path, checkpoint.Checkpoint(done, best, settings, parameters, m, v), keep)
 
     with ThreadPoolExecutor(threads) as pool:
@@ -135,7 +138,7 @@ def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, bes
             loss, grads = loss_and_gradients(running, ids, targets, pool)
             grad_norm = clip_global_norm(grads, c.clip)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-                raise NonFiniteError(f"step {step + 1}: the loss is {loss}, the gradient norm {grad_norm}; nothing was updated")
+                raise NonFiniteError(f"step {step + 1}: the loss is {loss}, the gradient norm {grad_norm}; nothing was updated, {kept}")
             optimizer.step(grads, lr, weight_decay)
             before, running = running, model.quantized(training=True)
 
@@ -157,6 +160,7 @@ def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, bes
                 run.log(line)
             if finished or stop or done % c.save_every == 0:
                 save(run.last, done, optimizer.m, optimizer.v, keep=run.prev)
+                kept = f"{run.last} holds step {done:,}"
             if stop:
                 return done
     return c.steps

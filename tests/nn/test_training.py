@@ -104,10 +104,26 @@ def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
     model = Transformer(SMALL)
     model.layers[0].mlp.up_proj.weight.data[0, 0] = np.nan
     before = model.embed_tokens.weight.data.copy()
-    with pytest.raises(NonFiniteError, match="step 1: the loss is nan"):
+    with pytest.raises(NonFiniteError, match="step 1: the loss is nan.*nothing was updated, there is no checkpoint yet"):
         train(model, AdamW(model.parameters()), TEST_CONFIG, (TOKENS[:500], TOKENS[500:]), run=run, settings=settings, val_bytes=99)
     run.close()
     assert np.array_equal(model.embed_tokens.weight.data, before) and not run.last.exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    """A learning rate of 1e38 gives infinite weights in a step whose own loss is fine; the checkpoint of step 4 stays the last one."""
+    run = RunDirectory(tmp_path / "run")
+    settings = {"model": {}, "train": {"steps": 12}, "corpus": {}}
+    run.create(settings, ByteTokenizer())
+    model = Transformer(SMALL)
+    optimizer = AdamW(model.parameters())
+    steps = iter(range(1, 99))
+    gentle = optimizer.step
+    optimizer.step = lambda grads, lr, weight_decay: gentle(grads, 1e38 * 1e9 if next(steps) == 8 else lr, weight_decay)
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match="last.safetensors holds step 4"):
+        train(model, optimizer, TEST_CONFIG, (TOKENS[:500], TOKENS[500:]), run=run, settings=settings, val_bytes=99)
+    run.close()
+    assert checkpoint.load(run.last).step == 4 and run.best.exists()
 
 
 def test_code_statistics_by_pencil():
