@@ -8,24 +8,27 @@ reversed order is right:
 
     a = f(x);  b = g(a);  c = h(a);  y = add(b, c)          recorded:  f g h add      walked:  add h g f
 
-Gradients live in a dictionary that ``backward`` returns, not on the tensors, and each thread records its own tape:
-several threads can differentiate the same parameters at once.
+The tape names tensors by number and does not hold them: an array that no vjp closed over is freed while the forward
+pass still runs. Gradients live in a dictionary that ``backward`` returns, and each thread records its own tape: several
+threads can differentiate the same parameters at once.
 """
 import functools
+import itertools
 import threading
 from contextlib import contextmanager
 
 import numpy as np
 
 _thread = threading.local()
+_keys = itertools.count()
 
 
 class Tensor:
-    """A box around an array (or a Quantized pair), so that the tape can tell one value from another by identity."""
-    __slots__ = ("data",)
+    """A box around an array (or a Quantized pair) with a number, ``key``, that no other Tensor has or will have."""
+    __slots__ = ("data", "key")
 
     def __init__(self, data):
-        self.data = data
+        self.data, self.key = data, next(_keys)
 
 
 @contextmanager
@@ -49,7 +52,7 @@ def op(fn):
         out = Tensor(out)
         tape = getattr(_thread, "tape", None)
         if tape is not None:
-            tape.append((out, inputs, vjp))
+            tape.append((out.key, [x.key if isinstance(x, Tensor) else None for x in inputs], vjp))
         return out
 
     call.forward = lambda *arrays, **options: fn(*arrays, **options)[0]
@@ -57,18 +60,18 @@ def op(fn):
 
 
 def backward(tape, loss, seed=1.0):
-    """Gradients of seed * loss for every Tensor that the tape did not produce itself: {tensor: array}.
+    """Gradients of seed * loss with respect to every Tensor that the tape did not produce itself: {key: array}.
 
     loss is a 0-d Tensor on the tape. The tape is consumed, so each op's arrays are freed as soon as they were used.
     """
-    grads = {loss: np.asarray(seed, loss.data.dtype)}
+    grads = {loss.key: np.asarray(seed, loss.data.dtype)}
     while tape:
         out, inputs, vjp = tape.pop()
         g = grads.pop(out, None)
         if g is None:                                # the loss does not depend on this op
             continue
         for x, dx in zip(inputs, vjp(g), strict=True):
-            if isinstance(x, Tensor):
+            if x is not None:
                 # Not `+=`: add's vjp hands the *same* array to both of its inputs.
                 grads[x] = grads[x] + dx if x in grads else dx
     return grads

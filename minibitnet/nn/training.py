@@ -82,9 +82,9 @@ def loss_and_gradients(running, ids, targets, pool):
         total += loss
         for name, p in parameters.items():
             if name in summed:
-                summed[name] += grads[p]
+                summed[name] += grads[p.key]
             else:
-                summed[name] = grads[p]
+                summed[name] = grads[p.key]
     return total, summed
 
 

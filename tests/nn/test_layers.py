@@ -39,7 +39,7 @@ def test_a_bit_linear_called_twice_counts_both_calls(rng):
             ys = [layer(x) for x in xs]
             y = ops.add(*ys) if len(ys) == 2 else ys[0]
             loss = ops.cross_entropy(y, np.zeros((1, 2), int))
-        return backward(tape, loss)[layer.weight], y.data
+        return backward(tape, loss)[layer.weight.key], y.data
     both, y = gradient(inputs)
     g = ops.cross_entropy.__wrapped__(y, np.zeros((1, 2), int))[1](1.0)[0]
     assert np.allclose(both, sum(ops.outer(g, dequantize(*absmax_int8(x.data))) for x in inputs), rtol=1e-5, atol=1e-7)
@@ -61,7 +61,7 @@ def test_a_quantized_twin_computes_the_same_and_hands_its_gradient_to_the_latent
             with record() as tape:
                 y = used(x)
                 loss = ops.cross_entropy(y, np.zeros((2, 3), int))
-            results.append((y.data, backward(tape, loss)[used.weight]))
+            results.append((y.data, backward(tape, loss)[used.weight.key]))
         assert np.array_equal(results[0][0], results[1][0]) and np.array_equal(results[0][1], results[1][1])
         assert layer.weight.data.dtype == np.float32 and layer.axis == 0
 

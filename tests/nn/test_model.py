@@ -114,7 +114,7 @@ def test_the_quantized_twin_gives_the_same_loss_and_gradients(variant, rng):
         with record() as tape:
             loss = used.loss(ids, ids)
         grads = backward(tape, loss)
-        results.append((loss.data, {name: grads[p] for name, p in used.parameters().items()}))
+        results.append((loss.data, {name: grads[p.key] for name, p in used.parameters().items()}))
     (a, grads_a), (b, grads_b) = results
     assert a == b and grads_a.keys() == grads_b.keys()
     assert all(np.array_equal(grads_a[name], grads_b[name]) for name in grads_a)
@@ -146,7 +146,7 @@ def test_whole_model_gradients_agree_with_finite_differences(seed, monkeypatch):
     with record() as tape:
         loss = model.loss(ids, targets)
     grads = backward(tape, loss)
-    analytic = sum(np.vdot(grads[p], direction[name]) for name, p in model.parameters().items())
+    analytic = sum(np.vdot(grads[p.key], direction[name]) for name, p in model.parameters().items())
     h, sides = 1e-6, []
     for sign in (1, -1):
         moved = Transformer(c, seed)
