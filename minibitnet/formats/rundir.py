@@ -46,6 +46,8 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise UserError(f"{self.path}: expected a directory to write the run to, a file is in the way") from None
+        except PermissionError as e:
+            raise UserError(f"{self.path}: {e.strerror}: expected a place to write the run to; give another with --out") from None
         self._acquire()
         for name in present:
             (self.path / name).unlink()
@@ -110,7 +112,10 @@ class RunDirectory:
 
     def _acquire(self):
         """Hold .lock until the process ends, however it ends: the system releases it, so a lock is never stale."""
-        self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+        try:
+            self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+        except OSError as e:
+            raise UserError(f"{self.path}: {e.strerror}: expected a directory to write the run to") from None
         try:
             if os.name == "nt":
                 import msvcrt

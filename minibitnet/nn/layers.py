@@ -149,7 +149,7 @@ class Attention(Module):
         self.o_proj = projection(c.d_model, c.d_model, rng)
         self.head_dim = c.head_dim
 
-    def __call__(self, x, rotary, cache=None):   # normed x (C, B, T), (cos, sin) of its T positions -> (C, B, T)
+    def __call__(self, x, rotary, cache=None):   # normed x (C, B, T), its (cos, sin) (D/2, B, T) -> (C, B, T)
         x = self.q_proj.quantize_input(x)        # once for q, k and v
         q = ops.rope(self.q_proj(x), *rotary)
         k = ops.rope(self.k_proj(x), *rotary)

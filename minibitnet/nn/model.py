@@ -99,7 +99,7 @@ class Transformer(Module):
 
     def __call__(self, ids, caches=None):        # (B, T) int -> logits (V, B, T)
         start = caches[0].length if caches else 0
-        rotary = [table[:, start:start + ids.shape[1]] for table in self.rotary]
+        rotary = [np.repeat(table[:, None, start:start + ids.shape[1]], len(ids), axis=1) for table in self.rotary]   # (D/2, B, T)
         x = self.embed_tokens(ids)
         for block, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
             x = block(x, rotary, cache)

@@ -53,7 +53,7 @@ def add(x, y):                                   # two arrays of one shape -> th
 @op
 def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
     """y = n gain,  n = x r,  r = (mean_C(x^2) + eps)^(-1/2).   [rmsnorm] eq. 4"""
-    r = 1 / np.sqrt(np.square(x).mean(0) + eps)                          # (B, T)
+    r = 1 / np.sqrt(np.einsum("cbt,cbt->bt", x, x) / len(x) + eps)       # (B, T); einsum squares and sums in one pass
     n = x * r
 
     def vjp(g):                                  # dx = r (dn - n mean_C(dn n)),  dn = g gain;   dgain = sum_BT(g n)
@@ -106,20 +106,18 @@ def quantized_linear(x, w):                      # Quantized (m, B, T), Quantize
 
 
 @op
-def rope(x, cos, sin):                           # (H D, B, T), two (D/2, T) -> (H D, B, T)
+def rope(x, cos, sin):                           # (H D, B, T), two (D/2, B, T) -> (H D, B, T)
     """Rotate pair i of every head by its token's angle: (a, b) -> (a cos - b sin, a sin + b cos).   [rope] eq. 34
 
     A pair is (i, i + D/2), the half-split order of Hugging Face; the paper pairs neighbours (2i, 2i+1), the same up to
     a fixed reordering of each head's features.
     """
-    cos, sin = cos[:, None], sin[:, None]                                # (D/2, 1, T)
-
     def rotate(x, sin):
-        pairs = x.reshape(-1, 2, *cos.shape[:1], *x.shape[1:])           # (H, 2, D/2, B, T)
+        pairs = x.reshape(-1, 2, *cos.shape)                             # (H, 2, D/2, B, T)
         a, b = pairs[:, 0], pairs[:, 1]
         out = np.empty_like(pairs)
-        out[:, 0] = a * cos - b * sin
-        out[:, 1] = a * sin + b * cos
+        np.subtract(a * cos, b * sin, out=out[:, 0])
+        np.add(a * sin, b * cos, out=out[:, 1])
         return out.reshape(x.shape)
 
     def vjp(g):                                  # dx = R^T g: a rotation by the opposite angle

@@ -40,8 +40,8 @@ OPS = [
     (ops.linear, [strided(1, 1, 1), normal(1, 1)], {}),
     (ops.quantized_linear, [quantized((1, 2, 3), 5, 2, 3), quantized((1, 1), 4, 5)], {}),
     (ops.quantized_linear, [quantized((1, 1, 1), 5, 2, 3), quantized((4, 1), 4, 5)], {}),
-    (ops.rope, [normal(8, 2, 3), normal(2, 3), normal(2, 3)], {}),
-    (ops.rope, [strided(2, 1, 1), normal(1, 1), normal(1, 1)], {}),
+    (ops.rope, [normal(8, 2, 3), normal(2, 2, 3), normal(2, 2, 3)], {}),
+    (ops.rope, [strided(2, 1, 1), normal(1, 1, 1), normal(1, 1, 1)], {}),
     (ops.causal_attention, [normal(8, 2, 5), normal(8, 2, 5), normal(8, 2, 5)], {"head_dim": 4}),
     (ops.causal_attention, [normal(8, 2, 5), normal(4, 2, 5), normal(4, 2, 5)], {"head_dim": 2}),
     (ops.causal_attention, [normal(6, 1, 2), normal(2, 1, 7), normal(2, 1, 7)], {"head_dim": 2}),
@@ -125,7 +125,7 @@ def test_cross_entropy_survives_huge_logits():
 
 def test_rope_turns_a_pair_by_its_angle():
     """With D = 2, a quarter turn (cos 0, sin 1) takes (1, 0) to (0, 1): feature 0 pairs with feature D/2."""
-    y = ops.rope.forward(np.array([1.0, 0.0]).reshape(2, 1, 1), np.array([[0.0]]), np.array([[1.0]]))
+    y = ops.rope.forward(np.array([1.0, 0.0]).reshape(2, 1, 1), np.array([[[0.0]]]), np.array([[[1.0]]]))
     assert np.array_equal(y.ravel(), [0, 1])
 
 
@@ -134,7 +134,7 @@ def test_rope_scores_depend_on_the_distance_only(rng):
     from minibitnet.nn.layers import rotary_tables
     cos, sin = (table.astype(float) for table in rotary_tables(8, 16, 10000.0))
     q, k = rng.standard_normal((2, 8))
-    at = lambda x, p: ops.rope.forward(x.reshape(8, 1, 1), cos[:, [p]], sin[:, [p]]).ravel()   # noqa: E731
+    at = lambda x, p: ops.rope.forward(x.reshape(8, 1, 1), cos[:, None, [p]], sin[:, None, [p]]).ravel()   # noqa: E731
     assert at(q, 5) @ at(k, 2) == pytest.approx(at(q, 10) @ at(k, 7), rel=1e-5)   # the tables are float32
 
 
