@@ -8,7 +8,7 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ModelConfig": "nn.model",
+    "ModelConfig": "nn.config",
     "Quantized": "quant",
     "TrainConfig": "nn.training",
     "Transformer": "nn.model",

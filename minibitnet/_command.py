@@ -87,6 +87,8 @@ def say(*words):
 def run(main):
     """sys.exit with what main(argv) returns; mistakes become one line on standard error and an exit code."""
     argv = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):               # a sample may hold what the terminal's encoding lacks
+        stream.reconfigure(errors="replace")
     try:
         code = main(argv)
         sys.stdout.flush()

@@ -9,7 +9,8 @@ from .formats import checkpoint
 from .formats.rundir import RunDirectory
 from .inference.sampling import check_sampling, decode
 from .options import from_json
-from .nn.model import ModelConfig, Transformer
+from .nn.config import ModelConfig
+from .nn.model import Transformer
 from .text.tokenizer import load_tokenizer
 
 
@@ -31,7 +32,7 @@ class LanguageModel:
 
     def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0):
         """Yield the continuation of the text prompt piece by piece. When the context is full, its newest half is kept."""
-        check_sampling(temperature, top_k, top_p)
+        check_sampling(temperature, top_k, top_p, seed)
         text_of = self.tokenizer.decode_stream()
         for i in decode(self, self._checked(self.tokenizer.encode(prompt)), tokens, temperature=temperature, top_k=top_k,
                         top_p=top_p, seed=seed):
@@ -65,10 +66,10 @@ def load(path, which="last", warn=warnings.warn):
     if not run.path.is_dir():
         raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected the directory of a run "
                         f"(python -m minibitnet.train --tiny makes runs/tiny)")
-    saved, note = checkpoint.load_latest(*((run.best,) if which == "best" else (run.last, run.prev)))
+    saved, path_read, note = checkpoint.load_latest(*((run.best,) if which == "best" else (run.last, run.prev)))
     if note:
         warn(note)
-    transformer = model_of(saved, run.last)
+    transformer = model_of(saved, path_read)
     tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
     if tokenizer.vocab_size != transformer.config.vocab_size:
         raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "

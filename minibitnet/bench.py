@@ -17,7 +17,8 @@ import numpy as np
 
 from .errors import UserError
 from .nn import ops, ste
-from .nn.model import ModelConfig, Transformer
+from .nn.config import ModelConfig
+from .nn.model import Transformer
 from .nn.optim import AdamW, clip_global_norm
 from .nn.training import loss_and_gradients, number_of_shards
 

@@ -23,8 +23,8 @@ def main(argv):
     parser = _command.Parser("evaluate", DESCRIPTION)
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
     parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file or pydoc (the run's own corpus)")
-    parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="%(default)s")
+    parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text (see above)")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=("float",), default="float", help="%(default)s: whole-number products in float32")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -49,7 +49,7 @@ def main(argv):
         loss = mean_loss(model.running, tokens, pool, batch=16, progress=progress)
     scored = len(tokens) - 1
     result = {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": scored, "floor": None, "engine": args.engine, "split": part,
-              "bits_per_byte": loss * scored / math.log(2) / len(model.tokenizer.decode(tokens[1:]).encode()),
+              "bits_per_byte": loss * scored / math.log(2) / model.tokenizer.count_bytes(tokens[1:]),
               "data": corpus.name, "replaced": corpus.replaced, "checkpoint": args.checkpoint}
     if args.json:
         print(json.dumps(result))

@@ -15,7 +15,7 @@ def main(argv):
     parser.add_argument("--top-k", type=int, default=0, metavar="K", help="choose among the K likeliest; 0: among all (%(default)s)")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="... among the likeliest that reach probability P (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (%(default)s)")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="%(default)s")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=("float",), default="float", help="%(default)s: whole-number products in float32")
     args = parser.parse_args(argv)
 

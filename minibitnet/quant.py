@@ -4,6 +4,8 @@ This convention holds everywhere in the package, in files too: a scale *multipli
 the reciprocal and divides.) Codes are whole numbers in x's own float type, because a float32 matrix product of small
 whole numbers is exact and fast; ``codes.astype(np.int8)`` loses nothing and is what gets stored.
 
+Groups are the papers' answer to model parallelism; our model itself does not use them. Arrays are float32 or float64.
+
 Layout: features first. A weight matrix is (n, m), outputs by inputs; activations are (m, ...), one token per column,
 as the papers write  y = W x.  Scales keep the reduced axes with length 1, so ``codes * scale`` always broadcasts.
 
@@ -15,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 QB = 127      # Q_b for 8 bits. The papers print 2^(b-1) = 128; [faq] and every released implementation use 127.
-EPS = 1e-5    # Smallest gamma. The papers print gamma + eps; [faq] and the released code take max(gamma, eps).
+EPS = 1e-5    # Smallest gamma. [b158] eq. 1 prints gamma + eps; [faq] and the released code take max(gamma, eps).
 
 
 class Quantized(NamedTuple):
@@ -66,8 +68,8 @@ def absmax_int8(x, axis=0, groups=1):
     axis=None over the whole tensor ([bitnet] in training). groups = G cuts the m features into G equal groups with a
     gamma each ([bitnet] eq. 14); scale then has m rows.
 
-    The papers clip to [-Q_b, Q_b]; |x| <= gamma makes the clip idle, so it is left out. [bitnet] eq. 4 prints no
-    rounding, [faq] rounds.
+    [bitnet] eq. 4 clips to [-Q_b + eps, Q_b - eps], [faq] to [-128, 127]; |x| <= gamma makes the clip idle, so it is left
+    out. Eq. 4 prints no rounding, [faq] rounds.
     """
     gamma = np.maximum(_group_max(np.abs(x), axis, groups), EPS)
     codes = x * (QB / gamma)

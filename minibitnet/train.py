@@ -16,7 +16,8 @@ from tqdm import tqdm
 from .errors import UserError
 from .formats import checkpoint
 from .formats.rundir import RunDirectory
-from .nn.model import ModelConfig, Transformer, check_size
+from .nn.config import ModelConfig, check_size
+from .nn.model import Transformer
 from .nn.optim import AdamW
 from .nn.training import TrainConfig, train, with_defaults
 from .options import from_json
@@ -32,14 +33,11 @@ DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
     python -m minibitnet.train --resume runs/book-ternary   go on after an interruption
 
 Ctrl-C finishes the step, saves and exits 130; a second Ctrl-C exits at once. Exit codes: 0 done, 1 a mistake, told in
-one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted."""
+one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted (143 by SIGTERM)."""
 
 # What --tiny means; flags given beside it win.
 TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads": 4, "context": 128},
         "train": {"data": "pydoc", "tokenizer": "char", "batch": 16, "steps": 550}}
-
-
-
 
 def main(argv):
     parser = _command.Parser("train", DESCRIPTION)
@@ -163,7 +161,7 @@ def fit(job, threads):
 
     with Interruption() as interruption, Progress(start, c.steps) as progress:
         done = train(model, optimizer, c, job.tokens, run=job.run, settings=job.settings, start=start, threads=threads,
-                     val_bytes=len(job.tokenizer.decode(job.tokens[1][1:]).encode()), best=saved.best_val_loss if saved else math.inf,
+                     val_bytes=job.tokenizer.count_bytes(job.tokens[1][1:]), best=saved.best_val_loss if saved else math.inf,
                      report=progress, stopped=lambda: interruption.signal)
     if done < c.steps:
         _command.say(f"interrupted after step {done:,}; saved. Go on with: python -m minibitnet.train --resume {job.run.path}")
@@ -225,7 +223,8 @@ class Progress:
     def __call__(self, line):
         validation = f"  validation {line['val_loss']:.4f}" if "val_loss" in line else ""
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.2f} lr {line['lr']:.1e} {line['tokens_per_s']:,.0f} tok/s", refresh=False)
+            self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.2f} lr {line['lr']:.1e} "
+                                     f"{line['tokens_per_s']:,.0f} tok/s", refresh=False)
             self.bar.update()
             if validation:
                 self.bar.write(f"step {line['step']:,}{validation}", file=sys.stderr)

@@ -9,7 +9,7 @@ import minibitnet
 ROOT = Path(minibitnet.__file__).parent
 FLOORS = {
     "errors": 0, "options": 1, "quant": 0,
-    "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
+    "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.config": 2, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
     "text.tokenizer": 1, "text.corpora": 1, "text.batches": 1,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3,
     "inference.sampling": 1,
@@ -47,6 +47,8 @@ def violations(name, tree):
     for ours, other in imports(name, tree):
         if ours == "__version__":
             continue
+        if other == "minibitnet":
+            yield f"{name} imports minibitnet by its absolute name, which hides the floor"
         if ours and ours not in FLOORS:
             yield f"{name} imports {ours}, which has no floor"
         elif ours and FLOORS[ours] >= FLOORS[name]:
@@ -80,6 +82,7 @@ def test_imports_point_down():
 
 @pytest.mark.parametrize("name, code, message", [
     ("nn.ops", "from .model import Transformer", "nn.ops (floor 1) imports nn.model (floor 3)"),
+    ("quant", "from minibitnet.nn.model import Transformer", "quant imports minibitnet by its absolute name, which hides the floor"),
     ("nn.ste", "from . import ops", "nn.ste (floor 1) imports nn.ops (floor 1)"),
     ("quant", "from .errors import UserError", "quant imports errors"),
     ("inference.sampling", "def f():\n    from ..nn import autograd", "inference.sampling imports nn.autograd; of nn/ only ops.py is for inference"),

@@ -138,9 +138,9 @@ def test_one_signal_finishes_the_step_and_saves(number, code, here):
 @pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
 def test_killed_runs_resume_to_the_bytes_of_the_uninterrupted_one(here):
     """Five kills -9 at different moments, a resume after each, then the rest of the way: the same file as without kills."""
-    flags = ["--data", "text.txt", *SMALL, "--steps", "60", "--save-every", "1"]
+    flags = ["--data", "text.txt", *SMALL, "--steps", "400", "--save-every", "1"]
     assert command("train", "--out", "whole", *flags, cwd=here).returncode == 0
-    args = ["--out", "killed", *flags]
+    args, seen = ["--out", "killed", *flags], set()
     for pause in (0.5, 0.65, 0.8, 0.55, 0.7):
         process = subprocess.Popen([sys.executable, "-m", "minibitnet.train", *args], cwd=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(pause)
@@ -148,6 +148,9 @@ def test_killed_runs_resume_to_the_bytes_of_the_uninterrupted_one(here):
         process.wait()
         if (here / "killed/config.json").exists():
             args = ["--resume", "killed"]
+        if (here / "killed/last.safetensors").exists():
+            seen.add(checkpoint.load(here / "killed/last.safetensors").step)
+    assert seen - {400}, "no kill came between the first checkpoint and the end"
     result = command("train", *args, cwd=here)
     assert result.returncode == 0, result.stderr
     for name in ("last.safetensors", "best.safetensors"):
@@ -269,6 +272,7 @@ def test_generate_and_evaluate_refuse_what_they_cannot_use(here):
     refused("--prompt", "the", "--temperature", "-1", words=["temperature = -1"])
     refused("--prompt", "the", "--top-p", "0", words=["top_p = 0"])
     refused("--prompt", "the", "--top-k", "-2", words=["top_k = -2"])
+    refused("--prompt", "the", "--seed", "-1", words=["seed = -1"])
     fails(1, "absent is not there", module="generate", args=["--model", "absent", "--prompt", "x"], cwd=here)
     fails(1, "text.txt is not a directory", module="evaluate", args=["--model", "text.txt"], cwd=here)
     fails(2, "--prompt", module="generate", args=["--model", "run"], cwd=here)

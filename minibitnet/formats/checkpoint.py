@@ -19,7 +19,7 @@ FORMAT = "minibitnet checkpoint 1"
 class Checkpoint:
     step: int
     best_val_loss: float
-    config: dict          # {"model": ..., "train": ..., "corpus": ...}, see rundir.py
+    config: dict          # {"model": ..., "train": ..., "corpus": ...}: what the run was made with
     parameters: dict      # {name: array}
     m: dict               # {name: array}, empty where the file has no optimizer state
     v: dict
@@ -57,8 +57,8 @@ def load(path):
 
 
 def load_latest(*paths):
-    """The first of the paths that holds a good checkpoint -> (Checkpoint, note); note says what was wrong with the
-    ones before it, or is None. With no good one, the first path's FormatError."""
+    """The first of the paths that holds a good checkpoint -> (Checkpoint, its path, note); note says what was wrong with
+    the ones before it, or is None. With no good one, the first path's FormatError."""
     errors = []
     for path in paths:
         try:
@@ -66,13 +66,13 @@ def load_latest(*paths):
         except FormatError as e:
             errors.append(e)
         else:
-            return checkpoint, f"{errors[0]}; using {path.name} of step {checkpoint.step}" if errors else None
+            return checkpoint, path, f"{errors[0]}; using {path.name} of step {checkpoint.step}" if errors else None
     raise errors[0]
 
 
 def copy_into(target, source, path):
     """Copy {name: array} into {name: array of the same names and shapes}; FormatError names the first difference."""
-    for name in target.keys() | source.keys():
+    for name in sorted(target.keys() | source.keys()):
         if name not in source or name not in target:
             raise FormatError(f"{path}: tensor {name!r} is {'missing' if name not in source else 'not of this model'}")
         if target[name].shape != source[name].shape:

@@ -4,7 +4,9 @@
     tokenizer.json      the tokenizer
     env.json            versions and machine
     metrics.jsonl       one JSON object a line: step, tokens, loss, ppl, lr, weight_decay, grad_norm, tokens_per_s,
-                        zero_fraction, flip_rate; at evaluations also val_loss, val_ppl, bits_per_byte, floor
+                        zero_fraction, flip_rate (shares of the weights' codes: zeros, and changed by this step); at
+                        evaluations also val_loss, val_ppl, bits_per_byte, floor (the lowest loss that any model can
+                        reach, null where the source of the text is not known)
     last.safetensors    the newest checkpoint;  prev.safetensors  the one before
     best.safetensors    the parameters with the lowest validation loss
     loss.png            the loss curves, where matplotlib is installed
@@ -66,7 +68,7 @@ class RunDirectory:
         if not self.last.exists() and not self.prev.exists():
             newest, note = None, None
         else:
-            newest, note = checkpoint.load_latest(self.last, self.prev)
+            newest, _, note = checkpoint.load_latest(self.last, self.prev)
             if note:                             # or the next save would move the damaged file over the good one
                 os.replace(self.prev, self.last)
         # Lines after the checkpoint belong to steps that will be made again; the last one may be half a line.
@@ -80,8 +82,7 @@ class RunDirectory:
 
     def close(self):
         if self._lock is not None:
-            self._lock.close()               # which releases it
-            (self.path / ".lock").unlink(missing_ok=True)
+            self._lock.close()               # which releases it; the file stays, for another process may wait on it
             self._lock = None
 
     # ---- reading
@@ -94,7 +95,7 @@ class RunDirectory:
 
     def is_finished(self):
         try:
-            newest, _ = checkpoint.load_latest(self.last, self.prev)
+            newest, _, _ = checkpoint.load_latest(self.last, self.prev)
             return newest.step >= newest.config["train"]["steps"]
         except (UserError, KeyError, TypeError):
             return False
@@ -111,7 +112,7 @@ class RunDirectory:
         write_atomically(self.path / name, [data], len(data))
 
     def _acquire(self):
-        """Hold .lock until the process ends, however it ends: the system releases it, so a lock is never stale."""
+        """Lock the file .lock until the process ends, however it ends: the system releases it, so a lock is never stale."""
         try:
             self._lock = open(self.path / ".lock", "w", encoding="utf-8")
         except OSError as e:

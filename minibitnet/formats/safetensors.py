@@ -35,7 +35,7 @@ def save(path, arrays, metadata, keep=None):
     """Write {name: array} and {string: string} to path, so that path holds either what it held before or all of this.
 
     keep: a path to move what it held before to. Raises OSError, naming the bytes needed and free, where the disk is full
-    or read-only; path is then as it was.
+    or read-only; what path held before is then still there, or in keep.
     """
     path, header, end = Path(path), {}, 0
     digest = hashlib.sha256()
@@ -71,7 +71,7 @@ def write_atomically(path, chunks, size, keep=None):
     except OSError as e:
         temporary.unlink(missing_ok=True)
         raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({size:,} bytes needed, {free_space(path.parent)} "
-                               f"free); the previous file is untouched") from None
+                               f"free); nothing that was there is lost") from None
 
 
 def sync_directory(path):
@@ -104,7 +104,7 @@ def load(path):
     try:
         entries, metadata, start = _parse(raw)
     except FormatError as e:
-        foreign = [what for magic, what in FOREIGN.items() if raw.startswith(magic)]
+        foreign = [what for magic, what in FOREIGN.items() if raw.startswith(magic) and raw[8:9] != b"{"]
         raise FormatError(f"{path}: {f'this is {foreign[0]}, not a safetensors file' if foreign else e}") from None
     data = memoryview(raw)[start:]
     if "sha256" in metadata and hashlib.sha256(data).hexdigest() != metadata["sha256"]:

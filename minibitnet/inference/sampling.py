@@ -4,7 +4,7 @@ import numpy as np
 from ..errors import UserError
 
 
-def check_sampling(temperature, top_k, top_p):
+def check_sampling(temperature, top_k, top_p, seed):
     """Raise UserError for a setting outside its range."""
     if not (0 <= temperature < float("inf")):
         raise UserError(f"temperature = {temperature}: expected a number from 0 (always the likeliest token) upwards")
@@ -12,6 +12,8 @@ def check_sampling(temperature, top_k, top_p):
         raise UserError(f"top_k = {top_k}: expected 0 (all tokens) or a count")
     if not (0 < top_p <= 1):
         raise UserError(f"top_p = {top_p}: expected more than 0, at most 1 (all tokens)")
+    if seed < 0:
+        raise UserError(f"seed = {seed}: expected 0 or more")
 
 
 def sample(logits, rng, *, temperature=1.0, top_k=0, top_p=1.0):
@@ -45,4 +47,4 @@ def decode(model, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=0
             pending, caches = history[-max(1, context // 2):], model.new_caches()
         chosen = sample(model.next_logits(np.array(pending), caches), rng, temperature=temperature, top_k=top_k, top_p=top_p)
         yield chosen
-        history, pending = history[1 - context or 1:] + [chosen], [chosen]
+        history, pending = (history + [chosen])[-context:], [chosen]

@@ -71,7 +71,7 @@ def backward(tape, loss, seed=1.0):
         if g is None:                                # the loss does not depend on this op
             continue
         for x, dx in zip(inputs, vjp(g), strict=True):
-            if x is not None:
+            if x is not None and dx is not None:
                 # Not `+=`: add's vjp hands the *same* array to both of its inputs.
                 grads[x] = grads[x] + dx if x in grads else dx
     return grads

@@ -17,7 +17,8 @@ def vjp_error(fn, *inputs, rng, h=1e-6, **options):
     """Largest relative error of fn's gradients over its floating-point inputs.
 
     fn: an op (``minibitnet.nn.ops``). inputs: its arrays in float64, Quantized pairs (differentiated by their value,
-    codes * scale, the scale held) or constants (integers), which are skipped.
+    codes * scale, the scale held) or integers, the only ones whose gradient may be None. AssertionError for a gradient
+    that is None elsewhere or not of its input's shape.
 
     Returns |numeric - analytic| divided by the largest of |numeric|, the norm of the gradient (so that a projection that
     happens to be small is no error, while a gradient that is zero or far too large is one) and a thousandth of the norm
@@ -27,8 +28,11 @@ def vjp_error(fn, *inputs, rng, h=1e-6, **options):
     v = rng.standard_normal(np.shape(out))
     errors = []
     for i, gradient in enumerate(vjp(v)):
+        of_codes = inputs[i].codes if isinstance(inputs[i], Quantized) else inputs[i]
         if gradient is None:
+            assert of_codes.dtype.kind in "iu", f"input {i} is {of_codes.dtype} and has no gradient"
             continue
+        assert gradient.shape == of_codes.shape, f"input {i} has shape {of_codes.shape}, its gradient {gradient.shape}"
         u = rng.standard_normal(np.shape(gradient))
 
         def projected(distance):

@@ -36,8 +36,9 @@ class Module:
 
     def quantized(self, training=False):
         """A twin that shares every parameter, except that each BitLinear holds codes and scale in place of its latent
-        weight. Its gradients, by name, are the straight-through gradients of the latent weights. Making it once a
-        step quantizes each weight once, however many shards of the batch then use it, on whichever threads.
+        weight. Taking the gradient of its weights for that of the latent weights of the same name *is* the
+        straight-through estimator (``ste.py``), made outside the tape: weights are quantized once, however often the
+        twin is then called.
         """
         twin = copy.copy(self)
         for name, value in vars(self).items():
@@ -49,7 +50,8 @@ class Module:
 
 
 class Linear(Module):
-    """y = W x, W (n, m), no bias. W starts with variance 1/m, so that Var(y) = E[x^2]: [bitnet] eqs. 8-10 want the same."""
+    """y = W x, W (n, m), no bias. W starts with variance 1/m, which makes Var(y) = E[x^2]; with quantized weights, whose
+    magnitude is mean|W|, that is 0.45 E[x^2] (ternary) and 0.64 E[x^2] (binary), and the next norm takes it up."""
 
     def __init__(self, m, n, rng):
         self.weight = Tensor(normal(rng, (n, m), std=m**-0.5))
@@ -79,7 +81,8 @@ class BitLinear(Linear):
 
     def quantized(self, training=False):
         twin = copy.copy(self)
-        twin.weight = Tensor(self.quantize_weight.forward(self.weight.data))
+        if not isinstance(self.weight.data, Quantized):
+            twin.weight = Tensor(self.quantize_weight.forward(self.weight.data))
         twin.axis = self.training_axis if training else self.axis
         return twin
 
@@ -151,8 +154,9 @@ class Attention(Module):
 
     def __call__(self, x, rotary, cache=None):   # normed x (C, B, T), its (cos, sin) (D/2, B, T) -> (C, B, T)
         x = self.q_proj.quantize_input(x)        # once for q, k and v
-        q = ops.rope(self.q_proj(x), *rotary)
-        k = ops.rope(self.k_proj(x), *rotary)
+        cos, sin = rotary
+        q = ops.rope(self.q_proj(x), cos=cos, sin=sin)
+        k = ops.rope(self.k_proj(x), cos=cos, sin=sin)
         v = self.v_proj(x)
         if cache is not None:
             k, v = cache.extend(k, v)
@@ -175,7 +179,8 @@ class FeedForward(Module):
 
 
 class KVCache:
-    """Rotated keys and values of the positions seen so far, for one layer: room for ``context`` of them."""
+    """Rotated keys and values of the positions seen so far, for one layer: room for ``context`` of them. For inference:
+    no gradient passes through it."""
 
     def __init__(self, c, batch=1):
         self.k, self.v = np.empty((2, c.n_kv_heads * c.head_dim, batch, c.context), np.float32)

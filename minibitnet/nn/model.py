@@ -8,65 +8,14 @@ input is normed once and quantized once. One word changes the arm (``layers.ARMS
 
     linear="ternary"   BitNet b1.58
     linear="binary"    BitNet b1's quantizers, LayerNorm and scales in this same block. Departures: b1's own block is an
-                       older transformer (GELU, no rotary embedding, no gate).
+                       older transformer (no gate, no rotary embedding); the last norm stays RMSNorm with a gain.
     linear="float"     the full-precision LLaMA baseline: no quantizers, no sub-norms
 """
-from dataclasses import dataclass
-
 import numpy as np
 
-from ..errors import UserError
-from ..options import check_choices, check_range, option
 from . import ops
+from .config import check_size
 from .layers import ARMS, Attention, Embedding, FeedForward, KVCache, Linear, Module, RMSNorm, rotary_tables
-
-MAX_PARAMETERS = 2**29    # 2 GiB of float32
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    vocab_size: int = option(0, "token ids; 0: as many as the tokenizer has")
-    linear: str = option("ternary", "what the projections are", choices=tuple(ARMS))
-    d_model: int = option(128, "width of the residual stream")
-    n_layers: int = option(4, "blocks")
-    n_heads: int = option(4, "query heads; must divide d-model")
-    n_kv_heads: int = option(0, "key/value heads; must divide n-heads; 0: as many as n-heads")
-    d_ffn: int = option(0, "width of the feed-forward layer; 0: 2.75 times d-model")
-    context: int = option(128, "longest sequence, in tokens")
-    activation: str = option("silu", "feed-forward gate: SwiGLU, or the squared ReLU of 2B-4T", choices=("silu", "relu2"))
-    tied: bool = option(False, "share one matrix between embedding and head")
-    rope_theta: float = option(10000.0, "base of the rotary angles")
-    norm_eps: float = option(1e-6, "added to the mean square inside every norm")
-
-    def __post_init__(self):
-        object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
-        object.__setattr__(self, "d_ffn", self.d_ffn or 11 * self.d_model // 4)
-        check_choices(self)
-        check_range(self, vocab_size=(0, 2**31), d_model=(1, 2**20), n_layers=(1, 2**16), n_heads=(1, 2**20), n_kv_heads=(1, 2**20),
-                    d_ffn=(1, 2**24), context=(1, 2**24), rope_theta=(1, 1e12), norm_eps=(0, 1))
-        if self.d_model % self.n_heads or self.head_dim % 2:
-            raise UserError(f"n_heads = {self.n_heads} cuts d_model = {self.d_model} into heads of "
-                            f"{self.d_model / self.n_heads:g}: expected a whole, even number")
-        if self.n_heads % self.n_kv_heads:
-            raise UserError(f"n_kv_heads = {self.n_kv_heads} does not divide n_heads = {self.n_heads}")
-
-    @property
-    def head_dim(self):
-        return self.d_model // self.n_heads
-
-    @property
-    def n_parameters(self):
-        """Counted from the sizes, before any array exists."""
-        d, d_kv, F = self.d_model, self.n_kv_heads * self.head_dim, self.d_ffn
-        gains = {"ternary": 3 * d + F, "binary": 0, "float": 2 * d}[self.linear]
-        block = 2 * d * d + 2 * d * d_kv + 3 * d * F + gains
-        return self.n_layers * block + (1 if self.tied else 2) * self.vocab_size * d + d
-
-
-def check_size(c):
-    """UserError for a model of more than 2 GiB: a mistyped size should not take the machine down."""
-    if c.n_parameters > MAX_PARAMETERS:
-        raise UserError(f"this model has {c.n_parameters:,} parameters: expected at most {MAX_PARAMETERS:,}; is a size mistyped?")
 
 
 class Block(Module):
@@ -83,7 +32,11 @@ class Block(Module):
 
 
 class Transformer(Module):
-    """Token ids to logits. c: ModelConfig; seed: of the initial weights. Call it inside ``record()`` to differentiate."""
+    """Token ids to logits. c: ModelConfig; seed: of the initial weights. Call it inside ``record()`` to differentiate.
+
+    Training and inference run ``quantized()``, a twin with every weight quantized beforehand. (For "binary" only the
+    twin for training takes b1's per-tensor activation scales.)
+    """
 
     def __init__(self, c, seed=0):
         check_size(c)
@@ -99,6 +52,9 @@ class Transformer(Module):
 
     def __call__(self, ids, caches=None):        # (B, T) int -> logits (V, B, T)
         start = caches[0].length if caches else 0
+        if start + ids.shape[1] > self.config.context:
+            raise ValueError(f"{start + ids.shape[1]} tokens: expected at most the context of {self.config.context}")
+        # Repeated for every sequence of the batch: rope then multiplies contiguous arrays.
         rotary = [np.repeat(table[:, None, start:start + ids.shape[1]], len(ids), axis=1) for table in self.rotary]   # (D/2, B, T)
         x = self.embed_tokens(ids)
         for block, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):

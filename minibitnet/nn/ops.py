@@ -1,6 +1,6 @@
 """The differentiable operations of the model; every gradient in this file is DERIVED (finite differences agree).
 
-Reading order is the order in a block. Each op is one screen: shapes, formula and source, the forward pass in the
+Each op is one screen: shapes, formula and source, the forward pass in the
 formula's letters, then `vjp(g)` under its derivative in one line. g is dL/d(out), dx is dL/dx, n is a normed value.
 
 Shapes: activations are (C, B, T), C features of B sequences of T tokens: features first, one token per column, as the
@@ -52,7 +52,7 @@ def add(x, y):                                   # two arrays of one shape -> th
 
 @op
 def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
-    """y = n gain,  n = x r,  r = (mean_C(x^2) + eps)^(-1/2).   [rmsnorm] eq. 4"""
+    """y = n gain,  n = x r,  r = (mean_C(x^2) + eps)^(-1/2).   [rmsnorm] eq. 4, plus eps"""
     r = 1 / np.sqrt(np.einsum("cbt,cbt->bt", x, x) / len(x) + eps)       # (B, T); einsum squares and sums in one pass
     n = x * r
 
@@ -96,7 +96,8 @@ def quantized_linear(x, w):                      # Quantized (m, B, T), Quantize
     integers that a packed integer kernel gives, and one rescale follows. (Rescaling first, W^ @ x^, would round.)
     """
     assert QB * len(x.codes) < 2**24, f"{len(x.codes)} features overflow the exact range of float32"
-    s = w.scale[..., None] * x.scale                                     # (1 or n, B, T)
+    assert len(x.scale) == 1, "a scale that varies over the features that are summed cannot be taken out of the sum"
+    s = w.scale[..., None] * x.scale                                     # (1 or n, B, T), or (1 or n, 1, 1) per tensor
     y = matmul(w.codes, x.codes)
     y *= s
 
@@ -106,12 +107,14 @@ def quantized_linear(x, w):                      # Quantized (m, B, T), Quantize
 
 
 @op
-def rope(x, cos, sin):                           # (H D, B, T), two (D/2, B, T) -> (H D, B, T)
+def rope(x, *, cos, sin):                        # (H D, B, T), constants (D/2, B, T) -> (H D, B, T)
     """Rotate pair i of every head by its token's angle: (a, b) -> (a cos - b sin, a sin + b cos).   [rope] eq. 34
 
     A pair is (i, i + D/2), the half-split order of Hugging Face; the paper pairs neighbours (2i, 2i+1), the same up to
     a fixed reordering of each head's features.
     """
+    assert x.shape[1:] == cos.shape[1:], f"tables for {cos.shape[1:]} tokens, activations for {x.shape[1:]}"
+
     def rotate(x, sin):
         pairs = x.reshape(-1, 2, *cos.shape)                             # (H, 2, D/2, B, T)
         a, b = pairs[:, 0], pairs[:, 1]
@@ -121,7 +124,7 @@ def rope(x, cos, sin):                           # (H D, B, T), two (D/2, B, T) 
         return out.reshape(x.shape)
 
     def vjp(g):                                  # dx = R^T g: a rotation by the opposite angle
-        return rotate(g, -sin), None, None
+        return rotate(g, -sin),
     return rotate(x, sin), vjp
 
 
@@ -190,16 +193,16 @@ def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
 
 @op
 def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
-    """Mean over tokens of -log p[target],  p = softmax_V(logits), in nats."""
+    """Mean over the N = B T tokens of -log p[target],  p = softmax_V(logits) = e / z, in nats."""
     shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
-    tokens = np.arange(targets.size)
-    p = logits - logits.max(0)
-    at_targets = p[targets, tokens]
-    np.exp(p, out=p)
-    total = p.sum(0)                                                     # (B T,); the softmax is p / total
+    N, token = targets.size, np.arange(targets.size)
+    e = logits - logits.max(0)
+    log_e_target = e[targets, token]
+    np.exp(e, out=e)
+    z = e.sum(0)                                                         # (N,)
 
-    def vjp(g):                                  # dlogits = g (softmax - onehot(targets)) / tokens
-        dlogits = p * (g / (total * targets.size))
-        dlogits[targets, tokens] -= g / targets.size
+    def vjp(g):                                  # dlogits = g (p - onehot(targets)) / N
+        dlogits = e * (g / (z * N))
+        dlogits[targets, token] -= g / N
         return dlogits.reshape(shape), None
-    return (np.log(total) - at_targets).mean(), vjp
+    return (np.log(z) - log_e_target).mean(), vjp

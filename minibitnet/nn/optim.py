@@ -9,8 +9,9 @@ BLOCK = 2**16     # elements that AdamW updates at a time, so that its dozen pas
 class AdamW:
     """m, v <- moving averages of g and g^2;  W <- W - lr (m^ / (sqrt(v^) + eps) + weight_decay W).
 
-    arXiv 1711.05101, algorithm 2, with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t). Only matrices decay: the gains
-    of norms are scales, for which zero means off. parameters: {name: Tensor}, updated in place.
+    arXiv 1711.05101, algorithm 2, with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t); the decay is multiplied by lr, as
+    in PyTorch. Only matrices decay: the gains of norms are scales, for which zero means off.
+    parameters: {name: Tensor}, updated in place.
     """
 
     def __init__(self, parameters, beta1=0.9, beta2=0.95, eps=1e-8):
@@ -20,8 +21,7 @@ class AdamW:
         self.t = 0
 
     def step(self, grads, lr, weight_decay):
-        """grads {name: array like the parameter}: taken with respect to the *quantized* weights and applied to the
-        latent ones, which is the straight-through estimator. ([bitnet] §2.2)"""
+        """One update with grads {name: array like the parameter}."""
         self.t += 1
         bias1, bias2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
         for name, p in self.parameters.items():

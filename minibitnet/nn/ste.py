@@ -4,7 +4,8 @@ Rounding and sign are flat almost everywhere: their true derivative is zero, and
 straight-through estimator ([ste] arXiv 1308.3432; [bitnet] §2.2) pretends in the backward pass that the quantizer was
 the identity: the gradient of the quantized values is handed, unchanged, to the values before quantization. The scales
 count as constants. Finite differences reject each op here (``tests/nn/test_ste.py`` shows it), and accept every op in
-``ops.py``: the whole lie of BitNet's training is the three lines `return g,` below.
+``ops.py``: the whole lie of BitNet's training is the three lines `return g,` below. (Training takes a short cut past
+the two for weights: ``Module.quantized`` in layers.py. Tests hold both forms equal, bit for bit.)
 
 Each op returns a Tensor that holds a ``Quantized`` pair; its gradient is an array, dL/d(codes * scale).
 """

@@ -22,7 +22,7 @@ class TrainConfig:
     tokenizer: str = option("char", "char, byte, or the path of a saved tokenizer.json")
     steps: int = option(1000, "optimizer steps")
     batch: int = option(16, "sequences a step")
-    lr: float = option(0.0, "peak learning rate; 0: by arm and width")
+    lr: float = option(0.0, "peak learning rate; 0: chosen by --linear and --d-model")
     schedule: str = option("two-stage", "learning rate: linear with a drop at half time, or cosine", choices=("two-stage", "cosine"))
     second_lr: float = option(0.0, "peak of the two-stage schedule's second half; 0: two thirds of lr")
     warmup: int = option(-1, "steps of linear warm-up; -1: a fiftieth of steps")
@@ -39,19 +39,20 @@ class TrainConfig:
     def __post_init__(self):
         check_choices(self)
         check_range(self, steps=(1, 10**9), batch=(1, 10**6), lr=(0, 1e9), second_lr=(0, 1e9), warmup=(-1, 10**9), weight_decay=(0, 10),
-                    beta1=(0, 1), beta2=(0, 1), clip=(0, 1e9), seed=(0, 2**63), val_fraction=(0.001, 0.999), log_every=(1, 10**9),
+                    beta1=(0, 0.99999), beta2=(0, 0.99999), clip=(0, 1e9), seed=(0, 2**63), val_fraction=(0.001, 0.999), log_every=(1, 10**9),
                     eval_every=(0, 10**9), save_every=(0, 10**9))
 
 
 def with_defaults(c, model_config):
-    """The TrainConfig with every "by itself" value filled in."""
+    """The TrainConfig with a value for every 0 or -1 that means "choose for me"."""
     lr = c.lr or default_lr(model_config.linear, model_config.d_model)
     return replace(c, lr=lr, second_lr=c.second_lr or lr * 2 / 3, warmup=c.warmup if c.warmup >= 0 else max(1, c.steps // 50),
                    eval_every=c.eval_every or math.ceil(c.steps / 4), save_every=c.save_every or math.ceil(c.steps / 10))
 
 
 def default_lr(linear, d_model):
-    """Best of a sweep at width 128 (README), falling with the root of the width."""
+    """About the best of a sweep at width 128 (README for ternary and float; binary: 3, 4 and 6e-3 end within 0.005), falling
+    with the root of the width."""
     return {"ternary": 6e-3, "binary": 6e-3, "float": 3e-3}[linear] * math.sqrt(128 / d_model)
 
 
@@ -112,12 +113,12 @@ def code_statistics(before, after):
     return sum(q.size - np.count_nonzero(q) for _, q in codes) / size, sum(np.count_nonzero(p != q) for p, q in codes) / size
 
 
-def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, best=math.inf, threads=1, report=lambda record: None,
+def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, best=math.inf, threads=1, report=lambda line: None,
           stopped=lambda: False):
     """Steps start..c.steps of training; returns the number of steps done, fewer than c.steps where stopped() said so.
 
     tokens: (training ids, validation ids). run: RunDirectory. settings: what its checkpoints carry as config.
-    report(record) is called after every step, with the keys of a metrics line as far as they are known.
+    report(line) is called after every step, with the keys of a metrics line as far as they are known.
     """
     train_tokens, val_tokens = tokens
     context = model.config.context
@@ -145,18 +146,21 @@ def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, bes
             done, stop = step + 1, stopped()
             line = {"step": done, "tokens": done * ids.size, "loss": loss, "ppl": math.exp(min(loss, 700)), "lr": lr,
                     "weight_decay": weight_decay, "grad_norm": grad_norm, "tokens_per_s": ids.size / (time.perf_counter() - began)}
-            log, finished = done % c.log_every == 0, done == c.steps
-            if log or finished:
+            finished = done == c.steps
+            log, evaluate = finished or done % c.log_every == 0, finished or done % c.eval_every == 0
+            if log:
                 line["zero_fraction"], line["flip_rate"] = code_statistics(before, running)
-            if finished or done % c.eval_every == 0:
+            if evaluate:
                 val_loss = mean_loss(model.quantized(), val_tokens, pool)
+                if not math.isfinite(val_loss):
+                    raise NonFiniteError(f"step {done}: the validation loss is {val_loss}; nothing was saved, {kept}")
                 line |= {"val_loss": val_loss, "val_ppl": math.exp(min(val_loss, 700)), "floor": None,
                          "bits_per_byte": val_loss * (len(val_tokens) - 1) / math.log(2) / val_bytes}
                 if val_loss < best:
                     best = val_loss
                     save(run.best, done)
             report(line)
-            if "zero_fraction" in line or "val_loss" in line:
+            if log or evaluate:
                 run.log(line)
             if finished or stop or done % c.save_every == 0:
                 save(run.last, done, optimizer.m, optimizer.v, keep=run.prev)

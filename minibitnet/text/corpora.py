@@ -48,7 +48,7 @@ def _read(path):
     if not path.exists():
         near = difflib.get_close_matches(str(path), BUILT_IN, 1)
         hint = f"did you mean {near[0]}?" if near else f"or one of: {', '.join(BUILT_IN)}"
-        raise UserError(f"corpus {str(path)!r} does not exist: expected a text file, {hint}")
+        raise UserError(f"corpus {str(path)!r} does not exist in {Path.cwd()}: expected a text file, {hint}")
     if not path.is_file():
         kind = "a directory" if path.is_dir() else "not a regular file"
         raise UserError(f"corpus {str(path)!r} is {kind}: expected a text file")

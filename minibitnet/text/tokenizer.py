@@ -1,7 +1,7 @@
 """Tokenizers: text <-> token ids. ``char`` knows the characters of its corpus, ``byte`` the 256 byte values.
 
-Each has ``vocab_size``, ``encode(text) -> int32 array``, ``decode(ids) -> str``, ``decode_stream()`` (a function from
-one id to the text it completes), and ``to_json()`` for the file ``tokenizer.json`` of a run.
+Each has ``vocab_size``, ``encode(text) -> int32 array``, ``decode(ids) -> str``, ``count_bytes(ids)`` (of UTF-8 that they
+stand for), ``decode_stream()`` (a function from one id to the text it completes), and ``to_json()`` for the file ``tokenizer.json`` of a run.
 """
 import codecs
 import json
@@ -39,6 +39,9 @@ class CharTokenizer:
     def decode(self, ids):
         return "".join(self.characters[i] for i in ids)
 
+    def count_bytes(self, ids):
+        return len(self.decode(ids).encode("utf-8", "surrogatepass"))
+
     def decode_stream(self):
         return self.characters.__getitem__
 
@@ -55,6 +58,9 @@ class ByteTokenizer:
 
     def decode(self, ids):
         return np.asarray(ids, np.uint8).tobytes().decode("utf-8", "replace")
+
+    def count_bytes(self, ids):
+        return len(ids)              # decoding first would count a split character as U+FFFD
 
     def decode_stream(self):
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -66,8 +66,8 @@ def test_a_damaged_last_falls_back_to_prev_and_says_so(tmp_path):
     save(last, example(4), keep=prev)
     assert load_latest(last, prev)[0].step == 4
     last.write_bytes(last.read_bytes()[:-1])
-    c, note = load_latest(last, prev)
-    assert c.step == 3
+    c, path, note = load_latest(last, prev)
+    assert c.step == 3 and path == prev
     assert "last.safetensors: its tensors end at" in note and note.endswith("using prev.safetensors of step 3")
     prev.unlink()
     with pytest.raises(FormatError, match="last.safetensors"):

@@ -41,11 +41,11 @@ def test_top_p_keeps_up_to_the_token_that_reaches_p():
 
 
 def test_settings_out_of_range_are_refused():
-    for bad in ({"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}):
+    for bad in ({"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"seed": -1}):
         name = next(iter(bad))
         with pytest.raises(UserError, match=f"{name} = "):
-            check_sampling(**{"temperature": 1.0, "top_k": 0, "top_p": 1.0} | bad)
-    check_sampling(0, 0, 1)
+            check_sampling(**{"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0} | bad)
+    check_sampling(0, 0, 1, 0)
 
 
 class Counter:

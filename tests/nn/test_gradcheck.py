@@ -34,6 +34,15 @@ def test_planted_errors_are_rejected(planted, rng):
     assert not vjp_error(with_gradient(PLANTED[planted]), gate, up, rng=rng) < 1e-4
 
 
+@pytest.mark.parametrize("planted, message", [(lambda a, b: (a, None), "input 1 is float64 and has no gradient"),
+                                              (lambda a, b: (a.sum(0), b), "input 0 has shape")])
+def test_a_missing_gradient_and_one_of_another_shape_are_rejected(planted, message, rng):
+    """Both would give a plausible projection: None is skipped, and a sum broadcasts."""
+    gate, up = rng.standard_normal((2, 5, 2, 3))
+    with pytest.raises(AssertionError, match=message):
+        vjp_error(with_gradient(planted), gate, up, rng=rng)
+
+
 def test_the_right_gradient_passes(rng):
     gate, up = rng.standard_normal((2, 5, 2, 3))
     assert vjp_error(with_gradient(lambda a, b: (a, b)), gate, up, rng=rng) < 1e-6

@@ -6,7 +6,9 @@ import pytest
 from minibitnet.errors import UserError
 from minibitnet.nn import ops, ste
 from minibitnet.nn.autograd import Tensor, backward, op, record
-from minibitnet.nn.model import ModelConfig, Transformer
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.layers import ARMS
+from minibitnet.nn.model import Transformer
 from minibitnet.quant import EPS, QB, Quantized
 
 SMALL = {"vocab_size": 11, "d_model": 16, "n_layers": 2, "n_heads": 4, "context": 12}
@@ -185,6 +187,23 @@ def test_decoding_with_a_cache_gives_the_logits_of_the_whole_sequence(variant, r
 def test_configurations_that_make_no_model_are_one_line(bad, message):
     with pytest.raises(UserError, match=message):
         ModelConfig(**SMALL | bad)
+
+
+@pytest.mark.parametrize("T", [13, 24])
+def test_more_tokens_than_the_context_are_refused(T, rng):
+    """Also at twice the context, where the shapes would fit by accident, and with a cache that is nearly full."""
+    model = Transformer(ModelConfig(**SMALL))
+    with pytest.raises(ValueError, match=f"{T} tokens: expected at most the context of 12"):
+        model(ids_of(rng, 1, T))
+    caches = model.new_caches()
+    model(ids_of(rng, 1, 10), caches)
+    with pytest.raises(ValueError, match="13 tokens"):
+        model(ids_of(rng, 1, 3), caches)
+
+
+def test_the_arms_are_the_choices_of_the_configuration():
+    field = {f.name: f for f in dataclasses.fields(ModelConfig)}["linear"]
+    assert field.metadata["choices"] == tuple(ARMS)
 
 
 def test_a_mistyped_size_is_refused_before_memory_is_touched():

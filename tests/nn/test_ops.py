@@ -1,10 +1,11 @@
-"""Every op against finite differences in float64, and each formula against a plain, loop-free second writing of it."""
+"""Every op against finite differences in float64, by pencil, and attention against its definition."""
 import numpy as np
 import pytest
 
 from minibitnet.nn import ops
 from minibitnet.nn.gradcheck import vjp_error
-from minibitnet.quant import Quantized
+from minibitnet.nn.layers import rotary_tables
+from minibitnet.quant import Quantized, absmax_int8, absmean_ternary
 
 TOLERANCE = 1e-6   # central differences at 1e-6 in float64 are good to about 1e-9; a wrong term shows at 1e-2 and above
 
@@ -40,8 +41,8 @@ OPS = [
     (ops.linear, [strided(1, 1, 1), normal(1, 1)], {}),
     (ops.quantized_linear, [quantized((1, 2, 3), 5, 2, 3), quantized((1, 1), 4, 5)], {}),
     (ops.quantized_linear, [quantized((1, 1, 1), 5, 2, 3), quantized((4, 1), 4, 5)], {}),
-    (ops.rope, [normal(8, 2, 3), normal(2, 2, 3), normal(2, 2, 3)], {}),
-    (ops.rope, [strided(2, 1, 1), normal(1, 1, 1), normal(1, 1, 1)], {}),
+    (ops.rope, [normal(8, 2, 3)], dict(zip(("cos", "sin"), np.random.default_rng(1).standard_normal((2, 2, 2, 3)).astype(np.float32)))),
+    (ops.rope, [strided(2, 1, 1)], dict(zip(("cos", "sin"), np.random.default_rng(1).standard_normal((2, 1, 1, 1)).astype(np.float32)))),
     (ops.causal_attention, [normal(8, 2, 5), normal(8, 2, 5), normal(8, 2, 5)], {"head_dim": 4}),
     (ops.causal_attention, [normal(8, 2, 5), normal(4, 2, 5), normal(4, 2, 5)], {"head_dim": 2}),
     (ops.causal_attention, [normal(6, 1, 2), normal(2, 1, 7), normal(2, 1, 7)], {"head_dim": 2}),
@@ -125,17 +126,22 @@ def test_cross_entropy_survives_huge_logits():
 
 def test_rope_turns_a_pair_by_its_angle():
     """With D = 2, a quarter turn (cos 0, sin 1) takes (1, 0) to (0, 1): feature 0 pairs with feature D/2."""
-    y = ops.rope.forward(np.array([1.0, 0.0]).reshape(2, 1, 1), np.array([[[0.0]]]), np.array([[[1.0]]]))
+    y = ops.rope.forward(np.array([1.0, 0.0]).reshape(2, 1, 1), cos=np.array([[[0.0]]]), sin=np.array([[[1.0]]]))
     assert np.array_equal(y.ravel(), [0, 1])
 
 
 def test_rope_scores_depend_on_the_distance_only(rng):
     """q . k after rotation is the same for positions (2, 5) and (7, 10)."""
-    from minibitnet.nn.layers import rotary_tables
     cos, sin = (table.astype(float) for table in rotary_tables(8, 16, 10000.0))
     q, k = rng.standard_normal((2, 8))
-    at = lambda x, p: ops.rope.forward(x.reshape(8, 1, 1), cos[:, None, [p]], sin[:, None, [p]]).ravel()   # noqa: E731
+    at = lambda x, p: ops.rope.forward(x.reshape(8, 1, 1), cos=cos[:, None, [p]], sin=sin[:, None, [p]]).ravel()   # noqa: E731
     assert at(q, 5) @ at(k, 2) == pytest.approx(at(q, 10) @ at(k, 7), rel=1e-5)   # the tables are float32
+
+
+def test_rope_refuses_tables_of_another_length():
+    """Eight tokens with tables for four: the reshape alone would go through and mix tokens."""
+    with pytest.raises(AssertionError, match="tables for"):
+        ops.rope.forward(np.ones((4, 1, 8)), cos=np.ones((2, 1, 4)), sin=np.ones((2, 1, 4)))
 
 
 def attention_by_loops(q, k, v, head_dim):
@@ -183,6 +189,13 @@ def test_rescaling_before_the_product_is_not_exact(rng):
     s_x, s_w = np.float32(0.0123), np.float32(0.0456)
     exact = ops.quantized_linear.forward(Quantized(x, np.full((1, 1, 64), s_x)), Quantized(w, np.full((1, 1), s_w)))
     assert not np.array_equal((w * s_w) @ (x[:, 0] * s_x), exact[:, 0])
+
+
+def test_quantized_product_refuses_a_scale_that_varies_along_the_sum():
+    """Activations quantized in groups of features have no common factor to rescale with."""
+    x, w = absmax_int8(np.ones((4, 1, 1)), groups=2), absmean_ternary(np.ones((4, 4)))
+    with pytest.raises(AssertionError, match="cannot be taken out of the sum"):
+        ops.quantized_linear.forward(x, w)
 
 
 def test_quantized_product_refuses_sums_beyond_float32():

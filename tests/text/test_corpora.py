@@ -24,7 +24,7 @@ def test_bytes_that_are_not_utf8_are_replaced_and_counted():
     assert decode_utf8("a\ufffd".encode() + b"\x80b\xe4\xbd") == ("a\ufffd\ufffdb\ufffd", 2)
 
 
-@pytest.mark.parametrize("spec, message", [("absent.txt", "does not exist"), ("pydocs", "did you mean pydoc"), ("empty", "is empty"),
+@pytest.mark.parametrize("spec, message", [("absent.txt", "does not exist in "), ("pydocs", "did you mean pydoc"), ("empty", "is empty"),
                                            ("blank", "is empty"), ("folder", "is a directory"), ("fifo", "is not a regular file")])
 def test_what_cannot_be_read_is_one_line(spec, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -27,7 +27,14 @@ def test_decode_inverts_encode_whole_and_streaming(tokenizer):
     assert tokenizer.decode(ids) == TEXT
     piece = tokenizer.decode_stream()
     assert "".join(piece(i) for i in ids.tolist()) == TEXT
+    assert tokenizer.count_bytes(ids) == len(TEXT.encode())
     assert tokenizer.encode("").size == 0 and tokenizer.decode([]) == ""
+
+
+def test_half_a_character_counts_as_its_bytes():
+    """The last byte of "é" alone decodes to U+FFFD, three bytes of UTF-8, but stands for one."""
+    tokenizer = ByteTokenizer()
+    assert tokenizer.count_bytes(tokenizer.encode("é")[1:]) == 1
 
 
 def test_unknown_characters_are_counted_and_the_first_is_named():
