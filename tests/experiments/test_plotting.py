@@ -1,0 +1,15 @@
+import pytest
+
+from minibitnet.experiments import plotting
+
+
+def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert plotting.loss_figure([], tmp_path / "loss.png") is False and not (tmp_path / "loss.png").exists()
+
+
+def test_the_loss_figure_is_a_small_png(tmp_path):
+    pytest.importorskip("matplotlib")
+    metrics = [{"tokens": 10**5 * i, "loss": 5 / i, **({"val_loss": 5.5 / i} if i % 2 else {})} for i in range(1, 8)]
+    assert plotting.loss_figure(metrics, tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "loss.png").stat().st_size < 100_000
