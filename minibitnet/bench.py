@@ -213,7 +213,7 @@ def by_op(stats):
             return "gemm"
         return {"optim.py": "AdamW, clipping", "training.py": "sum over shards"}.get(os.path.basename(file))
 
-    times = {}
+    times, numpy_files = {}, os.path.dirname(np.__file__)
 
     def add(name, part, seconds):
         times.setdefault(name, {"gemm": 0.0, "other": 0.0})[part] += seconds
@@ -222,9 +222,11 @@ def by_op(stats):
         if mine not in (None, "gemm"):
             add(mine, "other", own)
             continue
-        for caller, (_, _, own, _) in callers.items():       # NumPy's functions, or the two products: their caller's
-            name = home(caller)
-            add("tape and Python" if name in (None, "gemm") else name, "gemm" if mine == "gemm" else "other", own)
+        for caller, (_, _, own, whole) in callers.items():   # NumPy's functions, or the two products: their caller's
+            if caller[0].startswith(numpy_files):             # inside a method like .sum(), which counts as a whole
+                continue
+            seconds = whole if function[0].startswith(numpy_files) else own
+            add(home(caller) if home(caller) not in (None, "gemm") else "tape and Python", "gemm" if mine == "gemm" else "other", seconds)
     return times
 
 
