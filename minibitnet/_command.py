@@ -35,19 +35,23 @@ DONE, USER_ERROR, USAGE, NON_FINITE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that names the nearest neighbour of an unknown flag and takes no abbreviations."""
+    """An ArgumentParser whose errors are one line, which names the nearest neighbour of an unknown flag."""
 
     def __init__(self, module, description):
         super().__init__(prog=f"python -m minibitnet.{module}", description=description, allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.module = module
         self.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    def error(self, message):                             # argparse would print the whole usage first
+        self.exit(USAGE, f"error: {message} (python -m minibitnet.{self.module} --help explains every option)\n")
 
     def parse_args(self, args=None):
         namespace, unknown = self.parse_known_args(args)
         if unknown:
             flag = unknown[0].split("=")[0]
             near = difflib.get_close_matches(flag, self._option_string_actions, 1)
-            self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else "; --help lists them all"))
+            self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))
         return namespace
 
 

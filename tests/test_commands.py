@@ -23,7 +23,7 @@ def command(module, *args, cwd, **options):
 def fails(code, *words, module="train", args=(), cwd):
     """The command ends with this exit code and one line on standard error, without traceback, that has all the words."""
     result = command(module, *args, cwd=cwd)
-    lines = [line for line in result.stderr.strip().splitlines() if not line.startswith(("usage:", "   "))]
+    lines = result.stderr.strip().splitlines()
     assert result.returncode == code, result.stderr
     assert len(lines) == 1 and "Traceback" not in result.stderr, result.stderr
     for word in words:
