@@ -71,9 +71,9 @@ class RunDirectory:
             newest, _, note = checkpoint.load_latest(self.last, self.prev)
             if note:                             # or the next save would move the damaged file over the good one
                 os.replace(self.prev, self.last)
-        # Lines after the checkpoint belong to steps that will be made again; the last one may be half a line.
-        kept = [line for line in self._metric_lines() if json.loads(line)["step"] <= (newest.step if newest else 0)]
-        self._write("metrics.jsonl", "".join(line + "\n" for line in kept))
+        # Lines after the checkpoint belong to steps that will be made again.
+        kept = [line for line in self.metrics() if line["step"] <= (newest.step if newest else 0)]
+        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
         return newest, note
 
     def log(self, record):
@@ -87,11 +87,18 @@ class RunDirectory:
 
     # ---- reading
 
-    def config(self):
-        return _read_json(self.path / "config.json")
-
     def metrics(self):
-        return [json.loads(line) for line in self._metric_lines()]
+        """The lines of metrics.jsonl as dictionaries. What is not a line of ours is passed over: a killed run may end in
+        half a line."""
+        path, lines = self.path / "metrics.jsonl", []
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
+        return lines
 
     def is_finished(self):
         try:
@@ -101,11 +108,6 @@ class RunDirectory:
             return False
 
     # ---- inside
-
-    def _metric_lines(self):
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [line for line in lines if line.startswith("{") and line.endswith("}")]
 
     def _write(self, name, text):
         data = text.encode("utf-8")
@@ -128,16 +130,6 @@ class RunDirectory:
             self._lock.close()
             self._lock = None
             raise UserError(f"{self.path}: another process is writing to this run; wait for it, or give another --out") from None
-
-
-def _read_json(path):
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise UserError(f"{path}: expected JSON; the file is damaged") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object")
-    return value
 
 
 def environment():
