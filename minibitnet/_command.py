@@ -7,9 +7,16 @@ import argparse
 import ctypes
 import difflib
 import os
+import signal
 import sys
 from dataclasses import fields
 
+if (getattr(sys.modules["__main__"], "__spec__", None) or "") and sys.modules["__main__"].__spec__.name.startswith("minibitnet."):
+    # This process is one of our commands: Ctrl-C while it still imports ends it without a traceback. run() ends this.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+for _stream in ("stdout", "stderr"):
+    if getattr(sys, _stream) is None:                     # started with a closed stream (`>&-`)
+        setattr(sys, _stream, open(os.devnull, "w", encoding="utf-8"))
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
     os.environ[_name] = "1"
 
@@ -47,12 +54,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"error: {message} (python -m minibitnet.{self.module} --help explains every option)\n")
 
     def parse_args(self, args=None):
-        namespace, unknown = self.parse_known_args(args)
-        if unknown:
-            flag = unknown[0].split("=")[0]
-            near = difflib.get_close_matches(flag, self._option_string_actions, 1)
-            self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))
-        return namespace
+        args = sys.argv[1:] if args is None else args
+        known = self._option_string_actions
+        for flag in (a.split("=")[0] for a in args if a.startswith("--") and len(a) > 2):
+            if flag not in known:                         # before argparse complains of what is missing instead
+                near = [name for name in known if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
+                self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))
+        return super().parse_args(args)
 
 
 def add_options(parser, title, config_class):
@@ -91,6 +99,7 @@ def say(*words):
 def run(main):
     """sys.exit with what main(argv) returns; mistakes become one line on standard error and an exit code."""
     argv = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):               # a sample may hold what the terminal's encoding lacks
         stream.reconfigure(errors="replace")
     try:
@@ -102,7 +111,9 @@ def run(main):
             sys.exit(141)
         if "--traceback" in argv:
             raise
-        text = e.strerror + (f": {e.filename}" if e.filename else "") if isinstance(e, OSError) and e.strerror else str(e)
+        text = str(e)
+        if isinstance(e, OSError) and e.strerror:
+            text = f"{e.strerror}: {e.filename}" if e.filename else e.strerror if ":" in e.strerror else f"{e.strerror}, writing the output"
         say(f"error: {' '.join(str(text).split()) or 'out of memory'}")
         sys.exit(NON_FINITE if isinstance(e, NonFiniteError) else USER_ERROR)
     except KeyboardInterrupt:

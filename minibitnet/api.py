@@ -1,5 +1,6 @@
 """The few calls of a notebook or a script:  model = minibitnet.load("runs/tiny");  print(model.generate("The "))"""
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from .inference.sampling import check_sampling, decode
 from .options import from_json
 from .nn.config import ModelConfig
 from .nn.model import Transformer
+from .nn.training import TrainConfig
 from .text.tokenizer import load_tokenizer
 
 
@@ -74,7 +76,9 @@ def load(path, which="last", warn=warnings.warn):
     if tokenizer.vocab_size != transformer.config.vocab_size:
         raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
                         f"{transformer.config.vocab_size:,}: the two are not from one run")
-    return LanguageModel(transformer, tokenizer, saved.config)
+    train = from_json(TrainConfig, saved.config["train"], path_read)
+    return LanguageModel(transformer, tokenizer, {"model": saved.config["model"], "train": asdict(train),
+                                                  "corpus": {"name": "", "sha256": ""} | saved.config["corpus"]})
 
 
 def model_of(saved, path):

@@ -12,7 +12,8 @@ def option(default, help, choices=None):
 
 
 def from_json(config_class, values, where):
-    """{name: value} from a JSON file -> config_class; UserError for an unknown name or a value of the wrong type."""
+    """{name: value} -> config_class; UserError for an unknown name or a value of the wrong type or out of range. where: the
+    file the values come from, for messages; None for flags."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected a JSON object of options, got {json.dumps(values)[:40]}")
     types = {f.name: f.type for f in fields(config_class)}
@@ -23,7 +24,10 @@ def from_json(config_class, values, where):
         accepted = (int, float) if types[name] is float else types[name]
         if not isinstance(value, accepted) or (isinstance(value, bool) and types[name] is not bool):
             raise UserError(f"{where}: {name} = {json.dumps(value)[:40]}: expected {types[name].__name__}")
-    return config_class(**values)
+    try:
+        return config_class(**values)
+    except UserError as e:
+        raise UserError(f"{where}: {e}" if where else str(e)) from None
 
 
 def check_range(config, **bounds):

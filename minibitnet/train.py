@@ -38,6 +38,7 @@ one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted (
 # What --tiny means; flags given beside it win.
 TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads": 4, "context": 128},
         "train": {"data": "pydoc", "tokenizer": "char", "batch": 16, "steps": 550}}
+MAX_STEP_TOKENS = 2**20
 
 def main(argv):
     parser = _command.Parser("train", DESCRIPTION)
@@ -74,17 +75,14 @@ class Job:
     corpus: Corpus
     tokenizer: object
     tokens: tuple                                  # training ids, validation ids
+    settings: dict                                 # config.json
     saved: checkpoint.Checkpoint | None = None     # where to go on from
-
-    @property
-    def settings(self):                            # config.json
-        return {"model": asdict(self.model_config), "train": asdict(self.train_config),
-                "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256, "replaced": self.corpus.replaced}}
 
 
 def new_job(args, given):
-    options = {part: {**(TINY[part] if args.tiny else {}), **(read_config(args.config)[part] if args.config else {}), **given[part]}
-               for part in given}
+    from_file = read_config(args.config) if args.config else {"model": {}, "train": {}}
+    from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
+    options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]} for part in given}
     train_config = from_json(TrainConfig, options["train"], args.config)
     corpus = load_corpus(train_config.data)
     tokenizer = make_tokenizer(train_config.tokenizer, corpus.text)
@@ -93,31 +91,45 @@ def new_job(args, given):
         raise UserError(f"vocab_size = {model_config.vocab_size:,}: the tokenizer has {tokenizer.vocab_size:,} tokens; leave vocab_size out")
     tokens = split(tokenizer.encode(corpus.text), model_config.context, train_config.val_fraction)
     run = RunDirectory(args.out or Path("runs") / ("tiny" if args.tiny else f"{corpus.name}-{model_config.linear}"))
-    job = Job(run, model_config, with_defaults(train_config, model_config), corpus, tokenizer, tokens)
+    train_config = with_defaults(train_config, model_config)
+    settings = {"model": asdict(model_config), "train": asdict(train_config),
+                "corpus": {"name": corpus.name, "sha256": corpus.sha256, "replaced": corpus.replaced}}
     check_size(model_config)
+    if train_config.batch * model_config.context > MAX_STEP_TOKENS:
+        raise UserError(f"batch = {train_config.batch:,} of context = {model_config.context:,} tokens: expected at most {MAX_STEP_TOKENS:,} "
+                        f"tokens a step; is a size mistyped?")
     check_space(run.path, model_config)
-    run.create(job.settings, tokenizer, overwrite=args.overwrite, replace_finished=args.tiny)
-    return job
+    run.create(settings, tokenizer, overwrite=args.overwrite, replace_finished=args.tiny)
+    return Job(run, model_config, train_config, corpus, tokenizer, tokens, settings)
 
 
 def resumed_job(path, given):
     run = RunDirectory(path)
     settings = read_config(run.path / "config.json")
+    if "sha256" not in settings["corpus"]:
+        raise UserError(f"{run.path / 'config.json'}: expected the corpus's sha256; the file is damaged")
+    data = given["train"].pop("data", settings["train"].get("data"))      # the text may have moved
     for part, name in ((part, name) for part in given for name in given[part]):
         if settings[part].get(name) != given[part][name]:
             raise UserError(f"--{name.replace('_', '-')} {given[part][name]}: the run in {run.path} has {settings[part].get(name)}, and "
                             f"a resumed run keeps its configuration")
     model_config, train_config = (from_json(config_class, settings[part], run.path / "config.json")
                                   for part, config_class in (("model", ModelConfig), ("train", TrainConfig)))
-    corpus = load_corpus(train_config.data)
-    if corpus.sha256 != settings["corpus"].get("sha256"):
-        raise UserError(f"corpus {train_config.data!r} is not the text that the run in {run.path} began with (its sha256 differs)")
+    try:
+        corpus = load_corpus(data)
+    except UserError as e:
+        raise UserError(f"{e}. The run in {run.path} began with it; if the text is elsewhere now, name it with --data") from None
+    if corpus.sha256 != settings["corpus"]["sha256"]:
+        raise UserError(f"corpus {data!r} is not the text that the run in {run.path} began with (its sha256 differs)")
     tokenizer = load_tokenizer(run.path / "tokenizer.json")
+    if tokenizer.vocab_size != model_config.vocab_size:
+        raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, config.json says {model_config.vocab_size:,}: "
+                        f"the two are not from one run")
     tokens = split(tokenizer.encode(corpus.text), model_config.context, train_config.val_fraction)
-    saved, note = run.resume()
+    saved, note = run.resume(settings)
     if note:
         _command.say(f"note: {note}")
-    return Job(run, model_config, train_config, corpus, tokenizer, tokens, saved)
+    return Job(run, model_config, train_config, corpus, tokenizer, tokens, settings, saved)
 
 
 def read_config(path):
@@ -152,6 +164,7 @@ def fit(job, threads):
         for ours, theirs in (({name: p.data for name, p in parameters.items()}, saved.parameters), (optimizer.m, saved.m), (optimizer.v, saved.v)):
             checkpoint.copy_into(ours, theirs, job.run.last)
         optimizer.t = start
+    job.run.cut_metrics(start)
     replaced = f", {job.corpus.replaced:,} places were not UTF-8 and became U+FFFD" if job.corpus.replaced else ""
     print(f"model    {job.model_config.n_parameters:,} parameters, {job.model_config.linear}, context {job.model_config.context}")
     print(f"corpus   {job.corpus.name}: {len(job.corpus.text):,} characters, {len(job.tokens[0]):,} tokens for training, "
@@ -223,14 +236,14 @@ class Progress:
     def __call__(self, line):
         validation = f"  validation {line['val_loss']:.4f}" if "val_loss" in line else ""
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.2f} lr {line['lr']:.1e} "
+            self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.4g} lr {line['lr']:.1e} "
                                      f"{line['tokens_per_s']:,.0f} tok/s", refresh=False)
             self.bar.update()
             if validation:
                 self.bar.write(f"step {line['step']:,}{validation}", file=sys.stderr)
         elif validation or line["step"] % self.every == 0:
             eta = (time.perf_counter() - self.began) / (line["step"] - self.start) * (self.steps - line["step"])
-            _command.say(f"step {line['step']:>{len(str(self.steps))}}/{self.steps}  loss {line['loss']:.4f}  ppl {line['ppl']:.2f}  "
+            _command.say(f"step {line['step']:>{len(str(self.steps))}}/{self.steps}  loss {line['loss']:.4f}  ppl {line['ppl']:.4g}  "
                          f"lr {line['lr']:.2e}  {line['tokens_per_s']:,.0f} tok/s  ETA {eta:.0f} s{validation}")
 
 

@@ -212,6 +212,8 @@ MISTAKES = {
     "a config that is no JSON": (["--config", "text.txt"], ["text.txt", "expected a JSON object"]),
     "an absent tokenizer file": (["--tokenizer", "bpe"], ["tokenizer 'bpe'", "expected char, byte"]),
     "a vocabulary that is not the tokenizer's": (["--vocab-size", "7"], ["vocab_size = 7"]),
+    "a step beyond any memory": (["--batch", "1000000"], ["batch = 1,000,000", "mistyped"]),
+    "a corpus without a name": (["--data", ""], ["no corpus was named"]),
     "a model beyond any memory": (["--d-model", "65536", "--n-layers", "1000"], ["parameters", "mistyped"]),
     "a resume of nothing": (["--resume", "absent"], ["absent/config.json is not there"]),
 }
@@ -233,6 +235,8 @@ def test_a_mistake_is_one_line_and_exit_1(mistake, here):
 
 def test_usage_errors_exit_2_and_name_the_nearest_flag(home):
     fails(2, "--d-modle", "did you mean --d-model?", args=["--d-modle", "8"], cwd=home)
+    fails(2, "--modl", "did you mean --model?", module="generate", args=["--modl", "run"], cwd=home)
+    fails(2, "--temp", "did you mean --temperature?", module="generate", args=["--model", "run", "--prompt", "a", "--temp", "0"], cwd=home)
     fails(2, "invalid choice: 'trinary'", args=["--linear", "trinary"], cwd=home)
     fails(2, "invalid int value: 'x'", args=["--steps", "x"], cwd=home)
     fails(2, "--tiny", "do not go with it", args=["--resume", "run", "--tiny"], cwd=home)
@@ -262,6 +266,62 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(damage, here):
     assert "using prev.safetensors" in command("generate", "--model", "run", "--prompt", "the", cwd=here).stderr
     (here / "run/prev.safetensors").write_bytes(b"")
     fails(1, "last.safetensors", module="generate", args=["--model", "run", "--prompt", "the"], cwd=here)
+
+
+@pytest.mark.parametrize("foreign", ["another run of the same shapes", "another model", "no optimizer state", "a step beyond the end"])
+def test_a_checkpoint_of_another_run_is_not_resumed(foreign, here):
+    """It is named, the previous one is used, and no metric is lost before that is known."""
+    last = here / "run/last.safetensors"
+    if foreign == "another run of the same shapes":
+        command("train", "--data", "text.txt", "--out", "other", *SMALL, "--seed", 7, cwd=here)
+        shutil.copy(here / "other/last.safetensors", last)
+    elif foreign == "another model":
+        command("train", "--data", "text.txt", "--out", "other", *SMALL, "--tokenizer", "byte", cwd=here)
+        shutil.copy(here / "other/last.safetensors", last)
+    elif foreign == "no optimizer state":
+        shutil.copy(here / "run/best.safetensors", last)
+    else:
+        c = checkpoint.load(last)
+        c.step = 9000
+        checkpoint.save(last, c)
+    before = (here / "run/last.safetensors").read_bytes()
+    result = command("train", "--resume", "run", cwd=here)
+    assert result.returncode == 0 and "using prev.safetensors of step 6" in result.stderr, result.stderr
+    shutil.copy(last, here / "whole")
+    assert (here / "whole").read_bytes() != before and checkpoint.load(last).step == 8
+    last.write_bytes(before)
+    (here / "run/prev.safetensors").unlink()
+    metrics = (here / "run/metrics.jsonl").read_bytes()
+    fails(1, "last.safetensors", args=["--resume", "run"], cwd=here)
+    assert (here / "run/metrics.jsonl").read_bytes() == metrics
+
+
+def test_a_run_goes_on_where_its_text_has_moved_to(here):
+    (here / "run/last.safetensors").unlink()
+    (here / "text.txt").rename(here / "moved.txt")
+    fails(1, "text.txt", "name it with --data", args=["--resume", "run"], cwd=here)
+    assert command("train", "--resume", "run", "--data", "moved.txt", cwd=here).returncode == 0
+
+
+def test_a_tokenizer_of_another_run_is_refused(here):
+    (here / "run/tokenizer.json").write_text('{"tokenizer": "byte"}')
+    fails(1, "tokenizer.json", "not from one run", args=["--resume", "run"], cwd=here)
+
+
+def test_overwriting_onto_a_full_disk_keeps_the_old_run(here):
+    import resource
+    old = (here / "run/last.safetensors").read_bytes()
+    result = subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "text.txt", "--out", "run", "--overwrite", *SMALL], cwd=here,
+                            capture_output=True, text=True,
+                            preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))))
+    assert result.returncode == 1 and (here / "run/last.safetensors").read_bytes() == old
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_closed_streams_are_no_error(here):
+    for closed in (">&-", "2>&-"):
+        result = subprocess.run(f"{sys.executable} -m minibitnet.generate --model run --prompt the --tokens 3 {closed}", shell=True, cwd=here, capture_output=True)
+        assert result.returncode == 0 and b"Traceback" not in result.stderr
 
 
 def test_generate_and_evaluate_refuse_what_they_cannot_use(here):

@@ -56,18 +56,33 @@ def load(path):
     return Checkpoint(step, best, config, parts[""], parts["m."], parts["v."])
 
 
-def load_latest(*paths):
+def load_latest(*paths, check=lambda checkpoint: None):
     """The first of the paths that holds a good checkpoint -> (Checkpoint, its path, note); note says what was wrong with
-    the ones before it, or is None. With no good one, the first path's FormatError."""
+    the ones before it, or is None. check(checkpoint) says why one is not wanted. With no good one,
+    FormatError with the reasons of all."""
     errors = []
     for path in paths:
         try:
             checkpoint = load(path)
+            if reason := check(checkpoint):
+                raise FormatError(f"{path}: {reason}")
         except FormatError as e:
             errors.append(e)
         else:
             return checkpoint, path, f"{errors[0]}; using {path.name} of step {checkpoint.step}" if errors else None
-    raise errors[0]
+    raise FormatError("; ".join(map(str, errors)))
+
+
+def foreign_to(settings):
+    """A check for ``load_latest``: why a checkpoint is not one of the run with this config.json that can be resumed, or None."""
+    def check(c):
+        if c.config != settings:
+            return "it is of another run (its configuration is not that of config.json)"
+        if not c.parameters.keys() == c.m.keys() == c.v.keys():
+            return "it has no optimizer state to go on from"
+        if not 0 <= c.step <= settings["train"]["steps"]:
+            return f"its step {c.step} is beyond the run's last one, {settings['train']['steps']}"
+    return check
 
 
 def copy_into(target, source, path):

@@ -51,34 +51,39 @@ class RunDirectory:
         except PermissionError as e:
             raise UserError(f"{self.path}: {e.strerror}: expected a place to write the run to; give another with --out") from None
         self._acquire()
-        for name in present:
-            (self.path / name).unlink()
+        self._remove_litter()
         self._write("config.json", json.dumps(config, indent=2) + "\n")
         self._write("tokenizer.json", json.dumps(tokenizer.to_json(), ensure_ascii=True) + "\n")
         self._write("env.json", json.dumps(environment(), indent=2) + "\n")
         self._write("metrics.jsonl", "")
+        for name in present:                     # only now: a full disk would have shown before
+            if name.endswith((".safetensors", ".png")):
+                (self.path / name).unlink()
 
-    def resume(self):
-        """Take over an existing run -> (Checkpoint or None before the first save, a note or None)."""
+    def resume(self, settings):
+        """Take over the run with this config.json -> (Checkpoint or None before the first save, a note or None)."""
         if not (self.path / "config.json").is_file():
             raise UserError(f"{self.path}: expected the directory of a run (no config.json in it)")
         self._acquire()
-        for litter in self.path.glob("*.tmp-*"):
-            litter.unlink()
+        self._remove_litter()
         if not self.last.exists() and not self.prev.exists():
             newest, note = None, None
         else:
-            newest, _, note = checkpoint.load_latest(self.last, self.prev)
+            newest, _, note = checkpoint.load_latest(self.last, self.prev, check=checkpoint.foreign_to(settings))
             if note:                             # or the next save would move the damaged file over the good one
                 os.replace(self.prev, self.last)
-        # Lines after the checkpoint belong to steps that will be made again.
-        kept = [line for line in self.metrics() if line["step"] <= (newest.step if newest else 0)]
-        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
         return newest, note
 
-    def log(self, record):
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as f:
-            f.write(json.dumps(record) + "\n")
+    def cut_metrics(self, step):
+        """Drop the lines after this step: they belong to steps that will be made again."""
+        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step))
+
+    def log(self, line):
+        try:
+            with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as f:
+                f.write(json.dumps(line) + "\n")
+        except OSError as e:
+            raise OSError(e.errno, f"cannot write {self.path / 'metrics.jsonl'}: {e.strerror}") from None
 
     def close(self):
         if self._lock is not None:
@@ -108,6 +113,10 @@ class RunDirectory:
             return False
 
     # ---- inside
+
+    def _remove_litter(self):                    # of saves that a kill cut short
+        for litter in self.path.glob("*.tmp-*"):
+            litter.unlink()
 
     def _write(self, name, text):
         data = text.encode("utf-8")

@@ -21,9 +21,9 @@ def sample(logits, rng, *, temperature=1.0, top_k=0, top_p=1.0):
     that together reach probability top_p (arXiv 1904.09751)."""
     if temperature == 0:
         return int(logits.argmax())
-    z = logits.astype(np.float64) / temperature
-    order = np.argsort(-z, kind="stable")[:top_k or None]
-    p = np.exp(z[order] - z[order[0]])
+    order = np.argsort(-logits, kind="stable")[:top_k or None]
+    with np.errstate(over="ignore"):                           # a tiny temperature: -inf, whose exponential is 0
+        p = np.exp((logits[order] - logits[order[0]]).astype(np.float64) / temperature)
     p /= p.sum()
     if top_p < 1:
         keep = np.searchsorted(p.cumsum(), top_p) + 1          # up to and including the one that reaches top_p

@@ -27,7 +27,7 @@ class ModelConfig:
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
         object.__setattr__(self, "d_ffn", self.d_ffn or 11 * self.d_model // 4)
         check_choices(self)
-        check_range(self, vocab_size=(1, 2**31), d_model=(1, 2**20), n_layers=(1, 2**16), n_heads=(1, 2**20), n_kv_heads=(1, 2**20),
+        check_range(self, vocab_size=(1, 2**31), d_model=(1, 2**20), n_layers=(1, 1024), n_heads=(1, 2**20), n_kv_heads=(1, 2**20),
                     d_ffn=(1, 2**24), context=(1, 2**24), rope_theta=(1, 1e12), norm_eps=(0, 1))
         if self.d_model % self.n_heads or self.head_dim % 2:
             raise UserError(f"n_heads = {self.n_heads} cuts d_model = {self.d_model} into heads of "

@@ -21,6 +21,8 @@ class Corpus:
 def load_corpus(spec):
     """spec: a built-in name or the path of a text file -> Corpus. Line ends stay as they are; a leading byte order mark
     is dropped."""
+    if not spec:
+        raise UserError(f"no corpus was named: expected a text file or one of: {', '.join(BUILT_IN)}")
     if spec in BUILT_IN:
         name, raw = spec, _pydoc()
     else:

@@ -17,15 +17,17 @@ def test_metrics_pass_over_what_is_not_a_line_of_ours(tmp_path):
 
 
 def test_resume_keeps_the_lines_up_to_the_checkpoint_and_removes_litter(tmp_path):
-    """No checkpoint was saved yet, so every line belongs to a step that will be made again."""
+    """Line 2 belongs to a step that will be made again."""
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG, ByteTokenizer())
     run.log({"step": 1})
+    run.log({"step": 2})
     run.close()
     (tmp_path / "run/last.safetensors.tmp-123").write_bytes(b"half")
-    assert run.resume() == (None, None)
+    assert run.resume(CONFIG) == (None, None)
+    run.cut_metrics(1)
     run.close()
-    assert run.metrics() == [] and not list((tmp_path / "run").glob("*.tmp-*"))
+    assert run.metrics() == [{"step": 1}] and not list((tmp_path / "run").glob("*.tmp-*"))
 
 
 def test_a_run_is_not_replaced_unasked(tmp_path):

@@ -28,6 +28,10 @@ def test_temperature_zero_takes_the_likeliest():
     assert shares(100, temperature=0)[1] == 1
 
 
+def test_the_tiniest_temperature_is_the_limit_of_zero():
+    assert shares(100, temperature=1e-320)[1] == 1
+
+
 def test_top_k_keeps_the_k_likeliest():
     assert np.abs(shares(top_k=2) - [0, 4 / 7, 0, 3 / 7]).max() < 0.015
     assert shares(100, top_k=1)[1] == 1
