@@ -71,7 +71,7 @@ def write_atomically(path, chunks, size, keep=None):
     except OSError as e:
         temporary.unlink(missing_ok=True)
         raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({size:,} bytes needed, {free_space(path.parent)} "
-                               f"free)") from None
+                               "free)") from None
 
 
 def sync_directory(path):
