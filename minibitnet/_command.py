@@ -11,7 +11,8 @@ import signal
 import sys
 from dataclasses import fields
 
-if (getattr(sys.modules["__main__"], "__spec__", None) or "") and sys.modules["__main__"].__spec__.name.startswith("minibitnet."):
+_spec = getattr(sys.modules["__main__"], "__spec__", None)
+if _spec and _spec.name.startswith("minibitnet."):
     # This process is one of our commands: Ctrl-C while it still imports ends it without a traceback. run() ends this.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 for _stream in ("stdout", "stderr"):

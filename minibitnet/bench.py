@@ -71,6 +71,7 @@ def main(argv):
 
 
 def in_words(row, contenders):
+    """A row of ``measure`` as a few lines to print."""
     lines = [f"{row['size']} {row['linear']}, {row['threads']} threads, median of {row['rounds']} rounds"]
     for name in contenders:
         ratio = "" if name == OURS else f"   ours is {row[name]['ours_to_this']:.2f} of it"
@@ -129,12 +130,14 @@ def work(pipe, name, size, linear, threads):
 
 
 def task(size, linear):
+    """-> ModelConfig, ids, targets of one step; every contender gets the same."""
     sizes, batch = SIZES[size]
     config = ModelConfig(linear=linear, **sizes)
     return config, *np.random.default_rng(0).integers(0, config.vocab_size, (2, batch, config.context))
 
 
 def our_step(config, ids, targets, pool):
+    """A function that makes one step of ours on the batch."""
     model = Transformer(config)
     optimizer = AdamW(model.parameters())
 
@@ -159,6 +162,7 @@ def gemms(config, ids, targets, pool):
 
 
 def peak_mb():
+    """The most memory that this process has held, in MB (NaN where the system does not tell)."""
     if os.name == "nt":
         return float("nan")
     import resource

@@ -80,6 +80,7 @@ class Job:
 
 
 def new_job(args, given):
+    """Flags -> a Job in a new run directory, which is made only when all else has been checked."""
     from_file = read_config(args.config) if args.config else {"model": {}, "train": {}}
     from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
     options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]} for part in given}
@@ -104,6 +105,7 @@ def new_job(args, given):
 
 
 def resumed_job(path, given):
+    """A run directory -> the Job to go on with; flags that were given must say what the run says."""
     run = RunDirectory(path)
     settings = read_config(run.path / "config.json")
     if "sha256" not in settings["corpus"]:

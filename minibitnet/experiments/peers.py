@@ -11,11 +11,13 @@ from ..quant import EPS, QB
 
 
 def quantize_activation(x):
+    """absmax_int8 per token, dequantized, with the straight-through gradient."""
     scale = x.detach().abs().amax(-1, keepdim=True).clamp_(min=EPS) / QB
     return x + ((x / scale).round() * scale - x).detach()
 
 
 def quantize_weight(w):
+    """absmean_ternary, dequantized, with the straight-through gradient."""
     scale = w.detach().abs().mean().clamp_(min=EPS)
     return w + ((w / scale).round().clamp_(-1, 1) * scale - w).detach()
 

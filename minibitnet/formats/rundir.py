@@ -142,6 +142,7 @@ class RunDirectory:
 
 
 def environment():
+    """Versions and machine, for env.json."""
     from .. import __version__
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {"minibitnet": __version__, "python": sys.version.split()[0], "numpy": np.__version__,

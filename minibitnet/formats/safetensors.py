@@ -85,6 +85,7 @@ def sync_directory(path):
 
 
 def free_space(path):
+    """Free bytes on the disk of path, as text."""
     try:
         return f"{shutil.disk_usage(path).free:,}"
     except OSError:

@@ -200,4 +200,5 @@ def rotary_tables(head_dim, length, theta):      # -> cos, sin (D/2, length), fl
 
 
 def normal(rng, shape, std):
+    """Initial weights: N(0, std^2), float32."""
     return (std * rng.standard_normal(shape)).astype(np.float32)

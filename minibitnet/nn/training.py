@@ -90,6 +90,7 @@ def loss_and_gradients(running, ids, targets, pool):
 
 
 def number_of_shards(ids):
+    """How many shards a batch (B, T) is cut into: a function of its shape alone."""
     return min(len(ids), max(2, ids.size // SHARD_TOKENS))
 
 
