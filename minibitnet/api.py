@@ -9,16 +9,17 @@ from .errors import UserError
 from .formats import checkpoint
 from .formats.rundir import RunDirectory
 from .inference.sampling import check_sampling, decode
-from .options import from_json
 from .nn.config import ModelConfig
 from .nn.model import Transformer
 from .nn.training import TrainConfig
+from .options import from_json
 from .text.tokenizer import load_tokenizer
 
 
 class LanguageModel:
     """A trained model that only runs: ``logits``, ``generate``, ``stream``; ``tokenizer``, ``config`` (ModelConfig) and
-    ``settings`` (the run's config.json). The float engine: weights are quantized once, products multiply whole-number codes in float32.
+    ``settings`` (the run's config.json). The float engine: weights are quantized once, and products of whole-number codes
+    are made in float32.
     """
 
     def __init__(self, transformer, tokenizer, settings):

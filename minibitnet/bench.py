@@ -38,6 +38,7 @@ OURS, EAGER, COMPILED, FLOOR = "minibitnet", "PyTorch eager", "torch.compile", "
 
 
 def main(argv):
+    """argv -> exit code."""
     parser = _command.Parser("bench", DESCRIPTION)
     parser.add_argument("what", choices=("train",))
     parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="of S M L (S M)")

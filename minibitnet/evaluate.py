@@ -20,6 +20,7 @@ of the model's context. On the corpus that the model was trained on this is the 
 
 
 def main(argv):
+    """argv -> exit code."""
     parser = _command.Parser("evaluate", DESCRIPTION)
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
     parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file or pydoc (the run's own corpus)")

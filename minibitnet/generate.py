@@ -7,6 +7,7 @@ from .api import load
 
 
 def main(argv):
+    """argv -> exit code."""
     parser = _command.Parser("generate", "Continue a text with a trained model, token by token, with a key-value cache.")
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="the beginning; only its last CONTEXT tokens are read")

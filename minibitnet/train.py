@@ -13,7 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .api import LanguageModel
 from .errors import UserError
+from .experiments import plotting
 from .formats import checkpoint
 from .formats.rundir import RunDirectory
 from .nn.config import ModelConfig, check_size
@@ -40,7 +42,9 @@ TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads":
         "train": {"data": "pydoc", "tokenizer": "char", "batch": 16, "steps": 550}}
 MAX_STEP_TOKENS = 2**20
 
+
 def main(argv):
+    """argv -> exit code."""
     parser = _command.Parser("train", DESCRIPTION)
     parser.add_argument("--tiny", action="store_true", help="the small model that trains in about a minute")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the run goes (runs/tiny, or runs/DATA-LINEAR)")
@@ -187,9 +191,6 @@ def fit(job, threads):
 
 def finish(job, model):
     """Print the last evaluation, a sample, and where everything is."""
-    from .api import LanguageModel               # here: train needs it only now
-    from .experiments import plotting
-
     last = [line for line in job.run.metrics() if "val_loss" in line][-1]
     print(f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.2f}, {last['bits_per_byte']:.3f} bits per byte")
     speaker = LanguageModel(model, job.tokenizer, job.settings)

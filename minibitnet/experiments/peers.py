@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, rms_norm, scaled_dot_product_attention, silu
 
+from ..nn.layers import rotary_tables
 from ..quant import EPS, QB
 
 
@@ -59,7 +60,6 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     def __init__(self, c):
         super().__init__()
-        from ..nn.layers import rotary_tables
         self.embed = nn.Parameter(0.02 * torch.randn(c.vocab_size, c.d_model))
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
         self.norm, self.head = nn.Parameter(torch.ones(c.d_model)), nn.Parameter(0.02 * torch.randn(c.vocab_size, c.d_model))

@@ -1,7 +1,7 @@
 """The differentiable operations of the model; every gradient in this file is DERIVED (finite differences agree).
 
-Each op is one screen: shapes, formula and source, the forward pass in the
-formula's letters, then `vjp(g)` under its derivative in one line. g is dL/d(out), dx is dL/dx, n is a normed value.
+Each op is one screen: shapes, formula and source, the forward pass in the formula's letters, then `vjp(g)` under its
+derivative in one line. g is dL/d(out), dx is dL/dx, n is a normed value.
 
 Shapes: activations are (C, B, T), C features of B sequences of T tokens: features first, one token per column, as the
 papers write  y = W x.  It is also the fast order in NumPy: reductions over features and factors per token run along
@@ -176,7 +176,7 @@ def swiglu(gate, up):                            # two (F, B, T) -> (F, B, T)
     s = 0.5 * np.tanh(0.5 * gate) + 0.5          # the same s, with no exponential to overflow
 
     def vjp(g):                                  # dgate = g up (s + silu (1 - s)),  dup = g silu
-        silu = gate * s                          # made again: keeping it from the forward pass costs more memory traffic
+        silu = gate * s                          # made again, so that the forward pass need not keep it
         return g * up * (s + silu * (1 - s)), g * silu
     return gate * s * up, vjp
 
@@ -193,16 +193,16 @@ def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
 
 @op
 def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
-    """Mean over the N = B T tokens of -log p[target],  p = softmax_V(logits) = e / z, in nats."""
+    """Mean over the N = B T tokens of -log p[target],  p = softmax_V(logits) = e / total, in nats."""
     shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
     N, token = targets.size, np.arange(targets.size)
     e = logits - logits.max(0)
     log_e_target = e[targets, token]
     np.exp(e, out=e)
-    z = e.sum(0)                                                         # (N,)
+    total = e.sum(0)                                                     # (N,)
 
     def vjp(g):                                  # dlogits = g (p - onehot(targets)) / N
-        dlogits = e * (g / (z * N))
+        dlogits = e * (g / (total * N))
         dlogits[targets, token] -= g / N
         return dlogits.reshape(shape), None
-    return (np.log(z) - log_e_target).mean(), vjp
+    return (np.log(total) - log_e_target).mean(), vjp
