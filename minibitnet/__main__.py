@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "train a model from scratch (start with --tiny)",
     "evaluate": "loss, perplexity and bits per byte of a trained model",
     "generate": "let a trained model write",
+    "data": "make, fetch, list and measure corpora",
     "bench": "our speed beside PyTorch's, in one run",
 }
 

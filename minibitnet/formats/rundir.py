@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..files import write_atomically
 from . import checkpoint
-from .safetensors import write_atomically
 
 FILES = ("config.json", "tokenizer.json", "env.json", "metrics.jsonl", "last.safetensors", "prev.safetensors",
          "best.safetensors", "loss.png")

@@ -11,13 +11,12 @@ verifies it where it is present.
 import hashlib
 import json
 import math
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from ..files import write_atomically
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
           "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
@@ -52,44 +51,6 @@ def save(path, arrays, metadata, keep=None):
         for a in arrays.values():
             yield np.ascontiguousarray(a)
     write_atomically(path, chunks(), 8 + len(text) + end, keep)
-
-
-def write_atomically(path, chunks, size, keep=None):
-    """Write chunks (bytes-like) to path by way of path.tmp-PID: flushed to the disk, then renamed over path. A crash
-    between the two renames leaves only ``keep``, whole: whoever reads path looks there next."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "wb") as f:
-            for chunk in chunks:
-                f.write(chunk)
-            f.flush()
-            os.fsync(f.fileno())
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(temporary, path)
-        sync_directory(path.parent)
-    except OSError as e:
-        temporary.unlink(missing_ok=True)
-        raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({size:,} bytes needed, {free_space(path.parent)} "
-                               "free)") from None
-
-
-def sync_directory(path):
-    """Make a rename durable, where the system lets a directory be opened (not on Windows)."""
-    if os.name == "posix":
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def free_space(path):
-    """Free bytes on the disk of path, as text."""
-    try:
-        return f"{shutil.disk_usage(path).free:,}"
-    except OSError:
-        return "unknown"
 
 
 def load(path):

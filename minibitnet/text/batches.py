@@ -1,7 +1,17 @@
-"""Token arrays -> (ids, targets), where targets are the ids one place further on."""
+"""Token arrays -> (ids, targets), where targets are the ids one place further on.
+
+Two kinds of corpora. One without documents is a line of tokens, of which any window will do. One with documents is a ring
+end d1 end d2 .. dn end (streams.py), and windows begin where documents begin: a document that is longer than the context is
+cut into consecutive windows. Training draws from the very windows that evaluation scores.
+"""
+from typing import NamedTuple
+
 import numpy as np
 
 from ..errors import UserError
+from .streams import TokenStream
+
+IGNORED = -1      # a target that does not count: padding
 
 
 def split(tokens, context, fraction):
@@ -30,3 +40,59 @@ def all_windows(tokens, *, batch, context):
         yield ids[start:start + batch], targets[start:start + batch]
     if whole * context < len(tokens) - 1:
         yield tokens[None, whole * context:-1], tokens[None, whole * context + 1:]
+
+
+# ---- documents -----------------------------------------------------------------------------------------------------------
+
+class Windows(NamedTuple):
+    """Every target of a stream of documents in exactly one window: ids from ``starts``, as many targets as ``widths``."""
+    starts: np.ndarray      # (n,) int64
+    widths: np.ndarray      # (n,) from 1 to context
+
+
+def split_documents(stream, fraction):
+    """The last documents that hold at least ``fraction`` of the targets are for validation -> two TokenStreams. The token
+    between them is in both: the end of the one, the begin of the other."""
+    tokens, starts = stream
+    first = np.searchsorted(starts, (len(tokens) - 1) * (1 - fraction), side="right") - 1
+    if first < 1:
+        raise UserError(f"the corpus has {len(starts):,} document{'s' * (len(starts) != 1)}, of which the last {len(starts) - max(first, 0):,} hold "
+                        f"{fraction:g} of the tokens: expected at least one more, to train on")
+    border = int(starts[first])
+    return TokenStream(tokens[:border + 1], starts[:first]), TokenStream(tokens[border:], starts[first:] - border)
+
+
+def windows_of(stream, context):
+    """The windows of a stream: at each document's begin token, and then every ``context`` tokens while the document lasts."""
+    tokens, starts = stream
+    widths = np.diff(starts, append=len(tokens) - 1)                 # targets of each document: its tokens and its end
+    counts = -(-widths // context)
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)      # of a window within its document
+    offsets = number * context
+    return Windows(np.repeat(starts, counts) + offsets, np.minimum(np.repeat(widths, counts) - offsets, context))
+
+
+def random_document_batch(stream, windows, step, *, seed, batch, context):
+    """B of the windows at random, filled up to ``context`` with what follows -> two (B, T) arrays. A pure function of (seed, step).
+
+    What follows is the next document, and after the last one the first. Documents are independent: what a row holds of one
+    says nothing about the next, so a source's entropy stays the lowest loss in training too.
+    """
+    starts = windows.starts[np.random.default_rng((seed, step)).integers(0, len(windows.starts), batch)]
+    rows = stream.tokens[(starts[:, None] + np.arange(context + 1)) % (len(stream.tokens) - 1)].astype(np.int32)
+    return rows[:, :-1], rows[:, 1:]
+
+
+def document_windows(stream, windows, *, batch):
+    """Every token but the first as a target exactly once, one document to a row; yields two (B, T) int32 arrays.
+
+    Windows of like width share a batch, the widest first. Shorter rows are filled up: their targets with -1, which must not
+    count in the loss, their ids with the first token, which nothing that counts can see.
+    """
+    order = np.argsort(-windows.widths, kind="stable")
+    for start in range(0, len(order), batch):
+        starts, widths = (a[order[start:start + batch]] for a in windows)
+        places = starts[:, None] + np.arange(widths[0])
+        inside = np.arange(widths[0]) < widths[:, None]
+        places = np.where(inside, places, 0)
+        yield stream.tokens[places].astype(np.int32), np.where(inside, stream.tokens[places + 1].astype(np.int32), IGNORED)

@@ -1,60 +1,164 @@
-"""Where text comes from: ``pydoc``, real English that every CPython carries, or any UTF-8 file."""
+"""Where text comes from: built-in corpora, fetched ones, or any UTF-8 file; whole, in pieces, or document by document.
+
+    stories      written by a grammar whose entropy is known; part of the package
+    pydoc        real English that every CPython carries
+    NAME         what ``python -m minibitnet.data fetch NAME`` put into the data folder
+    PATH         a file of yours
+
+A line <|endoftext|> ends a document (the form of TinyStories too): document, "\\n<|endoftext|>\\n", document, and so on. A text
+without such a line has no documents.
+"""
 import codecs
 import difflib
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from .downloads import DOWNLOADS, find, text_path
 
-BUILT_IN = ("pydoc",)
+BUILT_IN = ("stories", "pydoc")
+MARKER = "<|endoftext|>"
+IN_MEMORY = 64 * 2**20      # bytes; a larger file is read in pieces
+PIECE = 2**20               # bytes of a piece
+END = object()              # what ``pieces`` yields where a document ends
 
 
 @dataclass(frozen=True)
 class Corpus:
+    """A text and its origin. ``source`` is the text, or the path of a file too large to hold: use ``chunks()`` then."""
     name: str
-    text: str
-    sha256: str        # of the bytes as they were read
-    replaced: int      # places that were not UTF-8 and became U+FFFD
+    source: str | Path
+    sha256: str             # of the bytes as they were read
+    replaced: int           # places that were not UTF-8 and became U+FFFD
+    size: int               # bytes
+    has_documents: bool     # is there a line <|endoftext|>?
+
+    @property
+    def in_memory(self):
+        return isinstance(self.source, str)
+
+    @property
+    def text(self):
+        return self.source if self.in_memory else "".join(self.chunks())
+
+    def chunks(self, report=lambda n: None):
+        """The text piece by piece; report(n) is called after every n bytes read."""
+        if self.in_memory:
+            yield self.source
+            report(self.size)
+            return
+        digest = hashlib.sha256()
+        for text, _ in decode_pieces(_read_pieces(self.source, digest, report)):
+            yield text
+        if digest.hexdigest() != self.sha256:
+            raise UserError(f"corpus {str(self.source)!r} changed while it was read: expected a file that nobody writes to")
 
 
 def load_corpus(spec):
-    """spec: a built-in name or the path of a text file -> Corpus. Line ends stay as they are; a leading byte order mark
-    is dropped."""
+    """spec: the name of a built-in or a fetched corpus, or the path of a text file -> Corpus. Line ends stay as they are; a
+    leading byte order mark is dropped."""
     if not spec:
         raise UserError(f"no corpus was named: expected a text file or one of: {', '.join(BUILT_IN)}")
-    if spec in BUILT_IN:
-        name, raw = spec, _pydoc()
-    else:
-        name, raw = Path(spec).stem, _read(Path(spec))
+    path = None if spec == "pydoc" else _path_of(spec)
+    if path and path.stat().st_size > IN_MEMORY:
+        return _survey(spec, path)
+    raw = path.read_bytes() if path else _pydoc()
     text, replaced = decode_utf8(raw)
     if not text.strip():
-        raise UserError(f"corpus {spec!r} is empty: expected text to train on")
-    return Corpus(name, text, hashlib.sha256(raw).hexdigest(), replaced)
+        raise _empty(spec)
+    return Corpus(path.stem if path else spec, text, hashlib.sha256(raw).hexdigest(), replaced, len(raw), any(p is END for p in pieces([text])))
 
+
+def packaged(name):
+    """The path of a file of the project's folder data/, which a wheel carries as minibitnet/_data."""
+    package = Path(__file__).parent.parent
+    for folder in (package / "_data", package.parent / "data"):
+        if (folder / name).is_file() and (folder.name == "_data" or (package.parent / "pyproject.toml").is_file()):
+            return folder / name
+    raise UserError(f"{name} is neither in {package / '_data'} nor in the data folder of a checkout: is this installation complete?")
+
+
+def _path_of(spec):
+    """Where the text of a spec lies; UserError where it cannot be read."""
+    if spec == "stories":
+        return packaged("stories.txt")
+    download = find(spec)
+    if download:
+        if not text_path(spec).is_file():
+            here = f", or name the file ./{spec} that is here" if Path(spec).is_file() else ""
+            raise UserError(f"corpus {spec!r} was not fetched yet: python -m minibitnet.data fetch {download.name} ({download.size:,} bytes){here}")
+        return text_path(spec)
+    path = Path(spec)
+    if not path.exists():
+        near = difflib.get_close_matches(spec, [*BUILT_IN, *DOWNLOADS], 1)
+        hint = f"did you mean {near[0]}?" if near else f"or one of: {', '.join([*BUILT_IN, *DOWNLOADS])}"
+        raise UserError(f"corpus {spec!r} does not exist in {Path.cwd()}: expected a text file, {hint}")
+    if not path.is_file():                       # a FIFO, say, would be waited for without end
+        kind = "a directory" if path.is_dir() else "not a regular file"
+        raise UserError(f"corpus {spec!r} is {kind}: expected a text file")
+    return path
+
+
+def _survey(spec, path):
+    """The Corpus of a large file, of which one pass finds what must be known."""
+    digest, sizes, replaced, blank = hashlib.sha256(), [], 0, True
+
+    def chunks():
+        nonlocal replaced, blank
+        for text, n in decode_pieces(_read_pieces(path, digest, sizes.append)):
+            replaced, blank = replaced + n, blank and not text.strip()
+            yield text
+    has_documents = sum(piece is END for piece in pieces(chunks())) > 0
+    if blank:
+        raise _empty(spec)
+    return Corpus(path.stem, path, digest.hexdigest(), replaced, sum(sizes), has_documents)
+
+
+def _empty(spec):
+    return UserError(f"corpus {spec!r} is empty: expected text to train on")
+
+
+# ---- bytes -> text -----------------------------------------------------------------------------------------------------
 
 def decode_utf8(raw):
-    """bytes -> (text, number of undecodable places, each of which became U+FFFD)"""
-    replaced = 0
-
-    def replace(error):
-        nonlocal replaced
-        replaced += 1
-        return "\ufffd", error.end
-
-    codecs.register_error("minibitnet-replace", replace)
-    return raw.removeprefix(codecs.BOM_UTF8).decode("utf-8", "minibitnet-replace"), replaced
+    """bytes -> (text, number of undecodable places, each of which became U+FFFD); a leading byte order mark is dropped"""
+    return _decode(raw.removeprefix(codecs.BOM_UTF8))
 
 
-def _read(path):
-    if not path.exists():
-        near = difflib.get_close_matches(str(path), BUILT_IN, 1)
-        hint = f"did you mean {near[0]}?" if near else f"or one of: {', '.join(BUILT_IN)}"
-        raise UserError(f"corpus {str(path)!r} does not exist in {Path.cwd()}: expected a text file, {hint}")
-    if not path.is_file():
-        kind = "a directory" if path.is_dir() else "not a regular file"
-        raise UserError(f"corpus {str(path)!r} is {kind}: expected a text file")
-    return path.read_bytes()
+def decode_pieces(raw_pieces):
+    """The same for bytes that come in pieces, cut anywhere; yields (text, number of undecodable places)."""
+    held, first = b"", True
+    for raw in raw_pieces:
+        held += raw
+        cut = _character_end(held)
+        text, replaced = _decode(held[:cut])
+        held = held[cut:]
+        if text:
+            yield text.removeprefix("\ufeff") if first else text, replaced
+            first = False
+    text, replaced = _decode(held)
+    yield text.removeprefix("\ufeff") if first else text, replaced
+
+
+def _decode(raw):
+    text = raw.decode("utf-8", "replace")
+    return text, text.count("\ufffd") - raw.count("\ufffd".encode())       # those that were in the text are no replacements
+
+
+def _character_end(raw):
+    """Where bytes can be cut so that both parts decode as the whole does: before the last byte that begins a character.
+    After four continuation bytes (10xxxxxx) no character is open."""
+    return next((len(raw) - i for i in range(1, min(4, len(raw)) + 1) if raw[-i] & 0xC0 != 0x80), len(raw))
+
+
+def _read_pieces(path, digest, report):
+    with open(path, "rb") as f:
+        while raw := f.read(PIECE):
+            digest.update(raw)
+            yield raw
+            report(len(raw))
 
 
 def _pydoc():
@@ -65,3 +169,69 @@ def _pydoc():
         raise UserError("corpus 'pydoc': this Python was installed without its help texts (module pydoc_data); "
                         "give a text file with --data PATH") from None
     return "\n\n".join(topics[name].strip() for name in sorted(topics)).encode("utf-8")
+
+
+# ---- text -> documents, and places to cut ------------------------------------------------------------------------------
+
+# The lookbehind comes after the literal, so that the search may run for the literal: the marker begins its line.
+_MARKER_LINE = re.compile(r"<\|endoftext\|>(?<![^\n]<\|endoftext\|>)\r?\n")
+_LAST_MARKER_LINE = re.compile(r"<\|endoftext\|>(?<![^\n]<\|endoftext\|>)(?:\r?\n|\r?\Z)")
+_LAST_CUT = re.compile(r".*(?:(?<=[^\W_])(?=[ \r\n])|(?<=\S\n)(?=[^\W_]))", re.DOTALL)
+
+
+def safe_cut(text):
+    """The last place where a text may be cut so that its two parts have the tokens of the whole; 0 if there is none.
+
+    A byte or character tokenizer may be cut anywhere; BPE first splits text into pre-tokens by a regular expression, and may be
+    cut only where a pre-token begins *whatever stands before and after*. For GPT-2's pattern and its kin (cl100k, o200k) that is
+      - before a space or line end that follows a letter or digit: no pre-token runs from a word into white space;
+      - between a single line end and a letter or digit: the line end is a pre-token, or the end of one.
+    Not so: after two line ends ("a\\n\\n|b": alone, the left part has one pre-token \\n\\n, in the whole text it has two, for
+    white space leaves its last character to what follows), nor before a line end after a full stop (cl100k: ".\\n" is one).
+    """
+    found = _LAST_CUT.match(text)
+    return found.end() if found else 0
+
+
+def pieces(chunks, with_documents=True):
+    """Chunks of text -> pieces that may be tokenized one by one, and END where a document ends; a text without a line
+    <|endoftext|> has no END, and with_documents=False takes such a line for text. Holds a piece and a chunk at a time, more
+    only where there is no place to cut."""
+    held, limit = "", 0
+    for chunk in chunks:
+        held += chunk
+        if len(held) < limit:
+            continue
+        if with_documents:
+            *ended, held = _MARKER_LINE.split(held)
+            yield from _ended(ended)
+        cut = safe_cut(held)
+        if cut:
+            yield held[:cut]
+        held = held[cut:]
+        limit = 2 * len(held)                # not at every chunk: a text without places to cut would be searched over and over
+    if with_documents:
+        *ended, held = _LAST_MARKER_LINE.split(held)
+        yield from _ended(ended)
+    if held:
+        yield held
+
+
+def _ended(documents):
+    for text in documents:
+        if text := re.sub(r"\r?\n\Z", "", text):
+            yield text
+        yield END
+
+
+def documents(chunks):
+    """Chunks of text -> the texts of its documents, without the lines <|endoftext|>. Empty documents are left out."""
+    parts = []
+    for piece in pieces(chunks):
+        if piece is not END:
+            parts.append(piece)
+        elif parts:
+            yield "".join(parts)
+            parts = []
+    if parts:
+        yield "".join(parts)

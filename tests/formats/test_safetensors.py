@@ -8,6 +8,7 @@ import stat
 import numpy as np
 import pytest
 
+from minibitnet import files
 from minibitnet.formats import safetensors
 from minibitnet.formats.safetensors import FormatError, load, save
 
@@ -161,7 +162,7 @@ def test_a_failure_at_the_nth_system_call_leaves_the_old_or_the_new_file(nth, fa
         def __exit__(self, *exception):
             self.f.close()
     real_open = open
-    monkeypatch.setattr(safetensors, "open", counted(lambda *a: File(real_open(*a))), raising=False)
+    monkeypatch.setattr(files, "open", counted(lambda *a: File(real_open(*a))), raising=False)
     monkeypatch.setattr(os, "fsync", counted(os.fsync))
     monkeypatch.setattr(os, "replace", counted(os.replace))
     with pytest.raises(type(failure)):

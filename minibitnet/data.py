@@ -1,0 +1,128 @@
+"""Make, fetch, list and measure corpora:  python -m minibitnet.data list"""
+from . import _command  # first: it sets the thread count that NumPy reads when it loads
+
+import importlib
+import sys
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .errors import UserError
+from .files import write_atomically
+from .text.corpora import END, load_corpus, packaged, pieces
+from .text.downloads import DOWNLOADS, data_folder, fetch, text_path
+from .text.streams import encoded
+from .text.tokenizer import make_tokenizer
+
+DESCRIPTION = """Corpora, the texts that models are trained on.
+
+    python -m minibitnet.data list                    what there is, its licence, and where
+    python -m minibitnet.data fetch tinyshakespeare   download, check, keep; then --data tinyshakespeare
+    python -m minibitnet.data make stories --seed 0   write a text from the grammar whose entropy is known
+    python -m minibitnet.data info book.txt           measure a text: bytes, lines, documents, characters, tokens
+
+What is fetched lies in minibitnet in your cache folder, or in $MINIBITNET_DATA. Each of the four has a --help."""
+
+
+def main(argv):
+    """argv -> exit code."""
+    actions = {"make": make_text, "fetch": fetch_text, "list": list_texts, "info": measure}
+    if argv[:1] and argv[0] in actions:
+        return actions[argv[0]](argv[1:])
+    parser = _command.Parser("data", DESCRIPTION)
+    parser.add_argument("action", choices=tuple(actions))
+    parser.parse_args(argv)
+    parser.error(f"{argv[0]}: expected {', '.join(actions)} as the first word")
+
+
+def make_text(argv):
+    """Write a corpus of the grammar to a file."""
+    parser = _command.Parser("data make", "Write a text whose source is known, so that its perplexity floor is known too.")
+    parser.add_argument("what", choices=("stories",))
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other stories (%(default)s)")
+    parser.add_argument("--size", type=_command.positive_int, default=1_000_000, metavar="BYTES", help="about this long (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("stories.txt"), metavar="FILE", help="(%(default)s)")
+    args = parser.parse_args(argv)
+    corpus = importlib.import_module(".text.grammar", __package__).corpus
+    data = corpus(args.seed, args.size).encode("utf-8")
+    write_atomically(args.out, [data], len(data))
+    print(f"{args.out}: {len(data):,} bytes of stories, seed {args.seed}")
+    return _command.DONE
+
+
+def fetch_text(argv):
+    """Download a corpus into the data folder, or copy it there from a file."""
+    parser = _command.Parser("data fetch", "Download a corpus once, check its sha256, and keep it where --data NAME finds it.")
+    parser.add_argument("name", choices=tuple(DOWNLOADS))
+    parser.add_argument("--from-file", type=Path, metavar="PATH", help="a copy of the file that would be downloaded (of a zip: the zip), for rooms without network")
+    args = parser.parse_args(argv)
+    download = DOWNLOADS[args.name]
+    with tqdm(total=download.size, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()) as bar:
+        came = fetch(download, args.from_file, bar.update)
+    print(f"{download.name}: licence {download.licence}, from {download.address}")
+    for name in download.folder_names():
+        path = text_path(name)
+        print(f"{path}: {path.stat().st_size:,} bytes, {'its sha256 is right' if came else 'was there already'}; use it with --data {name}")
+    return _command.DONE
+
+
+def list_texts(argv):
+    """Print a table of the corpora that have a name."""
+    _command.Parser("data list", "The corpora that have a name, and where they are.").parse_args(argv)
+    rows = [("name", "bytes", "licence", "where")]
+    try:
+        path = packaged("stories.txt")
+        rows.append(("stories", f"{path.stat().st_size:,}", "MIT", str(path)))
+    except UserError:
+        rows.append(("stories", "", "MIT", "missing from this installation"))
+    rows.append(("pydoc", f"{load_corpus('pydoc').size:,}", "PSF", "part of Python"))
+    for d in DOWNLOADS.values():
+        for name in d.folder_names():
+            path = text_path(name)
+            there = path.is_file()
+            rows.append((name, f"{path.stat().st_size if there else d.size:,}", d.licence, str(path) if there else "not fetched"))
+    for name, size, licence, where in rows:
+        print(f"{name:20} {size:>12}  {licence:16}  {where}")
+    print(f"\npython -m minibitnet.data fetch NAME puts one into {data_folder()}. The bytes of one that is not fetched are its download's.")
+    return _command.DONE
+
+
+def measure(argv):
+    """Print what a text is made of, and its tokens under a tokenizer."""
+    parser = _command.Parser("data info", "Measure a text: any file, or a corpus that has a name.")
+    parser.add_argument("file", metavar="FILE", help="a UTF-8 text file, or a name from `list`")
+    parser.add_argument("--tokenizer", metavar="SPEC", help="also count tokens: char, byte, or the path of a saved tokenizer.json")
+    args = parser.parse_args(argv)
+    corpus = load_corpus(args.file)
+    bar = partial(tqdm, total=corpus.size, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty())
+    length, lines, last, characters = 0, 0, "", set()
+    with bar() as progress:
+        for text in corpus.chunks(progress.update):
+            length, lines, last = length + len(text), lines + text.count("\n"), text[-1:] or last
+            characters |= set(text)
+    print(f"{corpus.name}: {corpus.size:,} bytes, {length:,} characters, {len(characters):,} of them distinct, {lines + (last != chr(10)):,} lines")
+    print(f"sha256 {corpus.sha256}")
+    if corpus.replaced:
+        print(f"{corpus.replaced:,} places are not UTF-8 and are read as U+FFFD")
+    print(f"{number_of_documents(corpus):,} documents, each ended by a line <|endoftext|>" if corpus.has_documents else "no documents (no line <|endoftext|>)")
+    if args.tokenizer:
+        # Only bpe:N learns from the text itself; characters are known by now.
+        tokenizer = make_tokenizer(args.tokenizer, corpus.text if args.tokenizer.startswith("bpe:") else "".join(characters))
+        with bar() as progress:
+            tokens = sum(len(ids) for ids in encoded(corpus, tokenizer, [], progress.update))
+        print(f"{tokens:,} tokens of {args.tokenizer}, {corpus.size / tokens:.3f} bytes per token")
+    return _command.DONE
+
+
+def number_of_documents(corpus):
+    """How many documents that are not empty a corpus has."""
+    n, empty = 0, True
+    for piece in pieces(corpus.chunks()):
+        n += empty and piece is not END              # the first piece of a document
+        empty = piece is END
+    return n
+
+
+if __name__ == "__main__":
+    _command.run(main)

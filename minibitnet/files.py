@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all."""
+import os
+import shutil
+
+
+def write_atomically(path, chunks, size, keep=None):
+    """Write chunks (bytes-like) to path by way of path.tmp-PID: flushed to the disk, then renamed over path. A crash
+    between the two renames leaves only ``keep``, whole: whoever reads path looks there next."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(temporary, "wb") as f:
+            for chunk in chunks:
+                f.write(chunk)
+            f.flush()
+            os.fsync(f.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError as e:
+        raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({size:,} bytes needed, {free_space(path.parent)} "
+                               "free)") from None
+    finally:
+        temporary.unlink(missing_ok=True)        # also after Ctrl-C, or where the chunks raised
+
+
+def sync_directory(path):
+    """Make a rename durable, where the system lets a directory be opened (not on Windows)."""
+    if os.name == "posix":
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def free_space(path):
+    """Free bytes on the disk of path, as text."""
+    try:
+        return f"{shutil.disk_usage(path).free:,}"
+    except OSError:
+        return "unknown"

@@ -1,0 +1,100 @@
+"""Token streams: a corpus as one array of token ids, in memory for a small corpus, in a file for a large one.
+
+With documents d1 .. dn and a tokenizer that has an end token the stream is
+
+    end d1 end d2 end ... dn end         starts: the places of all ends but the last
+
+so that each document has its begin token, which is given to the model, and an end token, which is scored: one token serves
+as the end of a document and the begin of the next. The last token is the first one again, which makes the stream a ring.
+Without documents, or without an end token, it is the tokens of the text as it is, and starts is None.
+
+On disk a stream is flat: token ids as little-endian uint16 (uint32 where the vocabulary is larger than 65,536), the starts as
+int64 in a file of their own. The file's name carries a hash of the text's sha256 and the tokenizer, so that a stream of another
+text or tokenizer is never taken for this one.
+"""
+import hashlib
+import json
+from array import array
+from typing import NamedTuple
+
+import numpy as np
+
+from ..files import write_atomically
+from .corpora import END, pieces
+from .downloads import data_folder
+
+
+class TokenStream(NamedTuple):
+    tokens: np.ndarray              # (N,) ids; a read-only map of its file where the corpus is large
+    starts: np.ndarray | None       # (documents,) int64: where each one's begin token stands; None without documents
+
+
+def token_stream(corpus, tokenizer, report=lambda n: None):
+    """Corpus -> TokenStream. That of a large corpus is made once and kept in the data folder; report(n) is called after every
+    n bytes of text while it is made."""
+    if corpus.in_memory:
+        starts = array("q")
+        if not has_documents(corpus, tokenizer):
+            return TokenStream(tokenizer.encode(corpus.text), None)
+        return TokenStream(np.concatenate(list(encoded(corpus, tokenizer, starts, report))), np.array(starts, np.int64))
+    key = hashlib.sha256(json.dumps([1, corpus.sha256, tokenizer.to_json()], sort_keys=True).encode()).hexdigest()
+    target = data_folder() / "streams" / f"{corpus.name}-{key[:24]}.tokens"
+    if not target.is_file():
+        encode_to_file(corpus, tokenizer, target, report)
+    return open_stream(target, tokenizer, has_documents(corpus, tokenizer))
+
+
+def encode_to_file(corpus, tokenizer, target, report=lambda n: None):
+    """Write the stream of a corpus to target, and its starts beside it, in memory that does not grow with the text."""
+    starts, dtype = array("q"), dtype_of(tokenizer)
+
+    def chunks():
+        for ids in encoded(corpus, tokenizer, starts, report):
+            yield np.ascontiguousarray(ids, dtype)
+        if starts:                       # before target gets its name: where target is, the starts are
+            write_atomically(starts_path(target), [np.array(starts, "<i8")], 8 * len(starts))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, chunks(), corpus.size * dtype.itemsize)
+
+
+def open_stream(target, tokenizer, with_starts):
+    """A stream's file -> TokenStream, mapped: the system reads what is used."""
+    return TokenStream(np.memmap(target, dtype_of(tokenizer), "r"), np.fromfile(starts_path(target), "<i8") if with_starts else None)
+
+
+def has_documents(corpus, tokenizer):
+    """Is the stream made of documents? If not, a line <|endoftext|> is text like any other."""
+    return corpus.has_documents and end_of(tokenizer) is not None
+
+
+def end_of(tokenizer):
+    """The id that stands between documents, or None: characters and bytes have none."""
+    return getattr(tokenizer, "end", None)
+
+
+def dtype_of(tokenizer):
+    return np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
+
+
+def starts_path(target):
+    return target.with_suffix(".starts")
+
+
+def encoded(corpus, tokenizer, starts, report):
+    """Yield the stream piece by piece; the documents' starts are appended to starts."""
+    with_documents = has_documents(corpus, tokenizer)
+    end = np.array([end_of(tokenizer)], np.int32) if with_documents else None
+    place, begun = 0, not with_documents                 # begun: does the document at hand have its begin token?
+    for piece in pieces(corpus.chunks(report), with_documents):
+        if piece is END:
+            begun = False                                # its end token is written as the begin of the next, or at the end
+            continue
+        if not begun:
+            starts.append(place)
+            yield end
+            place, begun = place + 1, True
+        ids = tokenizer.encode(piece)
+        yield ids
+        place += len(ids)
+    if with_documents:
+        yield end
