@@ -81,7 +81,7 @@ def list_texts(argv):
         for name in d.folder_names():
             path = text_path(name)
             there = path.is_file()
-            rows.append((name, f"{path.stat().st_size if there else d.size:,}", d.licence, str(path) if there else "not fetched"))
+            rows.append((name, f"{path.stat().st_size if there else d.size:,}", d.licence, str(path) if there else "not fetched" + f" (part of {d.name})" * (name != d.name)))
     for name, size, licence, where in rows:
         print(f"{name:20} {size:>12}  {licence:16}  {where}")
     print(f"\npython -m minibitnet.data fetch NAME puts one into {data_folder()}. The bytes of one that is not fetched are its download's.")
