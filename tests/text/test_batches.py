@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.text.batches import all_windows, random_batch, split
+from minibitnet.text.batches import (all_windows, document_windows, random_batch, random_document_batch, split, split_documents,
+                                      windows_of)
+from minibitnet.text.streams import TokenStream
 
 
 def test_split_keeps_the_end_for_validation():
@@ -42,3 +44,96 @@ def test_windows_score_every_token_but_the_first_once(n):
     pairs = list(all_windows(np.arange(n), batch=3, context=6))
     assert np.concatenate([targets.ravel() for _, targets in pairs]).tolist() == list(range(1, n))
     assert all(np.array_equal(targets, ids + 1) and ids.shape[0] <= 3 and ids.shape[1] <= 6 for ids, targets in pairs)
+
+
+# ---- documents
+
+E = 99                                             # the end token
+
+
+def stream_of(*documents):
+    """Token lists -> end d1 end d2 ... dn end."""
+    tokens, starts = [], []
+    for document in documents:
+        starts.append(len(tokens))
+        tokens += [E, *document]
+    return TokenStream(np.array([*tokens, E], np.uint16), np.array(starts, np.int64))
+
+
+def random_stream(seed):
+    rng = np.random.default_rng(seed)
+    return stream_of(*(rng.integers(0, 90, rng.integers(1, 20)).tolist() for _ in range(rng.integers(2, 12))))
+
+
+def test_windows_by_pencil():
+    """Context 3; documents of 2 and 5 tokens: E 1 2 | E 3 4 5 6 7 E.  Targets: 1 2 E | 3 4 5 | 6 7 E."""
+    stream = stream_of([1, 2], [3, 4, 5, 6, 7])
+    windows = windows_of(stream, 3)
+    assert windows.starts.tolist() == [0, 3, 6] and windows.widths.tolist() == [3, 3, 3]
+    (ids, targets), = document_windows(stream, windows, batch=5)
+    assert ids.tolist() == [[E, 1, 2], [E, 3, 4], [5, 6, 7]] and targets.tolist() == [[1, 2, E], [3, 4, 5], [6, 7, E]]
+
+
+def test_widest_windows_come_first_and_padding_does_not_count():
+    """Context 4; targets 1 E | 2 3 4 5 | E: widths 2, 4, 1."""
+    stream = stream_of([1], [2, 3, 4, 5])
+    (ids, targets), (last_ids, last_targets) = document_windows(stream, windows_of(stream, 4), batch=2)
+    assert ids.tolist() == [[E, 2, 3, 4], [E, 1, E, E]] and targets.tolist() == [[2, 3, 4, 5], [1, E, -1, -1]]
+    assert last_ids.tolist() == [[5]] and last_targets.tolist() == [[E]] and ids.dtype == targets.dtype == np.int32
+
+
+@pytest.mark.parametrize("context", [1, 3, 8, 50])
+@pytest.mark.parametrize("seed", range(10))
+def test_document_windows_score_every_token_but_the_first_once(seed, context):
+    """Each window holds tokens of one document alone: an end token is only ever a row's first id or its last target."""
+    stream, scored = random_stream(seed), []
+    for ids, targets in document_windows(stream, windows_of(stream, context), batch=3):
+        for row_ids, row_targets in zip(ids, targets):
+            width = (row_targets != -1).sum()
+            assert (row_targets[width:] == -1).all() and (row_ids[1:width] == row_targets[:width - 1]).all()
+            assert E not in row_ids[1:width] and E not in row_targets[:width - 1]
+            scored += row_targets[:width].tolist()
+        assert ids.shape[0] <= 3 and ids.shape[1] <= context
+    assert sorted(scored) == sorted(stream.tokens[1:].tolist())
+
+
+def test_a_document_batch_is_a_pure_function_of_seed_and_step():
+    stream = random_stream(0)
+    windows, shape = windows_of(stream, 7), {"batch": 5, "context": 7}
+    first = random_document_batch(stream, windows, 3, seed=1, **shape)
+    assert np.array_equal(random_document_batch(stream, windows, 3, seed=1, **shape), first)
+    assert not np.array_equal(random_document_batch(stream, windows, 4, seed=1, **shape), first)
+    assert not np.array_equal(random_document_batch(stream, windows, 3, seed=2, **shape), first)
+    assert first[0].shape == first[1].shape == (5, 7) and np.array_equal(first[0][:, 1:], first[1][:, :-1])
+
+
+def test_training_rows_are_the_evaluation_windows_run_on_around_the_ring():
+    """E 1 2 E 3 E with context 4: from the first document E 1 2 E 3, from the second E 3 E 1 2, on into the first again."""
+    stream = stream_of([1, 2], [3])
+    windows = windows_of(stream, 4)
+    drawn = {(*ids, targets[-1]) for step in range(20) for ids, targets in zip(*(a.tolist() for a in random_document_batch(
+        stream, windows, step, seed=0, batch=4, context=4)))}
+    assert drawn == {(E, 1, 2, E, 3), (E, 3, E, 1, 2)}
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 0.9])
+def test_documents_are_split_between_documents(seed, fraction):
+    """Both parts are streams of their own; validation has at least its share of the targets, and one document less would not."""
+    stream = random_stream(seed)
+    total = len(stream.tokens) - 1
+    if stream.starts[1] > total * (1 - fraction):
+        with pytest.raises(UserError, match="expected at least one more"):
+            split_documents(stream, fraction)
+        return
+    train, val = split_documents(stream, fraction)
+    for part in (train, val):
+        assert part.starts[0] == 0 and (part.tokens[part.starts] == E).all() and part.tokens[-1] == E and (part.tokens == E).sum() == len(part.starts) + 1
+    assert np.array_equal(np.concatenate([train.tokens, val.tokens[1:]]), stream.tokens)
+    assert len(val.tokens) - 1 >= total * fraction
+    assert len(val.starts) == 1 or len(val.tokens) - 1 - val.starts[1] < total * fraction
+
+
+def test_one_document_cannot_be_split():
+    with pytest.raises(UserError, match="the corpus has 1 document, "):
+        split_documents(stream_of([1, 2, 3]), 0.1)
