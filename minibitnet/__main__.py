@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "train a model from scratch (start with --tiny)",
     "evaluate": "loss, perplexity and bits per byte of a trained model",
     "generate": "let a trained model write",
+    "tokenizer": "train a byte-pair vocabulary, look at one, encode with one",
     "bench": "our speed beside PyTorch's, in one run",
 }
 
