@@ -6,6 +6,7 @@ COMMANDS = {
     "evaluate": "loss, perplexity and bits per byte of a trained model",
     "generate": "let a trained model write",
     "data": "make, fetch, list and measure corpora",
+    "tokenizer": "train a byte-pair vocabulary, look at one, encode with one",
     "bench": "our speed beside PyTorch's, in one run",
 }
 

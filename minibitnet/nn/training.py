@@ -19,7 +19,7 @@ SHARD_TOKENS = 512     # tokens in a shard of the batch, about: its arrays then 
 @dataclass(frozen=True)
 class TrainConfig:
     data: str = option("pydoc", "pydoc (Python's own help texts, offline) or the path of a UTF-8 text file")
-    tokenizer: str = option("char", "char, byte, or the path of a saved tokenizer.json")
+    tokenizer: str = option("char", "char, byte, bpe:SIZE (SIZE tokens, learned from the corpus), or the path of a tokenizer.json or rank file")
     steps: int = option(1000, "optimizer steps")
     batch: int = option(16, "sequences a step")
     lr: float = option(0.0, "peak learning rate; 0: chosen by --linear and --d-model")

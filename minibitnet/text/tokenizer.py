@@ -1,101 +1,215 @@
-"""Tokenizers: text <-> token ids. ``char`` knows the characters of its corpus, ``byte`` the 256 byte values.
+"""Tokenizers: text <-> token ids. ``char`` knows the characters of its corpus, ``byte`` the 256 byte values, ``bpe`` joins of bytes.
 
 Each has ``vocab_size``, ``encode(text) -> int32 array``, ``decode(ids) -> str``, ``count_bytes(ids)`` (of UTF-8 that they
-stand for), ``decode_stream()`` (a function from one id to the text it completes), and ``to_json()`` for the file ``tokenizer.json`` of a run.
+stand for), ``decode_stream()`` (a function from one id to the text it completes), and ``to_json()`` for the file ``tokenizer.json``
+of a run. ``end`` is the id of the token between documents, or None: no text is encoded to it, it decodes to "" and is 0 bytes.
+
+Surrogate code points (a command line that is not UTF-8 holds them) have no UTF-8: ``char`` treats them as characters, ``byte``
+gives each the three bytes that UTF-8's rule would, ``bpe`` reads them as U+FFFD (see bpe.py).
 """
 import codecs
 import json
+from functools import cached_property
 
 import numpy as np
 
 from ..errors import UserError
+from . import bpe, bpe_files
 
-KINDS = ("char", "byte")
+EXPECTED = "char, byte, bpe:SIZE, or the path of a tokenizer.json or of a rank file"
+MAX_PATTERN = 2000
 
 
 class CharTokenizer:
-    """One id per distinct character, in code-point order."""
+    """One id per distinct character, in code-point order; with ``end``, one more."""
 
-    def __init__(self, characters):
+    def __init__(self, characters, end=False):
         self.characters = characters
         self._points = _code_points(characters)
-        self.vocab_size = len(characters)
+        self._texts = [*characters, *[""] * end]
+        self.vocab_size = len(self._texts)
+        self.end = len(characters) if end else None
 
     @classmethod
-    def train(cls, text):
-        return cls("".join(sorted(set(text))))
+    def train(cls, texts, end=False):
+        return cls("".join(sorted(set().union(*bpe.chunks(texts)))), end)
 
     def encode(self, text):
         points = _code_points(text)
-        ids = np.searchsorted(self._points, points).clip(max=self.vocab_size - 1)
+        ids = np.searchsorted(self._points, points).clip(max=len(self.characters) - 1)
         unknown = self._points[ids] != points
         if unknown.any():
             first = chr(points[unknown.argmax()])
             raise UserError(f"{unknown.sum():,} of {len(text):,} characters are unknown to this model's character "
                             f"tokenizer, the first one {first!r} at {unknown.argmax():,}: expected only the "
-                            f"{self.vocab_size} characters of its corpus (--tokenizer byte knows every text)")
+                            f"{len(self.characters)} characters of its corpus (--tokenizer byte knows every text)")
         return ids.astype(np.int32)
 
     def decode(self, ids):
-        return "".join(self.characters[i] for i in ids)
+        return "".join(self._texts[i] for i in _checked(ids, self.vocab_size))
 
     def count_bytes(self, ids):
         return len(self.decode(ids).encode("utf-8", "surrogatepass"))
 
     def decode_stream(self):
-        return self.characters.__getitem__
+        return self._texts.__getitem__
 
     def to_json(self):
-        return {"tokenizer": "char", "characters": self.characters}
+        return {"tokenizer": "char", "characters": self.characters, "end": self.end is not None}
 
 
-class ByteTokenizer:
-    """One id per byte of the text's UTF-8."""
-    vocab_size = 256
+class _ByteLevel:
+    """What tokenizers share whose tokens are bytes; ``_bytes``: those of each id, b"" for a special token."""
+
+    def __init__(self, tokens):
+        self._bytes = tokens
+        self._lengths = np.array([len(token) for token in tokens])
+        self.vocab_size = len(tokens)
+
+    def decode(self, ids):
+        return b"".join(self._bytes[i] for i in _checked(ids, self.vocab_size)).decode("utf-8", "replace")
+
+    def count_bytes(self, ids):      # decoding first would count a split character as U+FFFD
+        return int(self._lengths[_checked(ids, self.vocab_size)].sum())
+
+    def decode_stream(self):
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return lambda i: decoder.decode(self._bytes[i])
+
+
+class ByteTokenizer(_ByteLevel):
+    """One id per byte of the text's UTF-8; with ``end``, one more."""
+
+    def __init__(self, end=False):
+        super().__init__([bytes([b]) for b in range(256)] + [b""] * end)
+        self.end = 256 if end else None
 
     def encode(self, text):
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int32)
 
-    def decode(self, ids):
-        return np.asarray(ids, np.uint8).tobytes().decode("utf-8", "replace")
+    def to_json(self):
+        return {"tokenizer": "byte", "end": self.end is not None}
 
-    def count_bytes(self, ids):
-        return len(ids)              # decoding first would count a split character as U+FFFD
 
-    def decode_stream(self):
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        return lambda i: decoder.decode(bytes([i]))
+class BPETokenizer(_ByteLevel):
+    """Byte-level BPE: the ranks are ids, those of special tokens follow. tiktoken encodes, exactly as ``bpe.encode_plain`` does.
+
+    Text that looks like a special token is text: "<|endoftext|>" in a corpus cannot end a document.
+    """
+    END_NAMES = (bpe_files.END, "<|end_of_text|>", "</s>")
+
+    def __init__(self, vocabulary):
+        self.vocabulary = vocabulary
+        super().__init__(sorted(vocabulary.ranks, key=vocabulary.ranks.get) + [b""] * len(vocabulary.specials))
+        self.end = next((vocabulary.specials[name] for name in self.END_NAMES if name in vocabulary.specials), None)
+
+    @cached_property
+    def _tiktoken(self):
+        return _encoding(self.vocabulary.pattern, self.vocabulary.ranks)
+
+    def encode(self, text):
+        text = bpe.characters_of(text)
+        try:
+            ids = self._tiktoken.encode_to_numpy(text, disallowed_special=())
+        except BaseException as e:                         # a foreign pattern that runs out of stack on this text
+            if type(e).__name__ != "PanicException":
+                raise
+            raise UserError(f"the pattern of this tokenizer fails on a text of {len(text):,} characters ({e}): is there a very long run of "
+                            f"spaces? {self.vocabulary.pattern[:60]!r}") from None
+        ids = ids.astype(np.int32)
+        if ids.max(initial=0) >= len(self.vocabulary.ranks) or self._lengths[ids].sum() != len(text.encode()):
+            raise UserError(f"the pattern of this tokenizer passes over parts of the text: expected one that cuts it into pieces, "
+                            f"got {self.vocabulary.pattern[:60]!r}")
+        return ids
 
     def to_json(self):
-        return {"tokenizer": "byte"}
+        tokens = [text.decode("ascii") for text in bpe_files.in_base64(self.vocabulary.ranks)]
+        return {"tokenizer": "bpe", **self.vocabulary._asdict(), "ranks": tokens}
 
 
-def make_tokenizer(spec, text):
-    """spec: "char" (trained on text), "byte", or the path of a saved ``tokenizer.json``."""
+# ---- making and loading
+
+def make_tokenizer(spec, text, end=False):
+    """spec: "char" or "bpe:SIZE" (trained on text, a str or an iterable of them), "byte", or the path of a ``tokenizer.json``
+    (a run's or Hugging Face's) or rank file. end: whether there are documents to keep apart; bpe can always, and its SIZE counts that
+    token, so that it is the model's vocab_size."""
     if spec == "char":
-        return CharTokenizer.train(text)
+        return CharTokenizer.train(text, end)
     if spec == "byte":
-        return ByteTokenizer()
+        return ByteTokenizer(end)
+    if spec.startswith("bpe:"):
+        return BPETokenizer(bpe_files.with_end(bpe.train(text, bpe_size(spec.removeprefix("bpe:")) - 1)))
     return load_tokenizer(spec)
 
 
+def bpe_size(text):
+    """The vocabulary size of a "bpe:SIZE" -> int: the 256 bytes, the end token, and at most 2^20 ranks."""
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 257 <= int(text) <= bpe.MAX_RANKS + 1):
+        raise UserError(f"tokenizer 'bpe:{text[:40]}': expected a vocabulary size from 257 (256 bytes and an end token) to {bpe.MAX_RANKS + 1:,}, "
+                        f"for instance bpe:512")
+    return int(text)
+
+
 def load_tokenizer(path):
-    """Read a ``tokenizer.json``; UserError names the file and what is wrong with it."""
+    """Read a ``tokenizer.json`` or a rank file; UserError names the file and what is wrong with it."""
     try:
-        with open(path, encoding="utf-8") as f:
-            saved = json.load(f)
+        data = bpe_files.read_file(path)
     except OSError as e:
-        raise UserError(f"tokenizer {str(path)!r}: {e.strerror}; expected {', '.join(KINDS)} or a saved "
-                        f"tokenizer.json") from None
+        raise UserError(f"tokenizer {str(path)!r}: {e.strerror}; expected {EXPECTED}") from None
+    if not str(path).endswith(".json") and not data.lstrip().startswith(b"{"):
+        return BPETokenizer(bpe_files.with_end(bpe_files.parse_ranks(data, path)))
+    try:
+        saved = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):
-        raise UserError(f"tokenizer {str(path)!r} is not JSON: expected a tokenizer.json saved by a run") from None
-    if saved == {"tokenizer": "byte"}:
-        return ByteTokenizer()
-    characters = saved.get("characters") if isinstance(saved, dict) and saved.get("tokenizer") == "char" else None
-    if not isinstance(characters, str) or not characters or list(characters) != sorted(set(characters)):
-        raise UserError(f"tokenizer {str(path)!r} is not a tokenizer.json saved by a run: expected kind 'byte', or "
-                        f"'char' with sorted, distinct characters")
-    return CharTokenizer(characters)
+        raise UserError(f"tokenizer {str(path)!r} is not JSON: expected a tokenizer.json saved by a run, or Hugging Face's") from None
+    if isinstance(saved, dict) and "model" in saved:
+        return _bpe_tokenizer(bpe_files.from_huggingface(saved, path), path)
+    return _from_json(saved, path)
+
+
+def _from_json(saved, path):
+    """The contents of a run's tokenizer.json -> tokenizer."""
+    match saved:
+        case {"tokenizer": "byte", **rest} if rest in ({}, {"end": False}, {"end": True}):
+            return ByteTokenizer(**rest)
+        case {"tokenizer": "char", "characters": str(characters), **rest} if characters and list(characters) == sorted(set(characters)) \
+                and rest in ({}, {"end": False}, {"end": True}):
+            return CharTokenizer(characters, **rest)
+        case {"tokenizer": "bpe", "ranks": list(tokens), "pattern": str(pattern), "specials": dict(specials), "ignore_merges": bool(ignore_merges)}:
+            ranks = bpe_files.ranks_of(tokens, lambda rank: f"{path}: rank {rank}", ignore_merges)
+            bpe_files.check_specials(specials, len(ranks))
+            return _bpe_tokenizer(bpe_files.Vocabulary(ranks, pattern, specials, ignore_merges), path)
+    raise UserError(f"tokenizer {str(path)!r} is not a tokenizer.json saved by a run: expected kind 'byte', 'char' with sorted, "
+                    f"distinct characters, or 'bpe' with ranks, pattern and specials")
+
+
+def _bpe_tokenizer(vocabulary, path):
+    """Vocabulary -> tokenizer; UserError if tiktoken cannot use its pattern."""
+    pattern = vocabulary.pattern
+    try:
+        if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:     # deep nesting would overflow the parser's stack
+            raise ValueError(f"expected a str of at most {MAX_PATTERN:,} characters")
+        if pattern != bpe.PATTERN:
+            _encoding(pattern, {bytes([b]): b for b in range(256)})
+    except ValueError as e:
+        raise UserError(f"{path}: its pattern {str(pattern)[:60]!r} does not compile: {str(e)[:120]}") from None
+    return BPETokenizer(vocabulary)
+
+
+def _encoding(pattern, ranks):
+    """tiktoken's encoder. An empty match of a foreign pattern would make it panic, so the empty string has an id, the last; and
+    without any special token its search for them, which we do not need, would look at every byte of a text, one by one."""
+    import tiktoken
+    return tiktoken.Encoding("minibitnet", pat_str=pattern, mergeable_ranks={**ranks, b"": len(ranks)},
+                             special_tokens={bpe_files.END: len(ranks) + 1})
+
+
+def _checked(ids, vocab_size):
+    """Token ids -> array; UserError for what is none."""
+    ids = np.asarray(ids)
+    if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= vocab_size):
+        raise UserError(f"token ids {str(ids)[:40]}: expected whole numbers from 0 to {vocab_size - 1:,}")
+    return ids.astype(np.int64)
 
 
 def _code_points(text):

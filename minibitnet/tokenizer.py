@@ -1,0 +1,84 @@
+"""Make and look at byte-pair vocabularies:  python -m minibitnet.tokenizer train --data book.txt --vocab-size 1024 --out book.tiktoken"""
+from . import _command  # first: it sets the thread count that NumPy reads when it loads
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .errors import UserError
+from .text import bpe, bpe_files
+from .text.corpora import load_corpus
+from .text.tokenizer import EXPECTED, BPETokenizer, bpe_size, load_tokenizer, make_tokenizer
+
+DESCRIPTION = """train --data FILE --vocab-size N --out FILE.tiktoken    learn N - 1 tokens of bytes from a text; an end token makes N
+show FILE                                               the size of a vocabulary, its longest and its last tokens
+encode --tokenizer FILE TEXT                            the tokens of a text, and their ids
+
+Each one explains itself: python -m minibitnet.tokenizer train --help. The file is what --tokenizer of minibitnet.train takes."""
+
+
+def main(argv):
+    """argv -> exit code."""
+    actions = {"train": train, "show": show, "encode": encode}
+    parser = _command.Parser("tokenizer", DESCRIPTION)
+    parser.add_argument("action", choices=tuple(actions))
+    return actions[parser.parse_args(argv[:1]).action](argv[1:])
+
+
+def train(argv):
+    parser = _command.Parser("tokenizer train", "Learn byte-pair encoding from a text: the most frequent pair of neighbours becomes a token, again and again.")
+    parser.add_argument("--data", required=True, metavar="PATH", help="a UTF-8 text file or pydoc")
+    parser.add_argument("--vocab-size", required=True, metavar="N", help="tokens, with the 256 bytes and the end token")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.tiktoken", help="the rank file to write: a line \"base64 rank\" for each token")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE.tiktoken")
+    args = parser.parse_args(argv)
+    if args.out.exists() and not args.overwrite:
+        raise UserError(f"{args.out} is there already: expected a new file; replace it with --overwrite")
+    if not args.out.parent.is_dir():
+        raise UserError(f"{args.out}: {args.out.parent} is not a directory: expected one to write the file to")
+    size, corpus = bpe_size(args.vocab_size), load_corpus(args.data)
+    progress = partial(tqdm, unit="token", leave=False) if sys.stderr.isatty() else iter
+    ranks = bpe.train(corpus.text, size - 1, progress)
+    bpe_files.write_ranks(args.out, ranks)
+    tokenizer = BPETokenizer(bpe_files.with_end(ranks))
+    ids = tokenizer.encode(corpus.text)
+    print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {tokenizer.count_bytes(ids) / len(ids):.3f} bytes per token on {corpus.name}")
+    print(f"Try: python -m minibitnet.train --data {args.data} --tokenizer {args.out}")
+    return _command.DONE
+
+
+def show(argv):
+    parser = _command.Parser("tokenizer show", "The size of a vocabulary, its longest and its last tokens.")
+    parser.add_argument("tokenizer", metavar="FILE", help="a rank file, or a tokenizer.json of a run or of Hugging Face")
+    parser.add_argument("--tokens", type=_command.positive_int, default=10, metavar="N", help="how many to show (%(default)s)")
+    args = parser.parse_args(argv)
+    tokenizer = load_tokenizer(args.tokenizer)
+    print(f"{args.tokenizer}: {tokenizer.vocab_size:,} tokens, end token {tokenizer.end}")
+    if isinstance(tokenizer, BPETokenizer):
+        tokens = list(tokenizer.vocabulary.ranks)
+        print("longest ", *map(in_words, sorted(tokens, key=len, reverse=True)[:args.tokens]))
+        print("last    ", *map(in_words, tokens[-args.tokens:]))
+    return _command.DONE
+
+
+def encode(argv):
+    parser = _command.Parser("tokenizer encode", "The tokens of a text, and their ids.")
+    parser.add_argument("--tokenizer", required=True, metavar="FILE", help=EXPECTED)
+    parser.add_argument("text", metavar="TEXT")
+    args = parser.parse_args(argv)
+    tokenizer = make_tokenizer(args.tokenizer, args.text)
+    ids = tokenizer.encode(args.text).tolist()
+    print(*(repr(tokenizer.decode([i])) for i in ids))
+    print(*ids)
+    return _command.DONE
+
+
+def in_words(token):
+    """Bytes as a quoted text where they are one."""
+    return repr(token.decode("utf-8", "backslashreplace"))
+
+
+if __name__ == "__main__":
+    _command.run(main)
