@@ -1,0 +1,204 @@
+"""The words and sentences of the story language that ``grammar.py`` tells, reads and measures.
+
+A rule is text in which
+    [one|another]     is a choice; ``[3*one|another]`` gives the first three chances in four
+    {hero=people}     draws a word that is not yet in the story, says it and remembers it as ``hero``
+    {hero.his}        says a form of a remembered word; ``{hero.His}`` with a capital; ``{he}`` is short for ``{hero.he}``
+    <rule x=hero>     goes on with another rule, which may call our hero x; with x=hero.his, {x} says that form
+    //                begins a new line.
+The options of a choice must differ before any of them draws a word or chooses again: that is what makes a text readable back.
+"""
+
+
+def table(forms, rows):
+    """"a b", "x|y; v|w"  ->  {"a": (x, v), "b": (y, w)}: one column of texts for each form, the first form is the word itself."""
+    cells = [[" ".join(cell.split()) for cell in row.split("|")] for row in rows.split(";")]
+    return dict(zip(forms.split(), zip(*cells, strict=True), strict=True))
+
+
+def with_article(words):
+    """The form ``a``: a kite, an owl."""
+    first = next(iter(words.values()))
+    return words | {"a": tuple(f"{'an' if word[0] in 'aeiou' else 'a'} {word}" for word in first)}
+
+
+def with_the(words):
+    """Places: the form ``at`` is a preposition and the place, ``to`` and the bare form have the article alone."""
+    return {"it": tuple(f"the {name}" for name in words["name"]),
+            "to": tuple(f"to the {name}" for name in words["name"]),
+            "at": tuple(f"{at} the {name}" for at, name in zip(words["at"], words["name"]))}
+
+
+def _people(girls, boys):
+    rows = [f"{name}|she|her|her|girl|a girl named {name}|{name}'s" for name in girls.split()]
+    rows += [f"{name}|he|him|his|boy|a boy named {name}|{name}'s" for name in boys.split()]
+    return table("name he him his child intro s", ";".join(rows))
+
+
+WORDS = {
+    "people": _people("Ada Bella Clara Daisy Emma Flora Grace Hazel Ida Julia Kate Lily Mia Nora Olive Poppy Rosa Sara Tess Vera",
+                      "Anton Ben Carl Dan Eli Fred George Hugo Ivan Jack Kurt Leo Max Noah Oscar Paul Rob Sam Tom Will"),
+    "elders": table("who he him his", """the baker|he|him|his; the teacher|she|her|her; the farmer|he|him|his; the nurse|she|her|her;
+        the miller|he|him|his; the queen|she|her|her; the gardener|he|him|his; the doctor|she|her|her; the old sailor|he|him|his;
+        Grandmother|she|her|her; Grandfather|he|him|his; Aunt May|she|her|her; Uncle Joe|he|him|his; the painter|she|her|her"""),
+    "animals": with_article(table("name says", """fox|barked; rabbit|squeaked; hedgehog|grunted; duck|quacked; owl|hooted; mouse|piped;
+        squirrel|chattered; frog|croaked; bear|growled; goat|bleated; cat|purred; crow|cawed; donkey|brayed; goose|honked; lamb|bleated;
+        horse|snorted; pig|grunted; turtle|murmured; parrot|screeched; wolf|howled""")),
+    "places": with_the(table("at name", """in|forest; at|beach; in|park; by|lake; by|river; on|farm; in|garden; at|mill; in|castle; at|harbor;
+        on|hill; in|library; in|meadow; in|village; at|market; by|bridge; by|pond; in|orchard; at|station; in|valley""")),
+    "things": with_article(table("name", """kite; drum; boat; ball; lantern; whistle; umbrella; scarf; book; basket; bell; hat; ring; map;
+        mirror; puppet; violin; key; cup; pillow; bucket; top; flute; box""")),
+    "looks": with_article(table("name", "little; old; young; fat; thin; lazy; hungry; sleepy; shaggy; clumsy; elegant; odd")),
+    "colors": with_article(table("name", "red; blue; green; yellow; white; brown; golden; silver; purple; orange; pink; gray")),
+    "spots": table("where", """under the bench; behind the old wall; in a hollow tree; on top of a rock; under a heap of leaves; behind the well;
+        between two roots; in the tall grass; inside a barrel; next to the gate; among the roses; on the roof of a shed"""),
+    "fruits": with_article(table("one many", """apple|apples; pear|pears; plum|plums; cookie|cookies; bun|buns; carrot|carrots; lemon|lemons;
+        nut|nuts; cherry|cherries; cake|cakes; orange|oranges; peach|peaches; mushroom|mushrooms; egg|eggs""")),
+    "numbers": table("n less1 less2 less3", """five|four|three|two; six|five|four|three; seven|six|five|four; eight|seven|six|five;
+        nine|eight|seven|six; ten|nine|eight|seven; eleven|ten|nine|eight; twelve|eleven|ten|nine"""),
+    "traits": with_article(table("name", "kind; clever; brave; curious; gentle; polite; patient; cheerful; quiet; funny; careful; friendly")),
+    "hobbies": table("to ing", """sing|singing; draw|drawing; climb trees|climbing a tree; pick flowers|picking flowers; fish|fishing;
+        dance|dancing; read|reading; whistle|whistling; skip stones|skipping stones; count birds|counting birds; jump over puddles|jumping
+        over puddles; tell jokes|telling jokes; look at clouds|looking at clouds; hunt for beetles|hunting for beetles"""),
+    "moods": table("felt did now", """sad|sighed|happy; lonely|wept|glad; worried|frowned|calm; bored|groaned|full of ideas;
+        angry|stamped|peaceful; tired|yawned|wide awake; shy|blushed|proud; nervous|trembled|sure of everything"""),
+    "weathers": with_article(table("name end", """sunny|the sun went down; rainy|the rain stopped; windy|the wind grew still;
+        snowy|the snow began to shine in the moonlight; foggy|the fog lifted; stormy|the storm was over; cloudy|the clouds drifted apart;
+        frosty|the stars came out""")),
+    "deeds": table("do did", """water the tomatoes|watered the tomatoes; feed the hens|fed the hens; sweep the floor|swept the floor;
+        mend the fence|mended the fence; wash the dishes|washed the dishes; paint the door|painted the door; light the stove|lit the stove;
+        bring some milk|brought some milk; carry the wood|carried the wood; write a letter|wrote a letter; shut the window|shut the window;
+        dig up the potatoes|dug up the potatoes; ring the church bells|rang the church bells; buy some bread|bought some bread"""),
+    "questions": table("ask answer", """Why is the sea salty|The sea is salty because the rivers carry salt into it;
+        Why do the leaves fall|The leaves fall because the trees want to sleep in winter;
+        Why is the night dark|The night is dark because the sun is on the other side of the world;
+        Where do the swallows go|The swallows go south, where it is warm;
+        How do bees find their way|Bees find their way by watching the sun;
+        Why does ice float|Ice floats because it is lighter than water;
+        How old is this oak|An oak is as old as the number of its rings;
+        Why do cats have whiskers|Cats have whiskers to feel their way in the dark;
+        Where does the rain come from|The rain comes from the clouds, and the clouds come from the sea;
+        Why do stars twinkle|Stars twinkle because the air is never still;
+        How do fish breathe|Fish breathe with their gills;
+        What makes the wind blow|Warm air rises, and the wind fills the empty place"""),
+}
+
+RULES = """
+story:
+    <opening> <outing>//[<lost>|<promise>|<sharing>|<question>|<owners>|<race>|<wish>]//<closing>
+
+opening:
+    [4*Once upon a time there was {hero=people.intro}.|2*Once there lived {hero=people.intro}.|There was once {hero=people.intro}.
+    |This is [the|a] story [of|about] {hero=people.intro}.
+    |In a [small|quiet|little|faraway|narrow] [village|town|house|street|cottage] [by the sea|near the mountains|behind a wood] lived {hero=people.intro}.
+    |Long ago, when [the world was young|animals could talk|nobody had a clock|wishes still came true], there was {hero=people.intro}.]
+    [2*{He} was {trait=traits}|{hero} was {trait=traits.a} {child}|Everybody said that {he} was {trait=traits}]
+    and [liked|loved|wanted|knew how] to {hobby=hobbies}.
+
+outing:
+    [3*One {weather=weathers} [morning|afternoon|day|Sunday|Monday|holiday]|On {weather=weathers.a} [morning|afternoon|day|Sunday|Friday]
+    |In the middle of {weather=weathers.a} [week|month]] {he}
+    [3*went|2*walked|ran|hurried|wandered|set off|strolled|cycled] {place=places.to}[, feeling [rather|very|a little] {mood=moods}.| because {he} was {mood=moods} at home.|. {He} felt {mood=moods} and {mood.did}.]
+
+lost:
+    {His} [best|favorite|newest|finest|dearest] toy, {color=colors.a} {thing=things} from {elder=elders}, [was in {his} bag|came along|was under {his} arm].
+    [While {he} was {hobby.ing}, the {thing} [disappeared|vanished|got lost].
+    |{He} put it down to {hobby}, and then the {thing} was [gone|nowhere to be seen].]
+    ["Where is my {thing}?"|"Oh no, my {thing}!"|"My {color} {thing}!"] [cried|sobbed|shouted|called] {hero}.
+    //{He} [met|saw|came upon|ran into] {look=looks.a} {animal=animals}.
+    ["Have you seen {color.a} {thing}?" {he} asked.|"Please help me to find my {thing}," {he} said.]
+    "[Yes|Of course|Certainly|Perhaps]," {animal.says} the {animal}. "[Look|Go and look|You should look|Try] {spot=spots}."
+    {hero} [thanked the {look} {animal}|did not wait a moment|laughed with joy] and [ran|went|rushed] [back {place.to}|to see].
+    [3*There, {spot},|And really, {spot}] [lay|was] the {color} {thing}.
+    ["I will never lose it again," [said|promised|whispered] {hero}.|"{elder.Who} will be so [pleased|happy|relieved]," said {hero}.
+    |{hero} carried the {thing} home [carefully|proudly|with both hands].]
+
+promise:
+    On the way {elder=elders} [stopped|greeted|called] {him}.
+    "[Will you|Could you please|Can you] {deed=deeds} [today|for me|before supper|tonight]?"
+    "[Yes, I promise|I promise|You have my word|Gladly]," [answered|said|replied] {hero}.
+    //But {place.at} {he} [met|found|noticed] {look=looks.a} {animal=animals},
+    and [together they|the two of them] [played hide and seek|built a tower of stones|looked for treasure|chased butterflies
+    |made a swing|dug a deep hole|sang songs] [for hours|until noon|until dusk].
+    ["It is late," {animal.says} the {animal}.|"Is there nothing that you must do?" {animal.says} the {look} {animal}.]
+    "Oh! [My promise|I almost forgot|How could I forget]!" [cried|said|gasped] {hero}. "I must {deed}!"
+    //{He} [ran|hurried|raced|flew] [home|back] [as fast as {he} could|without a rest|through the fields] and {deed.did}, just as {he} had promised.
+    [{elder.Who} was [glad|delighted|pleased].|{elder.Who} gave {him} [a kiss|a coin|a slice of cake|a warm smile|some jam].]
+    "You promised to {deed}, and you {deed.did}," {elder.he} said. "[Thank you|Well done|Bravo], {hero}."
+
+sharing:
+    There were {number=numbers} {fruit=fruits.many} in {his} [basket|pocket|bag|backpack|cap].
+    {place.At}, {look=looks.a} {animal=animals} [was sitting|lay|rested] [in the shade|beside the path|on a log|under a fence].
+    "[I am so hungry|I have eaten nothing all day|My stomach is empty|Please give me something to eat]," {animal.says} the {animal}.
+    [{hero} gave the {animal} one {fruit.one}, <recount now=number.less1 less=number.less2 more=number>
+    |So {hero} gave it two {fruit.many}, <recount now=number.less2 less=number.less3 more=number.less1>]
+
+recount:
+    and [then {he} had|that left|so there were] {now}. "[You are so good|That was delicious|Now I feel better]," said the {look} {animal}.
+    //[A little later|Soon|On the way home|Near a gate|At the crossing] {he} met {friend=people}.
+    ["How many {fruit.many} do you have?"|"What a lot of {fruit.many}! How many are there?"|"May I count the {fruit.many}?"] asked {friend}.
+    "{Now}," [said|answered] {hero}.
+    [{hero} handed {friend.him} one, and {less} {fruit.many} were left. <supper total=less>
+    |"Here is one more for you," said {friend}. So {hero} had {more} {fruit.many}. <supper total=more>]
+
+supper:
+    [At home {he} put all {total} {fruit.many} on the table|In the evening {he} counted them again: {total} {fruit.many}
+    |{He} laid the {total} {fruit.many} in a row and smiled|{He} dreamed of {total} [singing|flying|giant] {fruit.many} that night].
+
+question:
+    All [day|week|morning] long {he} had [been thinking about one thing|thought of nothing else]. "{question=questions}?" {he} [wondered|asked aloud|said again and again].
+    //[First|At once|So] {he} asked {look=looks.a} {animal=animals}. "{question.ask}? [I do not know|Nobody ever told me|I never thought about it|Let me sleep],"
+    {animal.says} the {animal}. "[Ask|Go and ask|You should ask|Better ask] {elder=elders}."
+    //[So {hero} found {elder}|{elder.Who} was not far away|It took an hour to find {elder}|{hero} knocked at the right door].
+    {elder.Who} [smiled|thought for a moment|put on {elder.his} glasses|opened a thick book]. "[That is simple|Listen well|What a good question|Sit down]. {question.answer}."
+    //[Later|On the way home|Soon] {hero} [met|saw] the {look} {animal} again. ["Now I can tell you!|"I found out!|"I know it!] {question.answer}."
+    ["How clever!"|"So that is it!"|"Who would have thought so!"] {animal.says} the {animal}.
+
+owners:
+    Two friends were [already there|waiting for {him}|there as well]: {first=people} and {second=people}.
+    {hero} had brought {mine=things.a}, {first} had {other=things.a}, and {second} had {third=things.a}.
+    They [played|laughed|ran about] [happily|together|wildly] until {look=looks.a} {animal=animals} [came running|jumped out of a bush|came to watch].
+    //[The {mine} was suddenly gone! <search owner=hero lost=mine near=first toy=other far=second spare=third>
+    |The {other} was suddenly gone! <search owner=first lost=other near=second toy=third far=hero spare=mine>
+    |The {third} was suddenly gone! <search owner=second lost=third near=hero toy=mine far=first spare=other>]
+
+search:
+    "[Who has|Has anyone seen] {owner.s} {lost}?" asked {near}. ["Not I," said {far}.|{far} did not know.|But {far} only laughed.]
+    {owner} [began to cry|looked everywhere|turned quite pale|called for help]. [Then {near} saw it {spot=spots}.|But {far} found it {spot=spots}.]
+    [The {animal} had [hidden|taken|dropped] it there.|It was the {look} {animal} who had put it there.]
+    //"Whose {lost} is this?" asked the {animal}. "It is {owner.s} {lost}," they [told it|answered|shouted].
+    ["And the {toy}?" "That is {near.s}."|"And whose {spare} is that?" "It is {far.s}."|"So the {toy} must be {near.s}!"]
+    [{owner} was glad to have {owner.his} {lost} back.|{owner} took the {lost} and never let go of it again.|{owner} even let the {animal} play.]
+
+race:
+    {place.At} three animals were [getting ready|lining up|waiting] for a race: {a=animals.a}, {b=animals.a} and {c=animals.a}.
+    "[Who will win|Who is the fastest|Who is your favorite]?" asked {elder=elders}. "The {a}," [said|guessed] {hero}.
+    //[The {a} won, <second gold=a x=b y=c>|The {b} won, <second gold=b x=a y=c>|The {c} won, <second gold=c x=a y=b>]
+
+second:
+    [the {x} came second, and the {y} was last. <prizes silver=x bronze=y>|the {y} came second, and the {x} was last. <prizes silver=y bronze=x>]
+
+prizes:
+    {elder.Who} [brought|had made|handed out] the prizes. The {gold} got {prize=things.a}, the {silver} got {next=things.a},
+    and the {bronze} got {small=fruits.a}. ["Hurrah for the {gold}!" cried {hero}.|{hero} [clapped|cheered|danced] for the {gold}.]
+    //"[Who was second|And who came second]?" asked [a late guest|somebody|a newcomer].
+    "The {silver}, and here is the {next}," [said|explained] {hero}. "[And the last one|And the slowest]?"
+    "The {bronze}, but the {bronze} [likes|is happy with|has eaten] the {small}."
+
+wish:
+    It was almost {friend=people.s} birthday. ["I wish for|"What I want most is] {color=colors.a} {thing=things}," {friend} had [told {him}|said|whispered].
+    {place.At} {elder=elders} had [opened a little shop|put up a stall|spread out a blanket]. There was {other=things.a} and [even|also] {spare=things.a},
+    but [no {thing}|not one {thing}].
+    //"[Must it be|Do you need] {thing.a}?" asked {elder}. "Yes, {friend} wishes for {color.a} {thing}," said {hero}.
+    ["Then let us make one," said {elder}.|"I have one at home," said {elder}, "but it is not {color} yet."|"We can try," said {elder}.]
+    They [worked|hammered|painted and glued] [all afternoon|for two hours|until supper].
+    //[On the birthday|The next day|On Saturday] {friend} opened {hero.s} [present|parcel]. {friend.He} [jumped for joy|could not believe it|gave a shout].
+    "{color.A} {thing}! [Just what I wished for|My wish came true|Thank you so much]!" [{hero} smiled.|{hero} was as happy as {friend}.]
+
+closing:
+    [When {weather.end}, {hero} [left {place}|came back from {place}|said goodbye to {place}]
+    |It was late when {weather.end} and {hero} came home from {place}], [no longer {mood} but|not {mood} any more but] {mood.now}.
+    [What {trait.a} {child}!|"What {trait.a} {child} you are," said {his} [mother|father|sister|brother].
+    |{He} [slept well and|fell asleep and] dreamed of {hobby.ing}.|The next morning {he} wanted to {hobby} again.
+    |And if you go {place.to}, you may still meet {trait.a} {child} called {hero}.]
+"""
