@@ -25,6 +25,7 @@ class LanguageModel:
     def __init__(self, transformer, tokenizer, settings):
         self.running, self.tokenizer, self.settings = transformer.quantized(), tokenizer, settings
         self.config = transformer.config
+        self.begin = tokenizer.end if settings["corpus"].get("documents") else None      # what a document begins and ends with
 
     def logits(self, ids):
         """(T,) token ids -> (T, vocab_size) float32: row t scores the token after ids[:t + 1]."""
@@ -34,12 +35,21 @@ class LanguageModel:
         return self.running(ids[None]).data[:, 0].T
 
     def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0):
-        """Yield the continuation of the text prompt piece by piece. When the context is full, its newest half is kept."""
+        """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens. A model that was trained on
+        documents takes the prompt, which may be empty, for the beginning of one and stops where it ends. When the context is
+        full, its newest half is kept."""
         check_sampling(temperature, top_k, top_p, seed)
+        ids = self._checked(self.encode(prompt))
         text_of = self.tokenizer.decode_stream()
-        for i in decode(self, self._checked(self.tokenizer.encode(prompt)), tokens, temperature=temperature, top_k=top_k,
-                        top_p=top_p, seed=seed):
+        for i in decode(self, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
+            if i == self.begin:
+                return
             yield text_of(i)
+
+    def encode(self, text):
+        """Token ids of a text that begins a document, with the document's begin token where the model knows documents."""
+        ids = self.tokenizer.encode(text)
+        return ids if self.begin is None else np.concatenate([np.array([self.begin], ids.dtype), ids])
 
     def generate(self, prompt, tokens=200, **sampling):
         """The continuation of the text prompt, as text; keywords as in ``stream``."""

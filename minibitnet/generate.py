@@ -11,7 +11,7 @@ def main(argv):
     parser = _command.Parser("generate", "Continue a text with a trained model, token by token, with a key-value cache.")
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="the beginning; only its last CONTEXT tokens are read")
-    parser.add_argument("--tokens", type=_command.positive_int, default=300, metavar="N", help="how many to write (%(default)s)")
+    parser.add_argument("--tokens", type=_command.positive_int, default=300, metavar="N", help="at most how many to write (%(default)s)")
     parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0: always the likeliest token (%(default)s)")
     parser.add_argument("--top-k", type=int, default=0, metavar="K", help="choose among the K likeliest; 0: among all (%(default)s)")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="... among the likeliest that reach probability P (%(default)s)")
@@ -22,13 +22,14 @@ def main(argv):
 
     model = load(args.model, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
     pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, seed=args.seed)
-    first, began = next(pieces), time.perf_counter()       # the first piece includes reading the prompt
-    print(args.prompt + first, end="", flush=True)
+    print(args.prompt, end="", flush=True)
+    times = []                                             # the first piece includes reading the prompt
     for piece in pieces:
+        times.append(time.perf_counter())
         print(piece, end="", flush=True)
     print()
-    if args.tokens > 1:
-        _command.say(f"{(args.tokens - 1) / (time.perf_counter() - began):,.0f} tokens/s")
+    if len(times) > 1:
+        _command.say(f"{(len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s")
     return _command.DONE
 
 

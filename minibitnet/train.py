@@ -23,8 +23,10 @@ from .nn.model import Transformer
 from .nn.optim import AdamW
 from .nn.training import TrainConfig, train, with_defaults
 from .options import from_json
-from .text.batches import split
-from .text.corpora import Corpus, load_corpus
+from .text.batches import Part, parts
+from .text.corpora import Corpus, load_corpus, texts
+from .text.grammar import read
+from .text.streams import token_stream
 from .text.tokenizer import load_tokenizer, make_tokenizer
 
 DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
@@ -38,9 +40,10 @@ Ctrl-C finishes the step, saves and exits 130; a second Ctrl-C exits at once. Ex
 one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted (143 by SIGTERM)."""
 
 # What --tiny means; flags given beside it win.
-TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads": 4, "context": 128},
-        "train": {"data": "pydoc", "tokenizer": "char", "batch": 16, "steps": 550}}
+TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads": 4, "context": 256},
+        "train": {"data": "stories", "tokenizer": "bpe:512", "batch": 8, "steps": 800}}
 MAX_STEP_TOKENS = 2**20
+MAX_STORY = 500        # tokens of a sampled story
 
 
 def main(argv):
@@ -78,7 +81,8 @@ class Job:
     train_config: TrainConfig
     corpus: Corpus
     tokenizer: object
-    tokens: tuple                                  # training ids, validation ids
+    training: Part                                 # of the corpus
+    validation: Part
     settings: dict                                 # config.json
     saved: checkpoint.Checkpoint | None = None     # where to go on from
 
@@ -90,22 +94,23 @@ def new_job(args, given):
     options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]} for part in given}
     train_config = from_json(TrainConfig, options["train"], args.config)
     corpus = load_corpus(train_config.data)
-    tokenizer = make_tokenizer(train_config.tokenizer, corpus.text)
+    tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), end=corpus.has_documents)
     model_config = from_json(ModelConfig, {"vocab_size": tokenizer.vocab_size, **options["model"]}, args.config)
     if model_config.vocab_size != tokenizer.vocab_size:
         raise UserError(f"vocab_size = {model_config.vocab_size:,}: the tokenizer has {tokenizer.vocab_size:,} tokens; leave vocab_size out")
-    tokens = split(tokenizer.encode(corpus.text), model_config.context, train_config.val_fraction)
+    training, validation = parts(tokens_of(corpus, tokenizer), model_config.context, train_config.val_fraction)
     run = RunDirectory(args.out or Path("runs") / ("tiny" if args.tiny else f"{corpus.name}-{model_config.linear}"))
     train_config = with_defaults(train_config, model_config)
     settings = {"model": asdict(model_config), "train": asdict(train_config),
-                "corpus": {"name": corpus.name, "sha256": corpus.sha256, "replaced": corpus.replaced}}
+                "corpus": {"name": corpus.name, "sha256": corpus.sha256, "replaced": corpus.replaced,
+                           "documents": validation.n_documents is not None}}
     check_size(model_config)
     if train_config.batch * model_config.context > MAX_STEP_TOKENS:
         raise UserError(f"batch = {train_config.batch:,} of context = {model_config.context:,} tokens: expected at most {MAX_STEP_TOKENS:,} "
                         f"tokens a step; is a size mistyped?")
     check_space(run.path, model_config)
     run.create(settings, tokenizer, overwrite=args.overwrite, replace_finished=args.tiny)
-    return Job(run, model_config, train_config, corpus, tokenizer, tokens, settings)
+    return Job(run, model_config, train_config, corpus, tokenizer, training, validation, settings)
 
 
 def resumed_job(path, given):
@@ -131,11 +136,17 @@ def resumed_job(path, given):
     if tokenizer.vocab_size != model_config.vocab_size:
         raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, config.json says {model_config.vocab_size:,}: "
                         f"the two are not from one run")
-    tokens = split(tokenizer.encode(corpus.text), model_config.context, train_config.val_fraction)
+    training, validation = parts(tokens_of(corpus, tokenizer), model_config.context, train_config.val_fraction)
     saved, note = run.resume(settings)
     if note:
         _command.say(f"note: {note}")
-    return Job(run, model_config, train_config, corpus, tokenizer, tokens, settings, saved)
+    return Job(run, model_config, train_config, corpus, tokenizer, training, validation, settings, saved)
+
+
+def tokens_of(corpus, tokenizer):
+    """The corpus as token ids, with a progress bar where that takes long."""
+    with tqdm(total=corpus.size, unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
+        return token_stream(corpus, tokenizer, bar.update)
 
 
 def read_config(path):
@@ -173,15 +184,17 @@ def fit(job, threads):
     job.run.cut_metrics(start)
     replaced = f", {job.corpus.replaced:,} places were not UTF-8 and became U+FFFD" if job.corpus.replaced else ""
     print(f"model    {job.model_config.n_parameters:,} parameters, {job.model_config.linear}, context {job.model_config.context}")
-    print(f"corpus   {job.corpus.name}: {len(job.corpus.text):,} characters, {len(job.tokens[0]):,} tokens for training, "
-          f"{len(job.tokens[1]):,} for validation{replaced}")
+    floor = job.validation.floor(job.tokenizer)
+    known = f", whose perplexity cannot be below {math.exp(floor):.3f} (its source is known)" if floor is not None else ""
+    print(f"corpus   {job.corpus.name}: {job.corpus.size:,} bytes, {job.training.n_targets:,} tokens for training, "
+          f"{job.validation.n_targets:,} for validation{known}{replaced}")
     print(f"run      {job.run.path}, steps {start:,} to {c.steps:,} of {c.batch} x {job.model_config.context} tokens, "
           f"{threads} thread{'s' if threads > 1 else ''}, learning rate {c.lr:.2g}", flush=True)
 
     with Interruption() as interruption, Progress(start, c.steps) as progress:
-        done = train(model, optimizer, c, job.tokens, run=job.run, settings=job.settings, start=start, threads=threads,
-                     val_bytes=job.tokenizer.count_bytes(job.tokens[1][1:]), best=saved.best_val_loss if saved else math.inf,
-                     report=progress, stopped=lambda: interruption.signal)
+        done = train(model, optimizer, c, job.training, job.validation, run=job.run, settings=job.settings, start=start, threads=threads,
+                     val_bytes=job.tokenizer.count_bytes(job.validation.stream.tokens[1:]), floor=floor,
+                     best=saved.best_val_loss if saved else math.inf, report=progress, stopped=lambda: interruption.signal)
     if done < c.steps:
         _command.say(f"interrupted after step {done:,}; saved. Go on with: python -m minibitnet.train --resume {job.run.path}")
         return 128 + interruption.signal
@@ -192,14 +205,31 @@ def fit(job, threads):
 def finish(job, model):
     """Print the last evaluation, a sample, and where everything is."""
     last = [line for line in job.run.metrics() if "val_loss" in line][-1]
-    print(f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.2f}, {last['bits_per_byte']:.3f} bits per byte")
+    print(f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.3f}, {last['bits_per_byte']:.3f} bits per byte")
     speaker = LanguageModel(model, job.tokenizer, job.settings)
-    validation = job.tokenizer.decode(job.tokens[1][:4096])
-    prompt = validation[validation.find("\n\n") + 1:][:32]         # from a paragraph's beginning, where there is one
-    print(f"\nA sample; the part before | is from the validation text:\n{prompt}|{speaker.generate(prompt, 400)}\n")
+    prompt = '""'
+    if last["floor"] is not None:
+        excess = (last["val_loss"] - last["floor"]) * job.validation.n_targets / job.validation.n_documents
+        print(f"the floor is perplexity {math.exp(last['floor']):.3f}: {last['val_ppl'] / math.exp(last['floor']):.3f} times it, "
+              f"{excess:.1f} nats too many for a story\n")
+        stories = [speaker.generate("", MAX_STORY, seed=seed) for seed in range(10)]
+        print(f"{stories[0]}\n\n{sum(map(is_story, stories))} of 10 stories that it told are stories of the grammar to the last letter; above, the first one.\n")
+    else:
+        validation = job.tokenizer.decode(job.validation.stream.tokens[:4096])
+        begin = validation[validation.find("\n\n") + 1:][:32]         # from a paragraph's beginning, where there is one
+        print(f"\nA sample; the part before | is from the validation text:\n{begin}|{speaker.generate(begin, 400)}\n")
+        prompt = '"The "'
     drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
     print(f"{job.run.path}: last.safetensors and best.safetensors (model), metrics.jsonl, config.json{', loss.png' if drawn else ''}")
-    print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt \"The \"")
+    print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt {prompt}")
+
+
+def is_story(text):
+    """Can the grammar tell this text?"""
+    try:
+        return bool(read(text))
+    except UserError:
+        return False
 
 
 class Interruption:

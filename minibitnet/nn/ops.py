@@ -193,16 +193,18 @@ def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
 
 @op
 def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
-    """Mean over the N = B T tokens of -log p[target],  p = softmax_V(logits) = e / total, in nats."""
+    """Mean over the N tokens with a target of -log p[target],  p = softmax_V(logits) = e / total, in nats. A target below 0
+    is none: padding."""
     shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
-    N, token = targets.size, np.arange(targets.size)
+    counts, token = targets >= 0, np.arange(targets.size)
+    N = int(counts.sum())
     e = logits - logits.max(0)
     log_e_target = e[targets, token]
     np.exp(e, out=e)
     total = e.sum(0)                                                     # (N,)
 
     def vjp(g):                                  # dlogits = g (p - onehot(targets)) / N
-        dlogits = e * (g / (total * N))
-        dlogits[targets, token] -= g / N
+        dlogits = e * (counts * (g / (total * N)))
+        dlogits[targets[counts], token[counts]] -= g / N
         return dlogits.reshape(shape), None
-    return (np.log(total) - log_e_target).mean(), vjp
+    return (np.log(total) - log_e_target)[counts].mean(), vjp

@@ -9,7 +9,6 @@ import numpy as np
 from ..errors import NonFiniteError
 from ..formats import checkpoint
 from ..options import check_choices, check_range, option
-from ..text.batches import all_windows, random_batch
 from .autograd import backward, record
 from .optim import clip_global_norm, cosine, two_stage
 
@@ -18,7 +17,8 @@ SHARD_TOKENS = 512     # tokens in a shard of the batch, about: its arrays then 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    data: str = option("pydoc", "pydoc (Python's own help texts, offline) or the path of a UTF-8 text file")
+    data: str = option("stories", "stories (a source of known entropy), pydoc (Python's help texts), a fetched corpus (python -m "
+                       "minibitnet.data list) or the path of a UTF-8 text file")
     tokenizer: str = option("char", "char, byte, bpe:SIZE (SIZE tokens, learned from the corpus), or the path of a tokenizer.json or rank file")
     steps: int = option(1000, "optimizer steps")
     batch: int = option(16, "sequences a step")
@@ -94,14 +94,13 @@ def number_of_shards(ids):
     return min(len(ids), max(2, ids.size // SHARD_TOKENS))
 
 
-def mean_loss(running, tokens, pool, batch=16, progress=iter):
-    """Nats per token over all tokens but the first, in non-overlapping windows; running is ``model.quantized()``.
-    progress wraps the iteration over batches (tqdm, say)."""
+def mean_loss(running, part, pool, batch=16, progress=iter):
+    """Nats per token over all targets of a Part of a corpus; running is ``model.quantized()``. progress wraps the iteration over
+    batches (tqdm, say)."""
     def nats(window):
         ids, targets = window
-        return float(running.loss(ids, targets).data) * ids.size
-    windows = all_windows(tokens, batch=batch, context=running.config.context)
-    return sum(progress(pool.map(nats, windows))) / (len(tokens) - 1)
+        return float(running.loss(ids, targets).data) * int((targets >= 0).sum())
+    return sum(progress(pool.map(nats, part.all(batch)))) / part.n_targets
 
 
 def code_statistics(before, after):
@@ -114,15 +113,14 @@ def code_statistics(before, after):
     return sum(q.size - np.count_nonzero(q) for _, q in codes) / size, sum(np.count_nonzero(p != q) for p, q in codes) / size
 
 
-def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, best=math.inf, threads=1, report=lambda line: None,
-          stopped=lambda: False):
+def train(model, optimizer, c, training, validation, *, run, settings, val_bytes, floor=None, start=0, best=math.inf, threads=1,
+          report=lambda line: None, stopped=lambda: False):
     """Steps start..c.steps of training; returns the number of steps done, fewer than c.steps where stopped() said so.
 
-    tokens: (training ids, validation ids). run: RunDirectory. settings: what its checkpoints carry as config.
+    training, validation: Parts of the corpus. val_bytes: the bytes that validation's targets stand for; floor: the least nats per
+    token that any model could need for them, where that is known. run: RunDirectory. settings: what its checkpoints carry as config.
     report(line) is called after every step, with the keys of a metrics line as far as they are known.
     """
-    train_tokens, val_tokens = tokens
-    context = model.config.context
     kept = f"{run.last} holds step {start:,}" if start else "there is no checkpoint yet"
 
     def save(path, done, m={}, v={}, keep=None):
@@ -136,7 +134,7 @@ def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, bes
         for step in range(start, c.steps):
             began = time.perf_counter()
             lr, weight_decay = schedule(c, step)
-            ids, targets = random_batch(train_tokens, step, seed=c.seed, batch=c.batch, context=context)
+            ids, targets = training.random(step, seed=c.seed, batch=c.batch)
             loss, grads = loss_and_gradients(running, ids, targets, pool)
             grad_norm = clip_global_norm(grads, c.clip)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
@@ -152,11 +150,11 @@ def train(model, optimizer, c, tokens, *, run, settings, val_bytes, start=0, bes
             if log:
                 line["zero_fraction"], line["flip_rate"] = code_statistics(before, running)
             if evaluate:
-                val_loss = mean_loss(model.quantized(), val_tokens, pool)
+                val_loss = mean_loss(model.quantized(), validation, pool)
                 if not math.isfinite(val_loss):
                     raise NonFiniteError(f"step {done}: the validation loss is {val_loss}; nothing was saved, {kept}")
-                line |= {"val_loss": val_loss, "val_ppl": math.exp(min(val_loss, 700)), "floor": None,
-                         "bits_per_byte": val_loss * (len(val_tokens) - 1) / math.log(2) / val_bytes}
+                line |= {"val_loss": val_loss, "val_ppl": math.exp(min(val_loss, 700)), "floor": floor,
+                         "bits_per_byte": val_loss * validation.n_targets / math.log(2) / val_bytes}
                 if val_loss < best:
                     best = val_loss
                     save(run.best, done)

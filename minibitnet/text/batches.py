@@ -9,9 +9,67 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from .streams import TokenStream
+from .grammar import floor
+from .streams import TokenStream, texts
 
 IGNORED = -1      # a target that does not count: padding
+
+
+class Windows(NamedTuple):
+    """Every target of a stream of documents in exactly one window: ids from ``starts``, as many targets as ``widths``."""
+    starts: np.ndarray      # (n,) int64
+    widths: np.ndarray      # (n,) from 1 to context
+
+
+class Part(NamedTuple):
+    """A part of a corpus, to be read in windows of at most ``context`` tokens."""
+    stream: TokenStream
+    windows: Windows | None        # None without documents
+    context: int
+
+    @property
+    def n_targets(self):
+        """How many tokens are predicted: all but the first."""
+        return len(self.stream.tokens) - 1
+
+    @property
+    def n_documents(self):
+        """None without documents."""
+        return None if self.stream.starts is None else len(self.stream.starts)
+
+    def floor(self, tokenizer):
+        """The least nats per target that a model can need on average: known where the grammar told every document, else None."""
+        nats = None if self.windows is None else floor(texts(self.stream, tokenizer))
+        return None if nats is None else nats / self.n_targets
+
+    def random(self, step, *, seed, batch):
+        """The training batch of a step -> ids, targets (B, T); a pure function of (seed, step): a run has no place to lose."""
+        if self.windows is None:
+            return random_batch(self.stream.tokens, step, seed=seed, batch=batch, context=self.context)
+        return random_document_batch(self.stream, self.windows, step, seed=seed, batch=batch, context=self.context)
+
+    def all(self, batch):
+        """Every target exactly once; yields ids, targets (B, T) with B of at most ``batch``, targets that do not count IGNORED."""
+        if self.windows is None:
+            return all_windows(self.stream.tokens, batch=batch, context=self.context)
+        return document_windows(self.stream, self.windows, batch=batch)
+
+
+def part_of(stream, context):
+    """The whole stream as one Part."""
+    return Part(stream, None if stream.starts is None else windows_of(stream, context), context)
+
+
+def parts(stream, context, fraction):
+    """The last ``fraction`` of the tokens (whole documents) is for validation -> (training Part, validation Part)."""
+    if stream.starts is None:
+        train, validation = (TokenStream(tokens, None) for tokens in split(stream.tokens, context, fraction))
+    else:
+        train, validation = split_documents(stream, fraction)
+    return part_of(train, context), part_of(validation, context)
+
+
+# ---- one line of tokens ---------------------------------------------------------------------------------------------------
 
 
 def split(tokens, context, fraction):
@@ -26,7 +84,7 @@ def split(tokens, context, fraction):
 def random_batch(tokens, step, *, seed, batch, context):
     """B windows at random places -> two (B, T) arrays. A pure function of (seed, step): a run has no place to lose."""
     starts = np.random.default_rng((seed, step)).integers(0, len(tokens) - context, batch)
-    windows = tokens[starts[:, None] + np.arange(context + 1)]
+    windows = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int32)
     return windows[:, :-1], windows[:, 1:]
 
 
@@ -43,12 +101,6 @@ def all_windows(tokens, *, batch, context):
 
 
 # ---- documents -----------------------------------------------------------------------------------------------------------
-
-class Windows(NamedTuple):
-    """Every target of a stream of documents in exactly one window: ids from ``starts``, as many targets as ``widths``."""
-    starts: np.ndarray      # (n,) int64
-    widths: np.ndarray      # (n,) from 1 to context
-
 
 def split_documents(stream, fraction):
     """The last documents that hold at least ``fraction`` of the targets are for validation -> two TokenStreams. The token

@@ -224,6 +224,11 @@ def _ended(documents):
         yield END
 
 
+def texts(corpus):
+    """The text of a corpus in pieces, without its lines <|endoftext|>."""
+    return (piece for piece in pieces(corpus.chunks()) if piece is not END)
+
+
 def documents(chunks):
     """Chunks of text -> the texts of its documents, without the lines <|endoftext|>. Empty documents are left out."""
     parts = []

@@ -380,6 +380,14 @@ def nats(text):
     return math.fsum(choice.nats for choice in read(text))
 
 
+def floor(texts):
+    """The sum of the documents' floors; None if there is one that no story can be."""
+    try:
+        return math.fsum(map(nats, texts))
+    except UserError:
+        return None
+
+
 def prefix_nats(text):
     """-log p(a document begins with this text), exactly; infinite where none does. Differences of it are the true
     distribution's loss on any piece of text, hence on any tokenizer's tokens."""

@@ -44,6 +44,12 @@ def token_stream(corpus, tokenizer, report=lambda n: None):
     return open_stream(target, tokenizer, has_documents(corpus, tokenizer))
 
 
+def texts(stream, tokenizer):
+    """The documents of a stream, one after the other, as text."""
+    for start, end in zip(stream.starts, [*stream.starts[1:], len(stream.tokens) - 1]):
+        yield tokenizer.decode(stream.tokens[start + 1:end])
+
+
 def encode_to_file(corpus, tokenizer, target, report=lambda n: None):
     """Write the stream of a corpus to target, and its starts beside it, in memory that does not grow with the text."""
     starts, dtype = array("q"), dtype_of(tokenizer)
@@ -64,12 +70,7 @@ def open_stream(target, tokenizer, with_starts):
 
 def has_documents(corpus, tokenizer):
     """Is the stream made of documents? If not, a line <|endoftext|> is text like any other."""
-    return corpus.has_documents and end_of(tokenizer) is not None
-
-
-def end_of(tokenizer):
-    """The id that stands between documents, or None: characters and bytes have none."""
-    return getattr(tokenizer, "end", None)
+    return corpus.has_documents and tokenizer.end is not None
 
 
 def dtype_of(tokenizer):
@@ -83,7 +84,7 @@ def starts_path(target):
 def encoded(corpus, tokenizer, starts, report):
     """Yield the stream piece by piece; the documents' starts are appended to starts."""
     with_documents = has_documents(corpus, tokenizer)
-    end = np.array([end_of(tokenizer)], np.int32) if with_documents else None
+    end = np.array([tokenizer.end], np.int32) if with_documents else None
     place, begun = 0, not with_documents                 # begun: does the document at hand have its begin token?
     for piece in pieces(corpus.chunks(report), with_documents):
         if piece is END:

@@ -53,6 +53,7 @@ OPS = [
     (ops.relu2_gate, [normal(5, 2, 3), normal(5, 2, 3)], {}),
     (ops.cross_entropy, [normal(6, 2, 4), integers(6, 2, 4)], {}),
     (ops.cross_entropy, [strided(6, 1, 1), integers(6, 1, 1)], {}),
+    (ops.cross_entropy, [normal(6, 2, 4), lambda rng: np.array([[3, 0, -1, -1], [5, -1, 2, 2]])], {}),      # padding
 ]
 
 

@@ -13,10 +13,13 @@ from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 from minibitnet.nn.optim import AdamW
 from minibitnet.nn.training import TrainConfig, code_statistics, default_lr, loss_and_gradients, mean_loss, schedule, train, with_defaults
+from minibitnet.text.batches import part_of
+from minibitnet.text.streams import TokenStream
 from minibitnet.text.tokenizer import ByteTokenizer
 
 SMALL = ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8)
 TOKENS = np.random.default_rng(5).integers(0, 13, 600)
+TRAINING, VALIDATION = (part_of(TokenStream(tokens, None), 8) for tokens in (TOKENS[:500], TOKENS[500:]))
 TEST_CONFIG = with_defaults(TrainConfig(steps=12, batch=4, log_every=2, eval_every=5, save_every=4), SMALL)
 
 
@@ -26,7 +29,7 @@ def start(tmp_path, name="run", model_config=SMALL, c=TEST_CONFIG, **options):
     settings = {"model": {}, "train": {"steps": c.steps}, "corpus": {}}
     run.create(settings, ByteTokenizer())
     model = Transformer(model_config, c.seed)
-    done = train(model, AdamW(model.parameters()), c, (TOKENS[:500], TOKENS[500:]), run=run, settings=settings, val_bytes=99, **options)
+    done = train(model, AdamW(model.parameters()), c, TRAINING, VALIDATION, run=run, settings=settings, val_bytes=99, **options)
     run.close()
     return run, model, done
 
@@ -56,7 +59,7 @@ def test_resuming_after_any_step_gives_the_bytes_of_the_uninterrupted_run(stop_a
     for ours, theirs in ((({k: p.data for k, p in model.parameters().items()}), saved.parameters), (optimizer.m, saved.m), (optimizer.v, saved.v)):
         checkpoint.copy_into(ours, theirs, part.last)
     optimizer.t = saved.step
-    train(model, optimizer, TEST_CONFIG, (TOKENS[:500], TOKENS[500:]), run=part, settings=saved.config, val_bytes=99, start=saved.step,
+    train(model, optimizer, TEST_CONFIG, TRAINING, VALIDATION, run=part, settings=saved.config, val_bytes=99, start=saved.step,
           best=saved.best_val_loss)
     part.close()
     assert part.last.read_bytes() == whole.last.read_bytes() and part.best.read_bytes() == whole.best.read_bytes()
@@ -99,7 +102,17 @@ def test_mean_loss_scores_every_token_once(rng):
         logits = running(ids[None]).data[:, 0].astype(float)
         expected -= sum(logits[t, i] - np.log(np.exp(logits[:, i]).sum()) for i, t in enumerate(targets))
     with ThreadPoolExecutor(2) as pool:
-        assert mean_loss(running, tokens, pool) == pytest.approx(expected / 19, rel=1e-5)
+        assert mean_loss(running, part_of(TokenStream(tokens, None), 8), pool) == pytest.approx(expected / 19, rel=1e-5)
+
+
+def test_mean_loss_counts_no_padding(rng):
+    """Two documents of 3 and 5 tokens between ends (id 0): targets 4 + 6, each scored in a window of its own document alone."""
+    running, tokens = Transformer(SMALL).quantized(), np.array([0, 4, 7, 2, 0, 1, 9, 9, 3, 5, 0])
+    expected = 0.0
+    for ids, targets in ((tokens[:4], tokens[1:5]), (tokens[4:10], tokens[5:])):
+        expected += float(running.loss(ids[None], targets[None]).data) * len(targets)
+    with ThreadPoolExecutor(1) as pool:
+        assert mean_loss(running, part_of(TokenStream(tokens, np.array([0, 4])), 8), pool) == pytest.approx(expected / 10, rel=1e-6)
 
 
 def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
@@ -111,7 +124,7 @@ def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
     model.layers[0].mlp.up_proj.weight.data[0, 0] = np.nan
     before = model.embed_tokens.weight.data.copy()
     with pytest.raises(NonFiniteError, match="step 1: the loss is nan.*nothing was updated, there is no checkpoint yet"):
-        train(model, AdamW(model.parameters()), TEST_CONFIG, (TOKENS[:500], TOKENS[500:]), run=run, settings=settings, val_bytes=99)
+        train(model, AdamW(model.parameters()), TEST_CONFIG, TRAINING, VALIDATION, run=run, settings=settings, val_bytes=99)
     run.close()
     assert np.array_equal(model.embed_tokens.weight.data, before) and not run.last.exists()
 
@@ -127,7 +140,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     gentle = optimizer.step
     optimizer.step = lambda grads, lr, weight_decay: gentle(grads, 1e38 * 1e9 if next(steps) == 8 else lr, weight_decay)
     with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match="last.safetensors holds step 4"):
-        train(model, optimizer, TEST_CONFIG, (TOKENS[:500], TOKENS[500:]), run=run, settings=settings, val_bytes=99)
+        train(model, optimizer, TEST_CONFIG, TRAINING, VALIDATION, run=run, settings=settings, val_bytes=99)
     run.close()
     assert checkpoint.load(run.last).step == 4 and run.best.exists()
 
