@@ -73,6 +73,12 @@ def test_without_documents_or_an_end_token_the_text_is_encoded_as_it_is(corpus_o
         assert tokenizer.decode(tokens) == DOCUMENTS and starts is None
 
 
+def test_empty_documents_leave_one_end(corpus_of):
+    for size in (None, 5):
+        tokens, starts = token_stream(corpus_of("<|endoftext|>\n<|endoftext|>\n", size), LittleBPE(GPT2))
+        assert tokens.tolist() == [275] and starts.tolist() == []
+
+
 @pytest.mark.parametrize("size", [7, 64, 1000])
 @pytest.mark.parametrize("tokenizer", [LittleBPE(GPT2), LittleBPE(CL100K), ByteTokenizer(), CharTokenizer.train(text_of(0, 5000))], ids=["gpt2", "cl100k", "byte", "char"])
 def test_streaming_in_small_chunks_gives_the_tokens_of_the_whole(tokenizer, size, corpus_of):
