@@ -101,17 +101,15 @@ def measure(argv):
         for text in corpus.chunks(progress.update):
             length, lines, last = length + len(text), lines + text.count("\n"), text[-1:] or last
             characters |= set(text)
-    print(f"{corpus.name}: {corpus.size:,} bytes, {length:,} characters, {len(characters):,} of them distinct, {lines + (last != chr(10)):,} lines")
-    print(f"sha256 {corpus.sha256}")
-    if corpus.replaced:
-        print(f"{corpus.replaced:,} places are not UTF-8 and are read as U+FFFD")
-    print(f"{number_of_documents(corpus):,} documents, each ended by a line <|endoftext|>" if corpus.has_documents else "no documents (no line <|endoftext|>)")
+    found = f"{number_of_documents(corpus):,}" if corpus.has_documents else "none (no line <|endoftext|>)"
+    print(f"bytes       {corpus.size:,}\nsha256      {corpus.sha256}\ncharacters  {length:,}, {len(characters):,} of them distinct\n"
+          f"lines       {lines + (last != chr(10)):,}\nreplaced    {corpus.replaced:,} (places that are not UTF-8, read as U+FFFD)\ndocuments   {found}")
     if args.tokenizer:
         # Only bpe:N learns from the text itself; characters are known by now.
         tokenizer = make_tokenizer(args.tokenizer, corpus.text if args.tokenizer.startswith("bpe:") else "".join(characters))
         with bar() as progress:
             tokens = sum(len(ids) for ids in encoded(corpus, tokenizer, [], progress.update))
-        print(f"{tokens:,} tokens of {args.tokenizer}, {corpus.size / tokens:.3f} bytes per token")
+        print(f"tokens      {tokens:,} of {args.tokenizer}, {corpus.size / tokens:.3f} bytes each")
     return _command.DONE
 
 

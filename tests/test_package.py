@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import minibitnet
@@ -47,3 +48,10 @@ def test_the_model_can_be_used_from_a_script(tmp_path):
 def test_the_version_is_said_once():
     assert minibitnet.__version__ in (ROOT / "CHANGELOG.md").read_text()
     assert 'version = "' not in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_wheel_has_every_package():
+    """The list in pyproject.toml, which setuptools cannot find by itself because of data/, is that of the folders."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "minibitnet").rglob("__init__.py")}
+    assert set(packages) == folders | {"minibitnet._data"} and (ROOT / "data/README.md").is_file()

@@ -108,8 +108,8 @@ def split_documents(stream, fraction):
     tokens, starts = stream
     first = np.searchsorted(starts, (len(tokens) - 1) * (1 - fraction), side="right") - 1
     if first < 1:
-        raise UserError(f"the corpus has {len(starts):,} document{'s' * (len(starts) != 1)}, of which the last {len(starts) - max(first, 0):,} hold "
-                        f"{fraction:g} of the tokens: expected at least one more, to train on")
+        raise UserError(f"the corpus has {len(starts):,} document{'s' * (len(starts) != 1)}, and all of them are needed for {fraction:g} of its "
+                        f"tokens: expected at least one more document, to train on")
     border = int(starts[first])
     return TokenStream(tokens[:border + 1], starts[:first]), TokenStream(tokens[border:], starts[first:] - border)
 

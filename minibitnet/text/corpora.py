@@ -110,7 +110,10 @@ def _survey(spec, path):
         for text, n in decode_pieces(_read_pieces(path, digest, sizes.append)):
             replaced, blank = replaced + n, blank and not text.strip()
             yield text
-    has_documents = sum(piece is END for piece in pieces(chunks())) > 0
+    texts = chunks()
+    has_documents = any(piece is END for piece in pieces(texts))
+    for _ in texts:                              # what stands after the first marker line
+        pass
     if blank:
         raise _empty(spec)
     return Corpus(path.stem, path, digest.hexdigest(), replaced, sum(sizes), has_documents)
@@ -219,7 +222,9 @@ def pieces(chunks, with_documents=True):
 
 def _ended(documents):
     for text in documents:
-        if text := re.sub(r"\r?\n\Z", "", text):
+        if text.endswith("\n"):                  # the line end before the marker line
+            text = text.removesuffix("\n").removesuffix("\r")
+        if text:
             yield text
         yield END
 

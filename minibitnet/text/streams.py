@@ -37,7 +37,8 @@ def token_stream(corpus, tokenizer, report=lambda n: None):
         if not has_documents(corpus, tokenizer):
             return TokenStream(tokenizer.encode(corpus.text), None)
         return TokenStream(np.concatenate(list(encoded(corpus, tokenizer, starts, report))), np.array(starts, np.int64))
-    key = hashlib.sha256(json.dumps([1, corpus.sha256, tokenizer.to_json()], sort_keys=True).encode()).hexdigest()
+    identity = {"layout": 1, "text": corpus.sha256, "end": end_of(tokenizer), "tokenizer": tokenizer.to_json()}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     target = data_folder() / "streams" / f"{corpus.name}-{key[:24]}.tokens"
     if not target.is_file():
         encode_to_file(corpus, tokenizer, target, report)
@@ -57,7 +58,7 @@ def encode_to_file(corpus, tokenizer, target, report=lambda n: None):
     def chunks():
         for ids in encoded(corpus, tokenizer, starts, report):
             yield np.ascontiguousarray(ids, dtype)
-        if starts:                       # before target gets its name: where target is, the starts are
+        if has_documents(corpus, tokenizer):                # before target gets its name: where target is, the starts are
             write_atomically(starts_path(target), [np.array(starts, "<i8")], 8 * len(starts))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, chunks(), corpus.size * dtype.itemsize)
@@ -65,7 +66,8 @@ def encode_to_file(corpus, tokenizer, target, report=lambda n: None):
 
 def open_stream(target, tokenizer, with_starts):
     """A stream's file -> TokenStream, mapped: the system reads what is used."""
-    return TokenStream(np.memmap(target, dtype_of(tokenizer), "r"), np.fromfile(starts_path(target), "<i8") if with_starts else None)
+    return TokenStream(np.memmap(target, dtype_of(tokenizer), "r"),
+                       np.fromfile(starts_path(target), "<i8") if with_starts else None)
 
 
 def has_documents(corpus, tokenizer):

@@ -123,7 +123,7 @@ def test_documents_are_split_between_documents(seed, fraction):
     stream = random_stream(seed)
     total = len(stream.tokens) - 1
     if stream.starts[1] > total * (1 - fraction):
-        with pytest.raises(UserError, match="expected at least one more"):
+        with pytest.raises(UserError, match="expected at least one more document"):
             split_documents(stream, fraction)
         return
     train, val = split_documents(stream, fraction)
@@ -135,5 +135,5 @@ def test_documents_are_split_between_documents(seed, fraction):
 
 
 def test_one_document_cannot_be_split():
-    with pytest.raises(UserError, match="the corpus has 1 document, "):
+    with pytest.raises(UserError, match="the corpus has 1 document, and"):
         split_documents(stream_of([1, 2, 3]), 0.1)

@@ -1,5 +1,6 @@
 """Token streams: the layout, and that cutting the text changes no token."""
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -70,6 +71,12 @@ def test_without_documents_or_an_end_token_the_text_is_encoded_as_it_is(corpus_o
     for tokenizer in (ByteTokenizer(), CharTokenizer.train(DOCUMENTS)):
         tokens, starts = token_stream(corpus_of(DOCUMENTS), tokenizer)
         assert tokenizer.decode(tokens) == DOCUMENTS and starts is None
+
+
+def test_empty_documents_leave_one_end(corpus_of):
+    for size in (None, 5):
+        tokens, starts = token_stream(corpus_of("<|endoftext|>\n<|endoftext|>\n", size), LittleBPE(GPT2))
+        assert tokens.tolist() == [275] and starts.tolist() == []
 
 
 @pytest.mark.parametrize("size", [7, 64, 1000])
@@ -145,6 +152,19 @@ def test_an_interruption_leaves_no_stream(corpus_of, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         token_stream(corpus_of(DOCUMENTS, 5), LittleBPE(GPT2), interrupt)
     assert list((tmp_path / "data/streams").iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_text(corpus_of, tmp_path):
+    """Four times the text needs less than a tenth more, for documents as for plain text; a text held whole would need four times as much."""
+    def peak(text):
+        corpus = corpus_of(text, 2**14)
+        tracemalloc.start()
+        encode_to_file(corpus, ByteTokenizer(), tmp_path / "t.tokens")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+    for text in ("word and word\n" * 20_000, "word and word\n<|endoftext|>\n" * 10_000):
+        assert peak(text * 4) < 1.1 * peak(text) < len(text) * 4
 
 
 def test_progress_counts_every_byte(corpus_of):

@@ -1,0 +1,84 @@
+"""The data command, as a user runs it."""
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from minibitnet import data
+from minibitnet.errors import UserError
+from minibitnet.text.downloads import DOWNLOADS, Download
+
+
+def command(*args, cwd):
+    return subprocess.run([sys.executable, "-m", "minibitnet.data", *map(str, args)], cwd=cwd, capture_output=True, text=True, encoding="utf-8",
+                          timeout=100, env={**os.environ, "MINIBITNET_DATA": str(cwd / "data")})
+
+
+def fails(code, *words, args, cwd):
+    result = command(*args, cwd=cwd)
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == code and len(lines) == 1 and "Traceback" not in result.stderr, result.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_list_shows_every_corpus_its_licence_and_where_it_is(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/enwik8.txt").write_text("words")
+    rows = {line.split()[0]: line for line in command("list", cwd=tmp_path).stdout.splitlines() if line}
+    assert {"stories", "pydoc", *DOWNLOADS} <= set(rows)
+    assert "CC BY-SA" in rows["enwik8"] and " 5 " in rows["enwik8"] and str(tmp_path / "data/enwik8.txt") in rows["enwik8"]
+    assert "1,115,394" in rows["tinyshakespeare"] and rows["tinyshakespeare"].endswith("not fetched")
+
+
+def test_info_by_pencil(tmp_path):
+    """é a CR LF, a marker line, b, a stray byte LF, a: 2+1+2 + 13+1 + 1+1+1 + 1 = 23 bytes, 22 characters, 4 lines, 2 documents."""
+    raw = b"\xc3\xa9a\r\n<|endoftext|>\nb\xff\na"
+    (tmp_path / "book.txt").write_bytes(raw)
+    rows = dict(line.split(maxsplit=1) for line in command("info", "book.txt", "--tokenizer", "char", cwd=tmp_path).stdout.splitlines())
+    assert rows["bytes"] == "23" and rows["characters"] == "22, 16 of them distinct" and rows["lines"] == "4" and rows["documents"] == "2"
+    assert rows["sha256"] == hashlib.sha256(raw).hexdigest() and rows["replaced"].startswith("1 ") and rows["tokens"] == "22 of char, 1.045 bytes each"
+    (tmp_path / "plain.txt").write_text("abab")
+    out = command("info", "plain.txt", cwd=tmp_path).stdout
+    assert "characters  4, 2 of them distinct\nlines       1\n" in out and "documents   none" in out and "tokens" not in out
+
+
+def test_fetch_keeps_prints_the_licence_and_does_not_fetch_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIBITNET_DATA", str(tmp_path / "data"))
+    monkeypatch.setitem(DOWNLOADS, "little", Download("little", 5, "CC0", "https://example.org/l", hashlib.sha256(b"words").hexdigest()))
+    (tmp_path / "copy").write_bytes(b"words")
+    assert data.main(["fetch", "little", "--from-file", str(tmp_path / "copy")]) == 0
+    out = capsys.readouterr().out
+    assert "licence CC0, from https://example.org/l" in out and "its sha256 is right" in out and "--data little" in out
+    assert data.main(["fetch", "little"]) == 0                     # no network is needed
+    assert "was there already" in capsys.readouterr().out
+    (tmp_path / "data/little.txt").write_bytes(b"sword")
+    (tmp_path / "copy").write_bytes(b"sword")
+    with pytest.raises(UserError, match="its sha256 is"):
+        data.main(["fetch", "little", "--from-file", str(tmp_path / "copy")])
+
+
+def test_mistakes_are_one_line(tmp_path):
+    (tmp_path / "book.txt").write_text("words")
+    fails(1, "book.txt: 5 bytes came, expected 1,115,394", args=["fetch", "tinyshakespeare", "--from-file", "book.txt"], cwd=tmp_path)
+    assert list((tmp_path / "data").iterdir()) == []
+    fails(2, "invalid choice: 'tinyshakespear'", args=["fetch", "tinyshakespear"], cwd=tmp_path)
+    fails(2, "invalid choice: 'fetsch'", args=["fetsch"], cwd=tmp_path)
+    fails(2, "action", args=[], cwd=tmp_path)
+    fails(2, "did you mean --tokenizer", args=["info", "book.txt", "--tokenize", "char"], cwd=tmp_path)
+    fails(1, "absent.txt", "does not exist", args=["info", "absent.txt"], cwd=tmp_path)
+
+
+def test_make_writes_the_stories_of_the_seed(tmp_path):
+    grammar = pytest.importorskip("minibitnet.text.grammar")
+    for name in ("a.txt", "b.txt"):
+        assert command("make", "stories", "--seed", 3, "--size", 20_000, "--out", name, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes() == grammar.corpus(3, 20_000).encode()
+    assert "documents" in command("info", "a.txt", cwd=tmp_path).stdout
+
+
+def test_every_action_explains_itself(tmp_path):
+    for action in ("make", "fetch", "list", "info"):
+        assert f"minibitnet.data {action}" in command(action, "--help", cwd=tmp_path).stdout
