@@ -1,7 +1,6 @@
 """Make, fetch, list and measure corpora:  python -m minibitnet.data list"""
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
-import importlib
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from .errors import UserError
 from .files import write_atomically
+from .text import grammar
 from .text.corpora import END, load_corpus, packaged, pieces
 from .text.downloads import DOWNLOADS, data_folder, fetch, text_path
 from .text.streams import encoded
@@ -44,8 +44,7 @@ def make_text(argv):
     parser.add_argument("--size", type=_command.positive_int, default=1_000_000, metavar="BYTES", help="about this long (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("stories.txt"), metavar="FILE", help="(%(default)s)")
     args = parser.parse_args(argv)
-    corpus = importlib.import_module(".text.grammar", __package__).corpus
-    data = corpus(args.seed, args.size).encode("utf-8")
+    data = grammar.corpus(args.seed, args.size).encode("utf-8")
     write_atomically(args.out, [data], len(data))
     print(f"{args.out}: {len(data):,} bytes of stories, seed {args.seed}")
     return _command.DONE

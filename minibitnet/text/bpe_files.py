@@ -94,17 +94,21 @@ def ranks_of(tokens, place, ignore_merges=False):
         raise UserError(f"{place(max(len(tokens) - 1, 0))}: {len(tokens):,} tokens end here and byte 0x{missing[0]:02x} is none of them: expected "
                         f"all 256, or some text would have no encoding; is the file whole, and is it a byte-level vocabulary?")
     for token, rank in ranks.items():
-        if len(token) > 1 and not ignore_merges and len(join(token, ranks, below=rank)) != 2:
-            raise UserError(f"{place(rank)}: token {_shown(token)} is not made by joining two tokens of lower rank: expected every token of "
-                            f"more than one byte to be; no text would reach it")
+        if len(token) > 1 and not ignore_merges and not _is_join(token, rank, ranks):
+            raise UserError(f"{place(rank)}: token {_shown(token)} is no join of two tokens of lower rank: expected every token of more than "
+                            f"one byte to be (a vocabulary like Llama 3's, where some are not, loads from its tokenizer.json)")
     return ranks
 
 
-def check_specials(specials, n_ranks):
-    """UserError unless specials is {text: id} with the ids that follow the ranks."""
+def _is_join(token, rank, ranks):
+    return any(ranks.get(token[:i], rank) < rank and ranks.get(token[i:], rank) < rank for i in range(len(token) - 1, 0, -1))
+
+
+def check_specials(specials, n_ranks, path):
+    """UserError unless specials is {text: id} with the ids that follow the ranks; path is for messages."""
     ids = list(specials.values())
     if not all(type(i) is int for i in ids) or sorted(ids) != list(range(n_ranks, n_ranks + len(ids))):
-        raise UserError(f"special tokens {_shown(specials)}: expected their ids to follow the {n_ranks:,} ranks, from {n_ranks} on, without gap")
+        raise UserError(f"{path}: special tokens {_shown(specials)}: expected their ids to follow the {n_ranks:,} ranks, from {n_ranks} on, without gap")
 
 
 # ---- Hugging Face
@@ -117,12 +121,14 @@ def from_huggingface(saved, path):
     made by no merge) the list may name several ways to one token.
     """
     try:
-        return _converted(saved)
+        vocabulary = _converted(saved)
     except UserError as e:
         raise UserError(f"{path}: {e}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise UserError(f"{path} is not a byte-level BPE tokenizer.json of Hugging Face: expected its keys model, pre_tokenizer and "
                         f"added_tokens, found {type(e).__name__}: {_shown(e)}") from None
+    check_specials(vocabulary.specials, len(vocabulary.ranks), path)
+    return vocabulary
 
 
 def _converted(saved):
@@ -137,7 +143,6 @@ def _converted(saved):
     ranks = ranks_of([base64.b64encode(token) for token in token_of.values()], lambda rank: f"id {rank}", ignore_merges=True)
     merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]]
     _check_merges([(token_of[left], token_of[right]) for left, right in merges], ranks, ignore_merges)
-    check_specials(specials, len(ranks))
     return Vocabulary(ranks, _pattern(saved["pre_tokenizer"]), specials, ignore_merges)
 
 

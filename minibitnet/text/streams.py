@@ -37,7 +37,7 @@ def token_stream(corpus, tokenizer, report=lambda n: None):
         if not has_documents(corpus, tokenizer):
             return TokenStream(tokenizer.encode(corpus.text), None)
         return TokenStream(np.concatenate(list(encoded(corpus, tokenizer, starts, report))), np.array(starts, np.int64))
-    identity = {"layout": 1, "text": corpus.sha256, "end": end_of(tokenizer), "tokenizer": tokenizer.to_json()}
+    identity = {"layout": 1, "text": corpus.sha256, "end": tokenizer.end, "tokenizer": tokenizer.to_json()}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     target = data_folder() / "streams" / f"{corpus.name}-{key[:24]}.tokens"
     if not target.is_file():

@@ -46,8 +46,8 @@ def test_reading_gives_back_what_was_written(tmp_path):
 
 def test_bytes_may_have_any_rank_of_their_own():
     """In GPT-2's order the printable bytes come first."""
-    ranks = parse_ranks(b"\n".join(b"%s %d" % (base64.b64encode(token), rank) for rank, token in enumerate([b"ab", *reversed(BYTES)])), "v")
-    assert ranks[b"ab"] == 0 and ranks[b"\xff"] == 1
+    ranks = parse_ranks(b"\n".join(b"%s %d" % (base64.b64encode(token), rank) for rank, token in enumerate([*reversed(BYTES), b"ab"])), "v")
+    assert ranks[b"ab"] == 256 and ranks[b"\xff"] == 0
 
 
 def test_line_ends_of_windows_and_a_byte_order_mark_are_accepted():
@@ -69,15 +69,10 @@ def test_each_check_names_the_line():
     refused([*good, base64.b64encode(b"x" * 1025) + b" 258"], "v.tiktoken:259", "is no token: expected 1 to 1,024 bytes")
     refused([*good, b"dGg= 258"], "v.tiktoken:259", "token b'th' has rank 256 already")
     refused([*good, b"AA== 258"], "token b'\\x00' has rank 0 already")
-    refused(lines_of(b"the", b"th"), "v.tiktoken:257", "token b'the' is not made by joining two tokens of lower rank")
-    refused(lines_of(b"he", b"th", b"the", b"them", b"thex", b"em", b"them!"), "v.tiktoken:263", "b'them!'", end=b"\r\n") if False else None
+    refused(lines_of(b"the", b"th"), "v.tiktoken:257", "token b'the' is no join of two tokens of lower rank")
+    refused([lines_of(b"th")[256].replace(b"256", b"0"), *(b"%s %d" % (base64.b64encode(token), rank) for rank, token in enumerate(BYTES, 1))],
+            "v.tiktoken:1", "token b'th' is no join")
     refused([b"In the beginning was the word"], "v.tiktoken:1", "b'In the beginning")
-
-
-def test_a_token_that_earlier_joins_break_up_is_refused():
-    """"th"+"e" exists, but "he" has a lower rank: the bytes of "the" become t he, and nothing makes "the" of these."""
-    refused(lines_of(b"he", b"th", b"thx", b"thex"), "v.tiktoken:260", "b'thex'")
-    assert parse_ranks(b"\n".join(lines_of(b"he", b"th", b"the")), "v")[b"the"] == 258        # t+he makes it
 
 
 def test_a_huge_file_is_not_read_to_its_end(tmp_path, monkeypatch):
@@ -179,8 +174,8 @@ def test_a_converted_tokenizer_cuts_text_as_its_file_says(tmp_path):
     (tmp_path / "gpt2.json").write_text(json.dumps(huggingface()))
     (tmp_path / "ours.json").write_text(json.dumps(huggingface(pre_tokenizer=split_by(PATTERN))))
     gpt2, ours = (load_tokenizer(tmp_path / name) for name in ("gpt2.json", "ours.json"))
-    assert [gpt2.decode([i]) for i in gpt2.encode("the  sea")] == ["the", " ", " sea"]
-    assert [ours.decode([i]) for i in ours.encode("the  sea")] == ["the", " ", " ", "se", "a"]
+    assert [gpt2.decode([i]) for i in gpt2.encode("a  sea")] == ["a", " ", " sea"]
+    assert [ours.decode([i]) for i in ours.encode("a  sea")] == ["a", " ", " ", "s", "e", "a"]
     assert ours.encode(TEXT).tolist() == encode_plain(TEXT, RANKS) and gpt2.decode(gpt2.encode(TEXT)) == TEXT
     assert gpt2.end == 280 and gpt2.vocab_size == 281
 
@@ -236,11 +231,13 @@ def test_what_is_not_byte_level_bpe_is_one_line():
     refused("merge 2 makes id 256 after id 257", "rise", model={"merges": [merges[1], merges[0], *merges[2:]]})
     refused("merge 2 makes id 256 after id 256", model={"merges": [merges[0], *merges]})
     refused("23 merges for 24 tokens", model={"merges": merges[:-1]})
-    refused("can never happen", model={"merges": [*merges[:-1], other_split(merges[-1], vocab)]})
     refused("special tokens", "from 280 on", added_tokens=[{"id": 282, "content": "<|endoftext|>"}])
 
 
-def other_split(merge, vocab):
-    """The same token, joined of two other tokens."""
-    whole = merge.replace(" ", "")
-    return next(f"{whole[:i]} {whole[i:]}" for i in range(1, len(whole)) if whole[:i] in vocab and whole[i:] in vocab and f"{whole[:i]} {whole[i:]}" != merge)
+def test_a_merge_that_earlier_ones_prevent_is_refused():
+    """With "h e" before "t h", no text ever has "th" beside "e": "th e" is of another training, "t he" is right."""
+    saved = huggingface({token: rank for rank, token in enumerate([*BYTES, b"he", b"th", b"the"])})
+    assert saved["model"]["merges"] == ["h e", "t h", "t he"]
+    saved["model"]["merges"][2] = "th e"
+    with pytest.raises(UserError, match="the merge of b'th' and b'e' can never happen"):
+        from_huggingface(saved, "t.json")
