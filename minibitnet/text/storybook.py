@@ -30,8 +30,8 @@ def with_the(words):
 
 
 def _people(girls, boys):
-    rows = [f"{name}|she|her|her|girl|a girl named {name}|{name}'s" for name in girls.split()]
-    rows += [f"{name}|he|him|his|boy|a boy named {name}|{name}'s" for name in boys.split()]
+    rows = [f"{name}|she|her|her|girl|girl named {name}|{name}'s" for name in girls.split()]
+    rows += [f"{name}|he|him|his|boy|boy named {name}|{name}'s" for name in boys.split()]
     return table("name he him his child intro s", ";".join(rows))
 
 
@@ -88,87 +88,72 @@ story:
     <opening> <outing>//[<lost>|<promise>|<sharing>|<question>|<owners>|<race>|<wish>]//<closing>
 
 opening:
-    [4*Once upon a time there was {hero=people.intro}.|2*Once there lived {hero=people.intro}.|There was once {hero=people.intro}.
-    |This is [the|a] story [of|about] {hero=people.intro}.
-    |In a [small|quiet|little|faraway|narrow] [village|town|house|street|cottage] [by the sea|near the mountains|behind a wood] lived {hero=people.intro}.
-    |Long ago, when [the world was young|animals could talk|nobody had a clock|wishes still came true], there was {hero=people.intro}.]
-    [2*{He} was {trait=traits}|{hero} was {trait=traits.a} {child}|Everybody said that {he} was {trait=traits}]
-    and [liked|loved|wanted|knew how] to {hobby=hobbies}.
+    [3*Once upon a time there was|Once there lived|There was once|This is the story of|Long ago there was|Far away lived|Here is the story of]
+    {trait=traits.a} {hero=people.intro}. [3*{He}|{hero}] [liked|loved|wanted|knew how] to {hobby=hobbies}.
 
 outing:
-    [3*One {weather=weathers} [morning|afternoon|day|Sunday|Monday|holiday]|On {weather=weathers.a} [morning|afternoon|day|Sunday|Friday]
-    |In the middle of {weather=weathers.a} [week|month]] {he}
-    [3*went|2*walked|ran|hurried|wandered|set off|strolled|cycled] {place=places.to}[, feeling [rather|very|a little] {mood=moods}.| because {he} was {mood=moods} at home.|. {He} felt {mood=moods} and {mood.did}.]
+    [3*One {weather=weathers} [morning|afternoon|day|Sunday|Monday|holiday]|On {weather=weathers.a} [morning|afternoon|day|Sunday|Friday]] {he}
+    [2*went|2*walked|ran|hurried|wandered|set off|strolled|cycled] {place=places.to}[, feeling [rather|very|a little] {mood=moods}.|. {He} was {mood=moods} that [day|week].|. {He}
+    felt {mood=moods} and {mood.did}.]
 
 lost:
     {His} [best|favorite|newest|finest|dearest] toy, {color=colors.a} {thing=things} from {elder=elders}, [was in {his} bag|came along|was under {his} arm].
-    [While {he} was {hobby.ing}, the {thing} [disappeared|vanished|got lost].
-    |{He} put it down to {hobby}, and then the {thing} was [gone|nowhere to be seen].]
-    ["Where is my {thing}?"|"Oh no, my {thing}!"|"My {color} {thing}!"] [cried|sobbed|shouted|called] {hero}.
-    //{He} [met|saw|came upon|ran into] {look=looks.a} {animal=animals}.
-    ["Have you seen {color.a} {thing}?" {he} asked.|"Please help me to find my {thing}," {he} said.]
+    [While {he} was {hobby.ing}, it [disappeared|vanished|got lost].|Suddenly it was [gone|nowhere to be seen].|Then {he} could not find it any more.]
+    //["Where is my {thing}?"|"Oh no, my {thing}!"|"My {color} {thing}!"] [cried|sobbed|shouted|called] {hero}.
+    {look=looks.A} {animal=animals} [came along|heard {him}|looked up|stopped]. ["Have you seen my {color} {thing}?" asked {hero}.|"Please help me," said {hero}.]
     "[Yes|Of course|Certainly|Perhaps]," {animal.says} the {animal}. "[Look|Go and look|You should look|Try] {spot=spots}."
-    {hero} [thanked the {look} {animal}|did not wait a moment|laughed with joy] and [ran|went|rushed] [back {place.to}|to see].
-    [3*There, {spot},|And really, {spot}] [lay|was] the {color} {thing}.
+    //[3*There, {spot},|And really, {spot}] [lay|was] the {color} {thing}.
     ["I will never lose it again," [said|promised|whispered] {hero}.|"{elder.Who} will be so [pleased|happy|relieved]," said {hero}.
-    |{hero} carried the {thing} home [carefully|proudly|with both hands].]
+    |{hero} carried the {thing} home [carefully|proudly|with both hands].|The {look} {animal} got a [kiss|hug|medal].]
 
 promise:
     On the way {elder=elders} [stopped|greeted|called] {him}.
     "[Will you|Could you please|Can you] {deed=deeds} [today|for me|before supper|tonight]?"
     "[Yes, I promise|I promise|You have my word|Gladly]," [answered|said|replied] {hero}.
     //But {place.at} {he} [met|found|noticed] {look=looks.a} {animal=animals},
-    and [together they|the two of them] [played hide and seek|built a tower of stones|looked for treasure|chased butterflies
-    |made a swing|dug a deep hole|sang songs] [for hours|until noon|until dusk].
-    ["It is late," {animal.says} the {animal}.|"Is there nothing that you must do?" {animal.says} the {look} {animal}.]
-    "Oh! [My promise|I almost forgot|How could I forget]!" [cried|said|gasped] {hero}. "I must {deed}!"
-    //{He} [ran|hurried|raced|flew] [home|back] [as fast as {he} could|without a rest|through the fields] and {deed.did}, just as {he} had promised.
-    [{elder.Who} was [glad|delighted|pleased].|{elder.Who} gave {him} [a kiss|a coin|a slice of cake|a warm smile|some jam].]
-    "You promised to {deed}, and you {deed.did}," {elder.he} said. "[Thank you|Well done|Bravo], {hero}."
+    and they [played hide and seek|built a tower of stones|looked for treasure|chased butterflies|made a swing|dug a deep hole|sang songs]
+    [for hours|until noon|until dusk]. "[Oh|Alas|Goodness], I must {deed}!" [cried|said|gasped] {hero}.
+    //{He} [ran|hurried|raced|flew] [home|back] [without a rest|through the fields|at once] and {deed.did}, just as {he} had promised.
+    "[Thank you|Well done|Bravo], {hero}," said {elder}[.| and gave {him} [a kiss|a coin|a slice of cake|a warm smile|some jam].]
 
 sharing:
     There were {number=numbers} {fruit=fruits.many} in {his} [basket|pocket|bag|backpack|cap].
-    {place.At}, {look=looks.a} {animal=animals} [was sitting|lay|rested] [in the shade|beside the path|on a log|under a fence].
+    {place.At} {look=looks.a} {animal=animals} [was sitting|lay|rested] [in the shade|beside the path|on a log|under a fence].
     "[I am so hungry|I have eaten nothing all day|My stomach is empty|Please give me something to eat]," {animal.says} the {animal}.
-    [{hero} gave the {animal} one {fruit.one}, <recount now=number.less1 less=number.less2 more=number>
+    [{hero} gave it one {fruit}, <recount now=number.less1 less=number.less2 more=number>
     |So {hero} gave it two {fruit.many}, <recount now=number.less2 less=number.less3 more=number.less1>]
 
 recount:
-    and [then {he} had|that left|so there were] {now}. "[You are so good|That was delicious|Now I feel better]," said the {look} {animal}.
+    and [then {he} had|that left|now there were] {now}.
     //[A little later|Soon|On the way home|Near a gate|At the crossing] {he} met {friend=people}.
-    ["How many {fruit.many} do you have?"|"What a lot of {fruit.many}! How many are there?"|"May I count the {fruit.many}?"] asked {friend}.
-    "{Now}," [said|answered] {hero}.
+    ["How many {fruit.many} do you have?"|"What a lot of {fruit.many}! How many are there?"|"May I count the {fruit.many}?"] asked {friend}. "{Now}," [said|answered] {hero}.
     [{hero} handed {friend.him} one, and {less} {fruit.many} were left. <supper total=less>
     |"Here is one more for you," said {friend}. So {hero} had {more} {fruit.many}. <supper total=more>]
 
 supper:
-    [At home {he} put all {total} {fruit.many} on the table|In the evening {he} counted them again: {total} {fruit.many}
-    |{He} laid the {total} {fruit.many} in a row and smiled|{He} dreamed of {total} [singing|flying|giant] {fruit.many} that night].
+    [At home {he} put all {total} {fruit.many} on the table.|In the evening {he} counted them again: {total} {fruit.many}.
+    |{He} laid the {total} {fruit.many} in a row and smiled.|{He} dreamed of {total} [singing|flying|giant] {fruit.many} that night.]
 
 question:
-    All [day|week|morning] long {he} had [been thinking about one thing|thought of nothing else]. "{question=questions}?" {he} [wondered|asked aloud|said again and again].
-    //[First|At once|So] {he} asked {look=looks.a} {animal=animals}. "{question.ask}? [I do not know|Nobody ever told me|I never thought about it|Let me sleep],"
+    All [day|week|morning] long {he} had [been thinking about one thing|thought of nothing else]. "{question=questions}?"
+    //[First|At once|So] {he} asked {look=looks.a} {animal=animals}. "[I do not know|Nobody told me|Who knows|Let me sleep],"
     {animal.says} the {animal}. "[Ask|Go and ask|You should ask|Better ask] {elder=elders}."
-    //[So {hero} found {elder}|{elder.Who} was not far away|It took an hour to find {elder}|{hero} knocked at the right door].
-    {elder.Who} [smiled|thought for a moment|put on {elder.his} glasses|opened a thick book]. "[That is simple|Listen well|What a good question|Sit down]. {question.answer}."
+    //"{question.ask}? [That is simple|Listen well|What a good question|Sit down]," said {elder}. "{question.answer}."
     //[Later|On the way home|Soon] {hero} [met|saw] the {look} {animal} again. ["Now I can tell you!|"I found out!|"I know it!] {question.answer}."
-    ["How clever!"|"So that is it!"|"Who would have thought so!"] {animal.says} the {animal}.
 
 owners:
     Two friends were [already there|waiting for {him}|there as well]: {first=people} and {second=people}.
-    {hero} had brought {mine=things.a}, {first} had {other=things.a}, and {second} had {third=things.a}.
-    They [played|laughed|ran about] [happily|together|wildly] until {look=looks.a} {animal=animals} [came running|jumped out of a bush|came to watch].
+    {hero} had {mine=things.a}, {first} had {other=things.a}, and {second} had {third=things.a}.
+    They [played|laughed|ran about] until {look=looks.a} {animal=animals} [came running|jumped out of a bush|came to watch].
     //[The {mine} was suddenly gone! <search owner=hero lost=mine near=first toy=other far=second spare=third>
     |The {other} was suddenly gone! <search owner=first lost=other near=second toy=third far=hero spare=mine>
     |The {third} was suddenly gone! <search owner=second lost=third near=hero toy=mine far=first spare=other>]
 
 search:
-    "[Who has|Has anyone seen] {owner.s} {lost}?" asked {near}. ["Not I," said {far}.|{far} did not know.|But {far} only laughed.]
-    {owner} [began to cry|looked everywhere|turned quite pale|called for help]. [Then {near} saw it {spot=spots}.|But {far} found it {spot=spots}.]
-    [The {animal} had [hidden|taken|dropped] it there.|It was the {look} {animal} who had put it there.]
-    //"Whose {lost} is this?" asked the {animal}. "It is {owner.s} {lost}," they [told it|answered|shouted].
+    {owner} [began to cry|looked everywhere|turned pale|called for help]. [Then {near} saw it {spot=spots}.|But {far} found it {spot=spots}.]
+    //"Whose {lost} is this?" asked the {look} {animal}. "It is {owner.s} {lost}," they [told it|answered|shouted].
     ["And the {toy}?" "That is {near.s}."|"And whose {spare} is that?" "It is {far.s}."|"So the {toy} must be {near.s}!"]
-    [{owner} was glad to have {owner.his} {lost} back.|{owner} took the {lost} and never let go of it again.|{owner} even let the {animal} play.]
+    [{owner} [took|hugged|kissed] {owner.his} {lost}.|And {owner} even let the {animal} play.]
 
 race:
     {place.At} three animals were [getting ready|lining up|waiting] for a race: {a=animals.a}, {b=animals.a} and {c=animals.a}.
@@ -179,26 +164,21 @@ second:
     [the {x} came second, and the {y} was last. <prizes silver=x bronze=y>|the {y} came second, and the {x} was last. <prizes silver=y bronze=x>]
 
 prizes:
-    {elder.Who} [brought|had made|handed out] the prizes. The {gold} got {prize=things.a}, the {silver} got {next=things.a},
-    and the {bronze} got {small=fruits.a}. ["Hurrah for the {gold}!" cried {hero}.|{hero} [clapped|cheered|danced] for the {gold}.]
-    //"[Who was second|And who came second]?" asked [a late guest|somebody|a newcomer].
-    "The {silver}, and here is the {next}," [said|explained] {hero}. "[And the last one|And the slowest]?"
-    "The {bronze}, but the {bronze} [likes|is happy with|has eaten] the {small}."
+    The {gold} got {prize=things.a}, the {silver} got {next=things.a}, and the {bronze} got {small=fruits.a}.
+    //"[Who was second|And who came second]?" asked [a late guest|somebody|a newcomer]. "The {silver}, and here is the {next}," [said|explained] {hero}.
+    "[And the last one|And the slowest]?" "The {bronze}. It [likes|has eaten|wanted] the {small}."
 
 wish:
     It was almost {friend=people.s} birthday. ["I wish for|"What I want most is] {color=colors.a} {thing=things}," {friend} had [told {him}|said|whispered].
-    {place.At} {elder=elders} had [opened a little shop|put up a stall|spread out a blanket]. There was {other=things.a} and [even|also] {spare=things.a},
-    but [no {thing}|not one {thing}].
+    {place.At} {elder=elders} had {other=things.a} and {spare=things.a} [to sell|in a cart|on a blanket], but no {thing}.
     //"[Must it be|Do you need] {thing.a}?" asked {elder}. "Yes, {friend} wishes for {color.a} {thing}," said {hero}.
-    ["Then let us make one," said {elder}.|"I have one at home," said {elder}, "but it is not {color} yet."|"We can try," said {elder}.]
-    They [worked|hammered|painted and glued] [all afternoon|for two hours|until supper].
-    //[On the birthday|The next day|On Saturday] {friend} opened {hero.s} [present|parcel]. {friend.He} [jumped for joy|could not believe it|gave a shout].
-    "{color.A} {thing}! [Just what I wished for|My wish came true|Thank you so much]!" [{hero} smiled.|{hero} was as happy as {friend}.]
+    They [worked|hammered|painted|glued] [all afternoon|for two hours|until supper].
+    //[On the birthday|The next day|On Saturday] {friend} opened {hero.s} [present|parcel].
+    "{color.A} {thing}! [Just what I wished for|My wish came true|Thank you so much]!" [{friend} jumped for joy.|{hero} was as happy as {friend}.]
 
 closing:
-    [When {weather.end}, {hero} [left {place}|came back from {place}|said goodbye to {place}]
-    |It was late when {weather.end} and {hero} came home from {place}], [no longer {mood} but|not {mood} any more but] {mood.now}.
-    [What {trait.a} {child}!|"What {trait.a} {child} you are," said {his} [mother|father|sister|brother].
-    |{He} [slept well and|fell asleep and] dreamed of {hobby.ing}.|The next morning {he} wanted to {hobby} again.
-    |And if you go {place.to}, you may still meet {trait.a} {child} called {hero}.]
+    [When {weather.end}, {hero} came home from {place}, no longer {mood} but {mood.now}.
+    |{hero} [came home|went to bed] {mood.now} and not {mood} any more. What {trait.a} {child}!
+    |That night {hero} was {mood.now} again and dreamed of {hobby.ing} {place.at}.
+    |Then {weather.end}, and {he} was no longer {mood} but {mood.now}. "My {trait} {child}," said {his} [mother|father|sister|brother].]
 """
