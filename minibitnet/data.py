@@ -41,7 +41,7 @@ def make_text(argv):
     parser = _command.Parser("data make", "Write a text whose source is known, so that its perplexity floor is known too.")
     parser.add_argument("what", choices=("stories",))
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other stories (%(default)s)")
-    parser.add_argument("--size", type=_command.positive_int, default=1_000_000, metavar="BYTES", help="about this long (%(default)s)")
+    parser.add_argument("--size", type=_command.positive_int, default=1_400_000, metavar="BYTES", help="about this long (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("stories.txt"), metavar="FILE", help="(%(default)s)")
     args = parser.parse_args(argv)
     data = grammar.corpus(args.seed, args.size).encode("utf-8")

@@ -8,6 +8,7 @@ import pytest
 
 from minibitnet import data
 from minibitnet.errors import UserError
+from minibitnet.text import grammar
 from minibitnet.text.downloads import DOWNLOADS, Download
 
 
@@ -72,7 +73,6 @@ def test_mistakes_are_one_line(tmp_path):
 
 
 def test_make_writes_the_stories_of_the_seed(tmp_path):
-    grammar = pytest.importorskip("minibitnet.text.grammar")
     for name in ("a.txt", "b.txt"):
         assert command("make", "stories", "--seed", 3, "--size", 20_000, "--out", name, cwd=tmp_path).returncode == 0
     assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes() == grammar.corpus(3, 20_000).encode()
