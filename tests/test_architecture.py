@@ -8,7 +8,7 @@ import minibitnet
 
 ROOT = Path(minibitnet.__file__).parent
 FLOORS = {
-    "errors": 0, "options": 1, "quant": 0,
+    "errors": 0, "options": 1, "quant": 0, "packing": 0,
     "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.config": 2, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
     "text.tokenizer": 1, "text.corpora": 1, "text.batches": 1,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3,
@@ -53,8 +53,8 @@ def violations(name, tree):
             yield f"{name} imports {ours}, which has no floor"
         elif ours and FLOORS[ours] >= FLOORS[name]:
             yield f"{name} (floor {FLOORS[name]}) imports {ours} (floor {FLOORS[ours]})"
-        if name == "quant" and ours:
-            yield f"quant imports {ours}"
+        if name in ("quant", "packing") and ours:
+            yield f"{name} imports {ours}"
         if name.startswith("inference.") and ours.startswith("nn.") and ours != "nn.ops":
             yield f"{name} imports {ours}; of nn/ only ops.py is for inference"
         if other == "matplotlib" and name != "experiments.plotting":
