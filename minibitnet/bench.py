@@ -1,9 +1,12 @@
-"""Measure, side by side and in one run:  python -m minibitnet.bench train"""
+"""Measure, side by side and in one run:  python -m minibitnet.bench train  ·  python -m minibitnet.bench kernels"""
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
+import argparse
+import copy
 import cProfile
 import importlib.util
 import inspect
+import itertools
 import json
 import multiprocessing
 import os
@@ -16,14 +19,20 @@ from statistics import median
 import numpy as np
 
 from .errors import UserError
+from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, matmul, table_indices
 from .nn import ops, ste
 from .nn.config import ModelConfig
 from .nn.model import Transformer
 from .nn.optim import AdamW, clip_global_norm
 from .nn.training import loss_and_gradients, number_of_shards
+from .packing import pack_ternary, unpack_ternary
 
 DESCRIPTION = """train: tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside PyTorch's step of the same
 model, eager and compiled, and beside the step's matrix products alone (without attention's), the floor for any code.
+
+kernels: milliseconds of one product of a ternary matrix with 8-bit activations, by every kernel that reads 2 bits a weight,
+beside dense float32 (NumPy's on one thread and with the rows shared out to all; PyTorch's) and beside unpacking the matrix
+at every call. Each call takes another copy of the matrix, as in a model, so large ones are read from memory, not from a cache.
 
 Each contender has a process of its own and they take turns, a few steps at a time: what the machine does meanwhile hits
 all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios. --profile shows where
@@ -40,23 +49,32 @@ OURS, EAGER, COMPILED, FLOOR = "minibitnet", "PyTorch eager", "torch.compile", "
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("bench", DESCRIPTION)
-    parser.add_argument("what", choices=("train",))
-    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="of S M L (S M)")
+    parser.add_argument("what", choices=("train", "kernels"))
+    parser.add_argument("--shapes", nargs="+", type=shape, default=[(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)],
+                        metavar="NxM", help="kernels: outputs x inputs (13824x2560 2560x6912 2560x2560 768x288 288x288)")
+    parser.add_argument("--tokens", type=_command.positive_int, default=1, metavar="N", help="kernels: columns of activations (%(default)s)")
+    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="train: of S M L (S M)")
     parser.add_argument("--linear", nargs="+", choices=("ternary", "float"), default=["ternary", "float"], metavar="ARM",
-                        help="of ternary float (both)")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile (needs a C++ compiler; a minute or two to warm up)")
-    parser.add_argument("--profile", action="store_true", help="where the time of our step goes, instead of the comparison")
+                        help="train: of ternary float (both)")
+    parser.add_argument("--compile", action="store_true", help="train: also torch.compile (needs a C++ compiler; a minute or two to warm up)")
+    parser.add_argument("--profile", action="store_true", help="train: where the time of our step goes, instead of the comparison")
     parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N", help="(%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N", help="(%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     args = parser.parse_args(argv)
 
-    contenders = [OURS, FLOOR]
-    if args.profile:
-        pass
-    elif not importlib.util.find_spec("torch"):
+    torch = importlib.util.find_spec("torch")
+    if not torch and not args.profile:
         _command.say("PyTorch is not installed (extra 'peers'): our own figures only")
-    else:
+    if args.what == "kernels":
+        contenders = [name for name in KERNELS if torch or name != PYTORCH]
+        for n, m in args.shapes:
+            row = measure_kernels(contenders, n, m, args.tokens, args.rounds, args.threads)
+            print(json.dumps(row) if args.json else kernels_in_words(row, contenders), flush=True)
+        return _command.DONE
+
+    contenders = [OURS, FLOOR]
+    if torch and not args.profile:
         contenders.append(EAGER)
         if args.compile and not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
             raise UserError("--compile: torch.compile needs a C++ compiler, and none is on the PATH")
@@ -82,52 +100,71 @@ def in_words(row, contenders):
 
 # ---- side by side
 
-def measure(contenders, size, linear, rounds, threads):
-    """-> {"size", "linear", "threads", "rounds", contender: {"tokens_per_s", "peak_mb", "ours_to_this"}}"""
+def take_turns(jobs, rounds, seconds):
+    """jobs: {name: (make, its arguments)}, make(*arguments) -> a step to call, and facts. Each has a process of its own.
+
+    -> {name: (seconds a step in every round, facts, peak memory in MB)}
+    """
     spawn = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    for name in contenders:
+    for name, job in jobs.items():
         pipes[name], theirs = spawn.Pipe()
-        processes.append(spawn.Process(target=work, args=(theirs, name, size, linear, threads), daemon=True))
+        processes.append(spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True))
         processes[-1].start()
         theirs.close()
-    speeds, row = {name: [] for name in contenders}, {"size": size, "linear": linear, "threads": threads, "rounds": rounds}
+    times, results = {name: [] for name in jobs}, {}
     try:
-        for name in contenders:                       # all have warmed up before the first round
-            pipes[name].recv()
+        facts = {name: pipe.recv() for name, pipe in pipes.items()}      # all have warmed up before the first round
         for _ in range(rounds):
-            for name in contenders:
+            for name in jobs:
                 pipes[name].send("go")
-                speeds[name].append(pipes[name].recv())
-        for name in contenders:
+                times[name].append(pipes[name].recv())
+        for name in jobs:
             pipes[name].send("stop")
-            row[name] = {"tokens_per_s": median(speeds[name]), "peak_mb": pipes[name].recv(),
-                         "ours_to_this": median(ours / its for ours, its in zip(speeds[OURS], speeds[name]))}
+            results[name] = times[name], facts[name], pipes[name].recv()
     except EOFError:
-        raise UserError(f"the process of {name} ended early (its own message is above)") from None
+        raise UserError("the process of a contender ended early (its own message is above)") from None
     for process in processes:
         process.join()
+    return results
+
+
+def work(pipe, seconds, make, *arguments):
+    """A contender's process: its facts when it is warm; at each "go" steps for a while -> seconds a step; at "stop" peak memory."""
+    step, facts = make(*arguments)
+    for _ in range(3):
+        step()
+    pipe.send(facts)
+    while pipe.recv() == "go":
+        began, steps = time.perf_counter(), 0
+        while steps < 3 or time.perf_counter() - began < seconds:
+            step()
+            steps += 1
+        pipe.send((time.perf_counter() - began) / steps)
+    pipe.send(peak_mb())
+
+
+# ---- the training step
+
+def measure(contenders, size, linear, rounds, threads):
+    """-> {"size", "linear", "threads", "rounds", contender: {"tokens_per_s", "peak_mb", "ours_to_this"}}"""
+    results = take_turns({name: (training_step, name, size, linear, threads) for name in contenders}, rounds, seconds=0.5)
+    row = {"size": size, "linear": linear, "threads": threads, "rounds": rounds}
+    for name, (times, facts, peak) in results.items():
+        row[name] = {"tokens_per_s": median(facts["tokens"] / t for t in times), "peak_mb": peak,
+                     "ours_to_this": median(its / ours for ours, its in zip(results[OURS][0], times))}
     return row
 
 
-def work(pipe, name, size, linear, threads):
-    """A contender's process: "warm" when it is; at each "go" steps for about half a second -> tokens/s; at "stop" peak memory."""
+def training_step(name, size, linear, threads):
+    """-> a function that makes one step as ``name`` does, {"tokens": of a step}"""
     config, ids, targets = task(size, linear)
     if name in (OURS, FLOOR):
         step = (our_step if name == OURS else gemms)(config, ids, targets, ThreadPoolExecutor(threads))
     else:
         from .experiments.peers import training_step
         step = training_step(config, ids, targets, threads, compiled=name == COMPILED)
-    for _ in range(3):
-        step()
-    pipe.send("warm")
-    while pipe.recv() == "go":
-        began, steps = time.perf_counter(), 0
-        while steps < 3 or time.perf_counter() - began < 0.5:
-            step()
-            steps += 1
-        pipe.send(steps * ids.size / (time.perf_counter() - began))
-    pipe.send(peak_mb())
+    return step, {"tokens": ids.size}
 
 
 def task(size, linear):
@@ -169,6 +206,66 @@ def peak_mb():
     import resource
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if os.uname().sysname == "Darwin" else 2**10)
+
+
+# ---- the kernels
+
+DENSE, SHARED, PYTORCH = "dense float32", "dense, shared out", "PyTorch dense"
+KERNELS = {  # name: (int8 (n, m) -> the matrix as it is kept, (matrix, codes, n, pool) -> y, on all threads?)
+    DENSE: (lambda w: w.astype(np.float32), lambda W, codes, n, pool: W @ codes, False),
+    SHARED: (lambda w: w.astype(np.float32), lambda W, codes, n, pool: list(pool.map(lambda part: part @ codes, np.array_split(W, pool._max_workers))), True),
+    PYTORCH: None,
+    "unpack every call": (pack_ternary, lambda p, codes, n, pool: unpack_ternary(p, n).astype(np.float32) @ codes, False),
+    "BLAS by tiles": (bit_planes, lambda w, codes, n, pool: by_blas(codes, w, pool), True),
+    "lookup tables": (table_indices, lambda w, codes, n, pool: by_lookup(codes, w), False),
+    "bit planes": (bit_planes, lambda w, codes, n, pool: by_bit_planes(codes, w), False),
+    "matmul": (bit_planes, lambda w, codes, n, pool: matmul(codes, w, pool=pool), True),
+}
+FILL, MOST_COPIES = 192e6, 64                    # bytes that the copies of a matrix fill together, several times a cache; at most so many
+
+
+def measure_kernels(contenders, n, m, tokens, rounds, threads):
+    """-> {"shape", "tokens", "threads", "rounds", contender: {"ms", "ns_per_weight", "bytes_per_weight", "threads", "to_dense"}}"""
+    results = take_turns({name: (kernel_call, name, n, m, tokens, threads) for name in contenders}, rounds, seconds=0.2)
+    dense = min((results[name][0] for name in (DENSE, SHARED)), key=median)
+    row = {"shape": f"{n}x{m}", "tokens": tokens, "threads": threads, "rounds": rounds}
+    for name, (times, facts, _) in results.items():
+        row[name] = {"ms": 1e3 * median(times), "ns_per_weight": 1e9 * median(times) / (n * m), **facts,
+                     "to_dense": median(its / base for base, its in zip(dense, times))}
+    return row
+
+
+def kernel_call(name, n, m, tokens, threads):
+    """-> a function that makes one product, each time with another copy of the matrix; {"bytes_per_weight", "threads"}"""
+    rng = np.random.default_rng(0)
+    w, codes = rng.integers(-1, 2, (n, m), np.int8), rng.integers(-127, 128, (m, tokens)).astype(np.float32)
+    if name == PYTORCH:
+        from .experiments.peers import dense_product
+        keep, multiply, shared = *dense_product(threads), True
+    else:
+        keep, multiply, shared = KERNELS[name]
+    matrix, pool = keep(w), ThreadPoolExecutor(threads)
+    copies = [copy.deepcopy(matrix) for _ in range(int(min(MOST_COPIES, max(2, FILL // matrix.nbytes))))]
+    following = itertools.cycle(copies)
+    return lambda: multiply(next(following), codes, n, pool), {"bytes_per_weight": matrix.nbytes / w.size, "threads": threads if shared else 1}
+
+
+def kernels_in_words(row, contenders):
+    """A row of ``measure_kernels`` as a table to print."""
+    lines = [f"{row['shape']}, {row['tokens']} token{'s' * (row['tokens'] > 1)}, median of {row['rounds']} rounds",
+             f"  {'':18}{'threads':>7}{'ms':>9}{'ns/weight':>11}{'bytes/weight':>14}{'to dense':>10}"]
+    for name in contenders:
+        r = row[name]
+        lines.append(f"  {name:18}{r['threads']:>7}{r['ms']:>9.3f}{r['ns_per_weight']:>11.3f}{r['bytes_per_weight']:>14.3f}{r['to_dense']:>10.2f}")
+    return "\n".join(lines)
+
+
+def shape(text):
+    """A type for flags: "2560x6912" -> (2560, 6912)."""
+    n, times, m = text.partition("x")
+    if not (times and n.isdecimal() and m.isdecimal() and int(n) and int(m)):
+        raise argparse.ArgumentTypeError(f"{text}: expected outputs x inputs, such as 2560x6912")
+    return int(n), int(m)
 
 
 # ---- where the time goes

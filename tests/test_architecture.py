@@ -8,11 +8,11 @@ import minibitnet
 
 ROOT = Path(minibitnet.__file__).parent
 FLOORS = {
-    "errors": 0, "files": 0, "options": 1, "quant": 0,
+    "errors": 0, "files": 0, "options": 1, "quant": 0, "packing": 0,
     "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.config": 2, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
     "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "text.storybook": 0, "text.grammar": 1, "text.streams": 3, "text.batches": 4,
-    "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3,
-    "inference.sampling": 1,
+    "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3, "formats.packed": 2,
+    "inference.sampling": 1, "inference.cache": 1, "inference.kernels": 1, "inference.packed": 2,
     "api": 6,
     "experiments.plotting": 6, "experiments.peers": 6,
     "_command": 7, "train": 8, "evaluate": 8, "generate": 8, "tokenizer": 8, "bench": 8, "data": 8, "__main__": 8,
@@ -53,8 +53,8 @@ def violations(name, tree):
             yield f"{name} imports {ours}, which has no floor"
         elif ours and FLOORS[ours] >= FLOORS[name]:
             yield f"{name} (floor {FLOORS[name]}) imports {ours} (floor {FLOORS[ours]})"
-        if name == "quant" and ours:
-            yield f"quant imports {ours}"
+        if name in ("quant", "packing") and ours:
+            yield f"{name} imports {ours}"
         if name.startswith("inference.") and ours.startswith("nn.") and ours != "nn.ops":
             yield f"{name} imports {ours}; of nn/ only ops.py is for inference"
         if other == "matplotlib" and name != "experiments.plotting":

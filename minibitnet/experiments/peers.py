@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, rms_norm, scaled_dot_product_attention, silu
 
-from ..nn.layers import rotary_tables
+from ..nn.ops import rotary_tables
 from ..quant import EPS, QB
 
 
@@ -88,3 +88,9 @@ def training_step(c, ids, targets, threads, compiled):
         optimizer.step()
         return loss.item()
     return step
+
+
+def dense_product(threads):
+    """-> (NumPy matrix -> float32 tensor, a function that multiplies it), as ``minibitnet.bench kernels`` calls them."""
+    torch.set_num_threads(threads)
+    return lambda w: torch.from_numpy(w).float(), lambda W, codes, n, pool: W @ torch.from_numpy(codes)

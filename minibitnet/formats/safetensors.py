@@ -17,9 +17,10 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import write_atomically
+from ..packing import BFLOAT16
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
-          "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
+          "BF16": BFLOAT16, "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
 NAMES = {np.dtype(d): name for name, d in DTYPES.items()}
 MAX_HEADER = 100_000_000
 FOREIGN = {b"PK": "a zip or npz archive", b"\x80": "a pickle", b"<": "an HTML page", b"version https://git-lfs": "a Git LFS pointer",

@@ -159,7 +159,7 @@ class Attention(Module):
         k = ops.rope(self.k_proj(x), cos=cos, sin=sin)
         v = self.v_proj(x)
         if cache is not None:
-            k, v = cache.extend(k, v)
+            k, v = map(Tensor, cache.extend(k.data, v.data))     # no gradient passes through a cache
         a = ops.causal_attention(q, k, v, head_dim=self.head_dim)
         return self.o_proj(self.attn_sub_norm(a))
 
@@ -176,27 +176,6 @@ class FeedForward(Module):
     def __call__(self, x):                       # normed x (C, B, T) -> (C, B, T)
         x = self.gate_proj.quantize_input(x)     # once for gate and up
         return self.down_proj(self.ffn_sub_norm(self.act(self.gate_proj(x), self.up_proj(x))))
-
-
-class KVCache:
-    """Rotated keys and values of the positions seen so far, for one layer: room for ``context`` of them. For inference:
-    no gradient passes through it."""
-
-    def __init__(self, c, batch=1):
-        self.k, self.v = np.empty((2, c.n_kv_heads * c.head_dim, batch, c.context), np.float32)
-        self.length = 0
-
-    def extend(self, k, v):                      # Tensors (K D, B, T) of new positions -> all S positions
-        end = self.length + k.data.shape[2]
-        self.k[..., self.length:end], self.v[..., self.length:end] = k.data, v.data
-        self.length = end
-        return Tensor(self.k[..., :end]), Tensor(self.v[..., :end])
-
-
-def rotary_tables(head_dim, length, theta):      # -> cos, sin (D/2, length), float32
-    """cos and sin of position p times theta_i = theta^(-2i/D).   [rope] eq. 15"""
-    angles = np.outer(theta ** (-np.arange(0, head_dim, 2) / head_dim), np.arange(length))
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def normal(rng, shape, std):

@@ -13,9 +13,10 @@ input is normed once and quantized once. One word changes the arm (``layers.ARMS
 """
 import numpy as np
 
+from ..inference.cache import KVCache
 from . import ops
 from .config import check_size
-from .layers import ARMS, Attention, Embedding, FeedForward, KVCache, Linear, Module, RMSNorm, rotary_tables
+from .layers import ARMS, Attention, Embedding, FeedForward, Linear, Module, RMSNorm
 
 
 class Block(Module):
@@ -48,7 +49,7 @@ class Transformer(Module):
         self.lm_head = Linear(c.d_model, c.vocab_size, rng)
         if c.tied:                               # one matrix, with the head's start: unit embeddings would give logits of size sqrt(d)
             self.embed_tokens.weight = self.lm_head.weight
-        self.rotary = rotary_tables(c.head_dim, c.context, c.rope_theta)
+        self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
     def __call__(self, ids, caches=None):        # (B, T) int -> logits (V, B, T)
         start = caches[0].length if caches else 0

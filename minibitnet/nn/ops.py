@@ -128,6 +128,12 @@ def rope(x, *, cos, sin):                        # (H D, B, T), constants (D/2, 
     return rotate(x, sin), vjp
 
 
+def rotary_tables(head_dim, length, theta):      # -> cos, sin (D/2, length), float32
+    """cos and sin of position p times theta_i = theta^(-2i/D).   [rope] eq. 15"""
+    angles = np.outer(theta ** (-np.arange(0, head_dim, 2) / head_dim), np.arange(length))
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
 @op
 def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K D, B, S) -> (H D, B, T)
     """o = v P,  P = softmax over keys of k^T q / sqrt(D), each query seeing the keys up to its own position.

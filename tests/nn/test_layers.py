@@ -3,7 +3,7 @@ import pytest
 
 from minibitnet.nn import ops, ste
 from minibitnet.nn.autograd import Tensor, backward, record
-from minibitnet.nn.layers import BinaryLinear, BitLinear, Linear, Module, rotary_tables
+from minibitnet.nn.layers import BinaryLinear, BitLinear, Linear, Module
 from minibitnet.quant import absmax_int8, absmean_ternary, dequantize, sign_binary
 
 
@@ -74,10 +74,7 @@ def test_binary_activations_are_per_tensor_in_training_and_per_token_otherwise(r
     assert BitLinear(6, 4, rng).quantized(training=True).quantize_input(x).data.scale.shape == (1, 2, 3)
 
 
-def test_rotary_tables_by_pencil():
-    """D = 4, theta = 100: the two pairs turn by 1 and 100^(-1/2) = 0.1 radian a position."""
-    cos, sin = rotary_tables(4, 3, 100.0)
-    assert np.allclose(cos, np.cos([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7) and np.allclose(sin, np.sin([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7)
+
 
 
 def test_straight_through_ops_are_what_the_layers_use():

@@ -4,7 +4,6 @@ import pytest
 
 from minibitnet.nn import ops
 from minibitnet.nn.gradcheck import vjp_error
-from minibitnet.nn.layers import rotary_tables
 from minibitnet.quant import Quantized, absmax_int8, absmean_ternary
 
 TOLERANCE = 1e-6   # central differences at 1e-6 in float64 are good to about 1e-9; a wrong term shows at 1e-2 and above
@@ -133,7 +132,7 @@ def test_rope_turns_a_pair_by_its_angle():
 
 def test_rope_scores_depend_on_the_distance_only(rng):
     """q . k after rotation is the same for positions (2, 5) and (7, 10)."""
-    cos, sin = (table.astype(float) for table in rotary_tables(8, 16, 10000.0))
+    cos, sin = (table.astype(float) for table in ops.rotary_tables(8, 16, 10000.0))
     q, k = rng.standard_normal((2, 8))
     at = lambda x, p: ops.rope.forward(x.reshape(8, 1, 1), cos=cos[:, None, [p]], sin=sin[:, None, [p]]).ravel()   # noqa: E731
     assert at(q, 5) @ at(k, 2) == pytest.approx(at(q, 10) @ at(k, 7), rel=1e-5)   # the tables are float32
@@ -207,3 +206,9 @@ def test_quantized_product_refuses_sums_beyond_float32():
     assert product(132_104) == 0
     with pytest.raises(AssertionError, match="overflow the exact range"):
         product(132_105)
+
+
+def test_rotary_tables_by_pencil():
+    """D = 4, theta = 100: the two pairs turn by 1 and 100^(-1/2) = 0.1 radian a position."""
+    cos, sin = ops.rotary_tables(4, 3, 100.0)
+    assert np.allclose(cos, np.cos([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7) and np.allclose(sin, np.sin([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7)

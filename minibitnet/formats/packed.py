@@ -1,0 +1,124 @@
+"""packed.safetensors: a model that only runs. Its ternary or binary matrices take two bits a weight.
+
+    NAME.weight          of a BitLinear: uint8 (ceil(n/4), m), the bits of ``packing.py``
+    NAME.weight_scale    float32 (1,), one positive number that multiplies the codes
+    everything else      embeddings, head, gains of norms: float32, or float16 or bfloat16 where that was asked for
+
+Names are those of Hugging Face's ``BitNetForCausalLM``: ours, with "model." before all but the head's. Metadata: "format" and
+"config", the JSON of a checkpoint. The same model with every matrix in 16 bits (``save_dense``) is what the papers compare with.
+"""
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import packing, quant
+from . import safetensors
+from .safetensors import FormatError
+
+FORMAT = "minibitnet packed 1"
+DENSE = "minibitnet dense 1"
+QUANTIZERS = {"ternary": quant.absmean_ternary, "binary": quant.sign_binary}
+FLOATS = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": packing.BFLOAT16}
+
+
+class PackedMatrix(NamedTuple):
+    """A matrix (n, m) of codes, two bits each, and its scale."""
+    packed: np.ndarray       # uint8 (ceil(n/4), m)
+    n: int
+    scale: np.float32
+
+
+def pack(parameters, c):
+    """Latent parameters {name: float32} of a model with configuration c -> ({name: PackedMatrix}, {name: float32})."""
+    matrices, arrays = {}, {}
+    for name, a in parameters.items():
+        if is_bitlinear(name):
+            codes, scale = QUANTIZERS[c.linear](a)
+            matrices[name] = PackedMatrix(packing.pack_ternary(codes), len(codes), np.float32(scale[0, 0]))
+        else:
+            arrays[name] = a
+    return matrices, arrays
+
+
+def save(path, config, matrices, arrays, dtype="float32"):
+    """Write a packed model atomically; dtype: of everything that is not packed."""
+    tensors = {}
+    for name, matrix in matrices.items():
+        tensors[foreign(name)] = matrix.packed
+        tensors[foreign(name) + "_scale"] = np.array([matrix.scale], np.float32)
+    tensors |= {foreign(name): packing.narrow(a, FLOATS[dtype]) for name, a in arrays.items()}
+    safetensors.save(path, tensors, {"format": FORMAT, "config": json.dumps(config)})
+
+
+def save_dense(path, config, parameters, dtype="float16"):
+    """Write every parameter as 16-bit floats: the size of the papers' baseline."""
+    safetensors.save(path, {foreign(name): packing.narrow(a, FLOATS[dtype]) for name, a in parameters.items()},
+                     {"format": DENSE, "config": json.dumps(config)})
+
+
+def load(path, config_of):
+    """Read a packed model -> (config, c, {name: PackedMatrix}, {name: array}). config_of(config) makes the configuration c of its
+    JSON. FormatError ("path: reason") for a file that is damaged, foreign, or not of this configuration."""
+    tensors, metadata = safetensors.load(path)
+    if metadata.get("format") != FORMAT:
+        raise FormatError(f"{path}: its metadata has format {metadata.get('format')!r}: expected {FORMAT!r} (python -m minibitnet.pack makes one)")
+    try:
+        config = json.loads(metadata["config"])
+        if not all(isinstance(config[part], dict) for part in ("model", "train", "corpus")):
+            raise ValueError
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise FormatError(f"{path}: its metadata lacks a config") from None
+    c = config_of(config)
+    matrices, arrays = {}, {}
+    for name, shape in tensor_shapes(c).items():
+        if is_bitlinear(name):
+            packed = _take(tensors, foreign(name), (-(-shape[0] // 4), shape[1]), (np.uint8,), path)
+            scale = _take(tensors, foreign(name) + "_scale", (1,), (np.float32,), path)[0]
+            if not 0 < scale < np.inf:
+                raise FormatError(f"{path}: {foreign(name)}_scale is {scale}: expected a positive number")
+            try:
+                packing.check_packed(packed, shape[0])
+            except ValueError as e:
+                raise FormatError(f"{path}: tensor {foreign(name)!r}: {e}") from None
+            matrices[name] = PackedMatrix(packed, shape[0], scale)
+        else:
+            arrays[name] = _take(tensors, foreign(name), shape, FLOATS.values(), path)
+            if not packing.all_finite(arrays[name]):
+                raise FormatError(f"{path}: tensor {foreign(name)!r} holds values that are not finite")
+    if tensors:
+        raise FormatError(f"{path}: tensor {min(tensors)!r} is not of this model")
+    return config, c, matrices, arrays
+
+
+def _take(tensors, name, shape, dtypes, path):
+    if name not in tensors:
+        raise FormatError(f"{path}: tensor {name!r} is missing")
+    a = tensors.pop(name)
+    if a.dtype not in dtypes or a.shape != shape:
+        raise FormatError(f"{path}: tensor {name!r} is {safetensors.NAMES[a.dtype]} {a.shape}: expected "
+                          f"{' or '.join(safetensors.NAMES[np.dtype(d)] for d in dtypes)} {shape}")
+    return a
+
+
+def tensor_shapes(c):
+    """{name: shape} of a ternary or binary model's parameters, in the model's order; c: its configuration."""
+    d, d_kv, F = c.d_model, c.n_kv_heads * c.head_dim, c.d_ffn
+    gains = c.linear == "ternary"                # LayerNorm, of the binary arm, has none
+    shapes = {"embed_tokens.weight": (c.vocab_size, d)}
+    for i in range(c.n_layers):
+        block = {"input_layernorm": (d,), "self_attn.q_proj": (d, d), "self_attn.k_proj": (d_kv, d), "self_attn.v_proj": (d_kv, d),
+                 "self_attn.attn_sub_norm": (d,), "self_attn.o_proj": (d, d), "post_attention_layernorm": (d,),
+                 "mlp.gate_proj": (F, d), "mlp.up_proj": (F, d), "mlp.ffn_sub_norm": (F,), "mlp.down_proj": (d, F)}
+        shapes |= {f"layers.{i}.{name}.weight": shape for name, shape in block.items() if gains or len(shape) == 2}
+    return shapes | {"norm.weight": (d,)} | ({} if c.tied else {"lm_head.weight": (c.vocab_size, d)})
+
+
+def is_bitlinear(name):
+    """Is this the weight of a BitLinear? Only projections are."""
+    return name.endswith("_proj.weight")
+
+
+def foreign(name):
+    """Our parameter name -> Hugging Face's."""
+    return name if name.startswith("lm_head.") else f"model.{name}"

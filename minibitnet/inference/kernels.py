@@ -1,0 +1,222 @@
+"""Products of 8-bit activations and ternary weights kept in 2 bits:  y = W~ x~  in whole numbers, exactly.
+
+Shapes and letters as in ``quant.py``: W~ (n, m) of -1, 0, +1 (binary is the subset without 0); codes x~ (m,) or (m, ...),
+whole numbers in [-127, 127], one token per column, as int8 or as float32; y (n, ...) int32. The one rescale by
+s_w s_x that makes activations of y is not done here.
+
+``reference`` is the truth: the definition as three nested sums, and its one line of NumPy. Every other kernel
+must return its very integers, and says why no number on the way can overflow.
+
+    kernel             resident form of W~              what it does
+    by_blas            bit planes (``BitPlanes``)       unpacks some rows at a time to float32 and multiplies with BLAS
+    by_bit_planes      the same                         counts bits: and, xor, popcount. No multiplication, no float
+    by_lookup          base-3 (``TableIndices``)        looks up the sums of eight weights at a time. No multiplication, no float
+    matmul             bit planes                       the faster one of the first two
+
+All forms take 2 bits a weight (padded to 64 features a word; 72 in base 3), which is what is read from memory for
+every token, and nothing keeps a second copy.
+"""
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..packing import unpack_ternary
+from ..quant import QB
+
+FEW_TOKENS = 4       # up to here bit planes, above it BLAS: see ``matmul``
+TILE = 2**18         # weights that by_blas unpacks at a time: 1 MB of float32
+BLOCK = 2**16        # words that by_bit_planes handles at a time: 512 KB, in the second-level cache
+BUFFER = 512         # numbers in NumPy's buffers
+
+
+def reference(codes, w):                         # (m, N), (n, m) -> int32 (n, N)
+    """The definition:  y[i, t] = sum_j w[i, j] codes[j, t].   Three nested sums."""
+    y = np.zeros((len(w), codes.shape[1]), np.int32)
+    for i in range(len(w)):
+        for t in range(codes.shape[1]):
+            y[i, t] = sum(int(w[i, j]) * int(codes[j, t]) for j in range(len(codes)))
+    return y
+
+
+def reference_numpy(codes, w):                   # (m, N), (n, m) -> int32 (n, N)
+    """The same in one line; |y| <= 127 m < 2^31."""
+    return w.astype(np.int32) @ codes.astype(np.int32)
+
+
+# ---- the resident form
+
+class BitPlanes(NamedTuple):
+    """A ternary matrix as two bits a weight, in two planes of 64-bit words: word j of row i holds features 64 j .. 64 j + 63.
+
+    Features from m on are zeros. Rows are the last axis, so that one word of *all* rows is contiguous.
+    """
+    nonzero: np.ndarray      # uint64 (words, n): the weight is not 0
+    negative: np.ndarray     # uint64 (words, n): the weight is -1
+    negatives: np.ndarray    # int32 (n,): how many weights of the row are -1
+    m: int
+
+    @property
+    def shape(self):
+        return len(self.negatives), self.m
+
+    @property
+    def nbytes(self):
+        return self.nonzero.nbytes + self.negative.nbytes + self.negatives.nbytes
+
+
+def bit_planes(w):                               # (n, m) of -1, 0, +1 -> BitPlanes
+    """The resident form of a ternary matrix."""
+    return BitPlanes(*(_words(plane).T.copy() for plane in (w != 0, w < 0)), (w < 0).sum(1, dtype=np.int32), w.shape[1])
+
+
+def repack(packed, n):                           # uint8 (ceil(n/4), m) of ``packing.pack_ternary`` -> BitPlanes
+    """A matrix of a packed file in its resident form."""
+    return bit_planes(unpack_ternary(packed, n))
+
+
+def stack(matrices):                             # BitPlanes (n_1, m), (n_2, m), ... -> BitPlanes (n_1 + n_2 + ..., m)
+    """One matrix for several that see the same input (q k v; gate up): one product instead of several small ones."""
+    planes = [np.concatenate(parts, axis=-1) for parts in zip(*(w[:3] for w in matrices))]
+    return BitPlanes(*planes, matrices[0].m)
+
+
+def unpack(w, rows=slice(None)):                 # BitPlanes (n, m) -> int8 (n, m), or only some rows
+    """The weights as numbers."""
+    nonzero, negative = w.nonzero[:, rows], w.negative[:, rows]
+    positive, negative = (np.unpackbits(plane.T.copy().view(np.uint8).ravel(), bitorder="little") for plane in (nonzero ^ negative, negative))
+    positive -= negative                                                 # 0 - 1 = 255, which as int8 is -1
+    return positive.view(np.int8).reshape(nonzero.shape[1], 64 * len(nonzero))[:, :w.m]
+
+
+def _words(bits):                                # bool or uint8 (..., m) -> uint64 (..., ceil(m/64)), padded with zeros
+    packed = np.zeros((*bits.shape[:-1], -(-bits.shape[-1] // 64) * 8), np.uint8)
+    packed[..., :-(-bits.shape[-1] // 8)] = np.packbits(bits, axis=-1, bitorder="little")
+    return packed.view(np.uint64)
+
+
+# ---- (a) unpack some rows, multiply with BLAS
+
+def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> int32 (n, N)
+    """Unpack a tile of rows to float32 and let BLAS multiply; a pool's threads take tiles in turn.
+
+    No overflow: float32 holds every whole number up to 2^24, and every partial sum, in whatever order BLAS adds, is at
+    most 127 m < 2^24 for m <= 132,104.
+    """
+    n, m = w.shape
+    assert QB * m < 2**24, f"{m} features overflow the exact range of float32"
+    x, y = codes.astype(np.float32), np.empty((n, codes.shape[1]), np.int32)
+    rows = max(1, TILE // max(1, m))
+
+    def tile(i):
+        y[i:i + rows] = unpack(w, slice(i, i + rows)).astype(np.float32) @ x
+    list((pool.map if pool else map)(tile, range(0, n, rows)))
+    return y
+
+
+# ---- (c) bit planes
+
+PLACES = np.array([1, 2, 4, 8, 16, 32, 64, -128], np.int32)              # of the bits of an int8
+BITS = 1 << np.arange(8, dtype=np.uint8)
+
+
+def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> int32 (n, N)
+    """Count bits. With c_b the places of two's complement and x_b the bits,  x = sum_b c_b x_b,  so
+
+        y = sum_b c_b (|P & X_b| - |N & X_b|)        P, N: where a row's weights are +1, -1;  X_b: where bit b is set
+          = sum_b c_b |nonzero & (N ^ X_b)| + |N|
+
+    for nonzero & (N ^ X_b) is (P & X_b) or (N & ~X_b), of |P & X_b| + |N| - |N & X_b| bits, and the c_b sum to -1. This
+    takes one xor, one and, one popcount for 64 weights and a bit of the activations.
+
+    No overflow: the count of a word is at most 64 (uint8), of the words that are summed at a time at most 64 * 1,023 < 2^16,
+    of a row at most m, and |y| <= 255 m + m < 2^31 for m < 8 million (int32).
+    """
+    n, words = len(w.negatives), len(w.nonzero)
+    X = _words(codes.T.astype(np.int8).view(np.uint8)[:, None] & BITS[:, None])[..., None]     # (N, 8, words, 1)
+    tokens = max(1, BLOCK // (8 * max(1, n)))
+    step = min(max(1, BLOCK // (8 * max(1, n) * min(tokens, max(1, len(X))))), 1023)
+    y = np.empty((len(X), n), np.int32)
+    with np.errstate():                          # on leaving, gives back the buffer size as well
+        np.setbufsize(BUFFER)                    # a broadcast operand is copied to buffers of 8,192 numbers otherwise: 2 x slower
+        for t in range(0, len(X), tokens):
+            counts = np.zeros((1, 8, n), np.int32)
+            for j in range(0, words, step):
+                bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]                 # (tokens, 8, step, n)
+                bits &= w.nonzero[j:j + step]
+                counts = np.bitwise_count(bits).sum(2, dtype=np.uint16) + counts
+            y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
+    y += w.negatives
+    return y.T.copy()
+
+
+# ---- (b) lookup tables
+
+GROUP, SIDE_BY_SIDE = 8, 9                       # 3^8 = 6,561 patterns of eight weights; 9 * 6,561 <= 2^16 numbers in one flat table
+PATTERNS = 3**GROUP
+
+
+class TableIndices(NamedTuple):
+    """A ternary matrix as indices into tables of sums, 16 bits for eight weights. Features from m on have weight 0."""
+    index: np.ndarray        # uint16 (K, 9, n): block k, group g, row i holds 6,561 g + sum_f (w_f + 1) 3^(7 - f), f < 8
+    m: int
+
+    @property
+    def nbytes(self):
+        return self.index.nbytes
+
+
+def table_indices(w):                            # (n, m) of -1, 0, +1 -> TableIndices
+    """The form that ``by_lookup`` reads."""
+    n, m = w.shape
+    K = -(-m // (GROUP * SIDE_BY_SIDE))
+    digits = np.ones((n, K * SIDE_BY_SIDE * GROUP), np.uint16)
+    digits[:, :m] = w.astype(np.int8) + np.int8(1)
+    index = digits.reshape(n, K, SIDE_BY_SIDE, GROUP) @ 3 ** np.arange(GROUP, dtype=np.uint16)[::-1]
+    index += PATTERNS * np.arange(SIDE_BY_SIDE, dtype=np.uint16)
+    return TableIndices(index.transpose(1, 2, 0).copy(), m)
+
+
+def by_lookup(codes, w):                         # (m, N), TableIndices (n, m) -> int32 (n, N)
+    """Look up, for eight features at a time, the sum that a row's eight weights make: one of 6,561, computed once for all rows.
+
+    A table of eight features is the outer sum of smaller ones: 9 sums of two features, 9 of two, 81 of four. Nine tables
+    lie side by side, so one ``take`` serves 72 features of every row.
+
+    No overflow: a sum in a table is at most 8 * 127, of the nine of a block at most 9,144 < 2^15 (int16); |y| <= 127 m < 2^31.
+    """
+    K, _, n = w.index.shape
+    x = np.zeros((codes.shape[1], K * SIDE_BY_SIDE * GROUP), np.int16)
+    x[:, :w.m] = codes.T
+    ones = x.reshape(len(x), K, SIDE_BY_SIDE, GROUP, 1) * np.array([-1, 0, 1], np.int16)       # the sums of one feature
+    twos = _outer_sum(ones[..., 0::2, :], ones[..., 1::2, :])                                  # (N, K, 9, 4, 9)
+    fours = _outer_sum(twos[..., 2, :], twos[..., 3, :])                                       # (N, K, 9, 81)
+    y = np.zeros((len(x), n), np.int32)
+    with np.errstate():                          # on leaving, gives back the buffer size as well
+        np.setbufsize(BUFFER)
+        for t in range(len(x)):
+            for k in range(K):
+                table = _outer_sum(twos[t, k, :, 0], _outer_sum(twos[t, k, :, 1], fours[t, k])).ravel()
+                y[t] += table.take(w.index[k]).sum(0, dtype=np.int16)
+    return y.T.copy()
+
+
+def _outer_sum(a, b):                            # (..., A), (..., B) -> (..., A B)
+    return (a[..., :, None] + b[..., None, :]).reshape(*a.shape[:-1], a.shape[-1] * b.shape[-1])
+
+
+# ---- the choice
+
+def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...)
+    """W~ x~ by the faster kernel; integer=True takes only kernels without a float.
+
+    Up to FEW_TOKENS tokens by bit planes, whose time grows with the tokens; more by BLAS, which unpacks the weights once for all
+    of them. by_lookup is not among the choices: where the rows are many (13,824) it is as fast as bit planes, elsewhere it pays
+    for tables that few rows use.
+    """
+    columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))
+    if integer or columns.shape[1] <= FEW_TOKENS:
+        y = by_bit_planes(columns, w)
+    else:
+        y = by_blas(columns, w, pool)
+    return y.reshape(len(y), *codes.shape[1:])

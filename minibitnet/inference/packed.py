@@ -1,0 +1,104 @@
+"""The packed engine: the model of nn/model.py, run from matrices that take two bits a weight.
+
+    h = x + o(sub_norm(attention(rope(q), rope(k), v)))    with q, k, v from norm(x)
+    x = h + down(sub_norm(act(gate) * up))                 with gate, up from norm(h)
+
+Every operation but the products is the plain forward of ``nn/ops.py``, and the products are the same integers, so with float32
+embeddings, norms and scales the logits are those of the training model's evaluation, bit for bit, wherever the shapes are the same. (A
+product of floats, the head's or attention's, is added up in another order at another width: one token at a time gives other last
+bits than a whole sequence, and where these move a value across a rounding tie, another code.)
+
+Matrices that see the same input are stacked: q, k, v are one product, gate and up another. Embedding and head may be float16 or
+bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used.
+"""
+import numpy as np
+
+from ..nn import ops
+from ..packing import widen
+from ..quant import absmax_int8
+from .cache import KVCache
+from .kernels import matmul, repack, stack
+
+HEAD_BLOCK = 2**21       # weights of a 16-bit head that are float32 at a time: 8 MB
+
+
+class PackedModel:
+    """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
+    reads them; pool: whose threads share the large products."""
+
+    def __init__(self, c, matrices, arrays, pool=None):
+        self.config, self.pool = c, pool
+        self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
+        self.head = self.embedding if c.tied else arrays["lm_head.weight"]
+        self.blocks = [Block(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
+        self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
+
+    def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T), or of the last token alone (V, B, 1)
+        start, (B, T) = caches[0].length if caches else 0, ids.shape
+        if start + T > self.config.context:
+            raise ValueError(f"{start + T} tokens: expected at most the context of {self.config.context}")
+        rotary = [np.repeat(table[:, None, start:start + T], B, axis=1) for table in self.rotary]       # (D/2, B, T)
+        x = np.ascontiguousarray(widen(self.embedding[ids]).transpose(2, 0, 1))                         # (C, B, T)
+        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+            x = block(x, rotary, cache)
+        x = np.ascontiguousarray(x[..., -1:]) if last else x
+        return self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps))
+
+    def project(self, x):                                  # (C, B, T) -> (V, B, T): the head
+        if self.head.dtype == np.float32:
+            return ops.matmul(self.head, x)
+        rows = max(1, HEAD_BLOCK // len(x))
+        y = np.empty((len(self.head), *x.shape[1:]), np.float32)
+
+        def block(i):
+            y[i:i + rows] = ops.matmul(widen(self.head[i:i + rows]), x)
+        list((self.pool.map if self.pool else map)(block, range(0, len(y), rows)))
+        return y
+
+    def new_caches(self, batch=1, kind=KVCache):
+        return [kind(self.config, batch) for _ in self.blocks]
+
+
+class Block:
+    def __init__(self, c, prefix, matrices, arrays, pool):
+        def norm(name):                                    # ternary: RMSNorm; binary: LayerNorm, which has no gain
+            if c.linear == "binary":
+                return lambda x: ops.layer_norm.forward(x, eps=c.norm_eps)
+            gain = widen(arrays[f"{prefix}{name}.weight"])
+            return lambda x: ops.rms_norm.forward(x, gain, eps=c.norm_eps)
+
+        def linear(*names):
+            return BitLinear([matrices[f"{prefix}{name}.weight"] for name in names], pool)
+
+        self.input_norm, self.attn_sub_norm = norm("input_layernorm"), norm("self_attn.attn_sub_norm")
+        self.ffn_norm, self.ffn_sub_norm = norm("post_attention_layernorm"), norm("mlp.ffn_sub_norm")
+        self.qkv_proj, self.o_proj = linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), linear("self_attn.o_proj")
+        self.gate_up_proj, self.down_proj = linear("mlp.gate_proj", "mlp.up_proj"), linear("mlp.down_proj")
+        self.act = {"silu": ops.swiglu.forward, "relu2": ops.relu2_gate.forward}[c.activation]
+        self.head_dim, self.d_kv = c.head_dim, c.n_kv_heads * c.head_dim
+
+    def __call__(self, x, rotary, cache=None):             # (C, B, T) -> (C, B, T)
+        (cos, sin), d = rotary, self.d_kv
+        qkv = self.qkv_proj(self.input_norm(x))
+        qk = ops.rope.forward(qkv[:-d], cos=cos, sin=sin)  # head by head, so queries and keys go together
+        q, k, v = qk[:-d], qk[-d:], qkv[-d:]
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        h = x + self.o_proj(self.attn_sub_norm(ops.causal_attention.forward(q, k, v, head_dim=self.head_dim)))
+        gate, up = np.split(self.gate_up_proj(self.ffn_norm(h)), 2)
+        return h + self.down_proj(self.ffn_sub_norm(self.act(gate, up)))
+
+
+class BitLinear:
+    """y = (W~ x~) s_w s_x, for one matrix or several of one input, stacked.   [bitnet] eq. 11"""
+
+    def __init__(self, matrices, pool=None):
+        self.codes = stack([repack(matrix.packed, matrix.n) for matrix in matrices])
+        self.scale = np.repeat([matrix.scale for matrix in matrices], [matrix.n for matrix in matrices])[:, None, None]   # (n, 1, 1)
+        self.pool = pool
+
+    def __call__(self, x):                                 # (m, B, T) -> (n, B, T)
+        codes, scale = absmax_int8(x)
+        y = matmul(codes, self.codes, pool=self.pool).astype(np.float32)
+        y *= self.scale * scale                            # as nn/ops.py quantized_linear does it, or bits would differ
+        return y

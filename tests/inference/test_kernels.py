@@ -1,0 +1,196 @@
+"""Every fast kernel gives the integers of the three nested sums: by pencil, on random, odd and extreme matrices."""
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from minibitnet.inference import kernels
+from minibitnet.inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, matmul, reference, reference_numpy, repack, stack, table_indices, unpack
+from minibitnet.nn import ops
+from minibitnet.packing import pack_ternary
+from minibitnet.quant import Quantized, absmax_int8, absmean_ternary, sign_binary
+
+KERNELS = {                                      # name: (codes, the weights as numbers) -> y
+    "reference_numpy": reference_numpy,
+    "by_blas": lambda codes, w: by_blas(codes, bit_planes(w)),
+    "by_bit_planes": lambda codes, w: by_bit_planes(codes, bit_planes(w)),
+    "by_lookup": lambda codes, w: by_lookup(codes, table_indices(w)),
+    "matmul": lambda codes, w: matmul(codes, bit_planes(w)),
+    "matmul, integer": lambda codes, w: matmul(codes, bit_planes(w), integer=True),
+}
+# n, m, N: one of each; below, at and above the 8 of a byte, 64 of a word, 72 of a block; one token and several; nothing at all
+SHAPES = [(1, 1, 1), (1, 7, 1), (3, 8, 2), (5, 9, 4), (2, 63, 1), (2, 64, 5), (9, 65, 1), (4, 71, 3), (4, 72, 1), (3, 73, 6), (7, 130, 1), (11, 200, 2),
+          (0, 5, 2), (4, 0, 2), (3, 5, 0)]
+
+
+def agrees(kernel, codes, w, truth=reference):
+    """Whether kernel gives exactly the integers of the truth, as int32."""
+    y, expected = kernel(codes, w), truth(codes, w)
+    return y.dtype == expected.dtype == np.int32 and np.array_equal(y, expected)
+
+
+def random_product(rng, n, m, N):
+    return rng.integers(-127, 128, (m, N)).astype(np.int8), rng.integers(-1, 2, (n, m)).astype(np.int8)
+
+
+every_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+
+
+@pytest.mark.parametrize("kernel", [reference, *KERNELS.values()], ids=["reference", *KERNELS])
+def test_a_product_by_pencil(kernel):
+    """Rows +1 -1 0, 0 0 0 and -1 -1 -1 times 5 7 -127 and 127 127 127: 5 - 7 = -2 and 0; 0 and 0; -5 - 7 + 127 = 115 and -381."""
+    w = np.array([[1, -1, 0], [0, 0, 0], [-1, -1, -1]], np.int8)
+    codes = np.array([[5, 127], [7, 127], [-127, 127]], np.int8)
+    assert kernel(codes, w).tolist() == [[-2, 0], [0, 0], [115, -381]]
+
+
+@every_kernel
+@pytest.mark.parametrize("n, m, N", SHAPES)
+def test_random_matrices_of_odd_shapes(kernel, n, m, N, rng):
+    assert agrees(kernel, *random_product(rng, n, m, N))
+
+
+@every_kernel
+@pytest.mark.parametrize("code", [-127, 127])
+@pytest.mark.parametrize("weight", [-1, 0, 1])
+def test_extreme_sums_do_not_overflow(kernel, code, weight):
+    """All activations +-127, all weights alike: |y| = 127 m, the largest there is, over many words and blocks."""
+    codes, w = np.full((3000, 1), code, np.int8), np.full((2, 3000), weight, np.int8)
+    assert kernel(codes, w).tolist() == [[code * weight * 3000]] * 2
+
+
+@every_kernel
+def test_the_widest_float32_product_is_still_exact(kernel):
+    """m = 132,104: 127 m = 16,777,208 is 8 below 2^24. A row of +1, one of -1, and one that ends on an odd sum."""
+    m = (2**24 - 1) // 127
+    codes, w = np.full((m, 1), 127, np.int8), np.ones((3, m), np.int8)
+    w[1], codes[-1], w[2, 0] = -1, 126, 0
+    assert kernel(codes, w).ravel().tolist() == [127 * m - 1, 1 - 127 * m, 127 * (m - 1) - 1]
+
+
+def test_by_blas_refuses_what_float32_cannot_count_and_the_integer_kernels_take_it():
+    m = 2**24 // 127 + 1
+    w = bit_planes(np.ones((1, m), np.int8))
+    with pytest.raises(AssertionError, match="132105 features overflow the exact range of float32"):
+        by_blas(np.ones((m, 9), np.int8), w)
+    assert matmul(np.full(m, 127, np.int8), w, integer=True).tolist() == [127 * m]
+
+
+@every_kernel
+def test_binary_weights_run_too(kernel, rng):
+    codes, _ = random_product(rng, 1, 100, 3)
+    w = sign_binary(rng.standard_normal((10, 100)).astype(np.float32)).codes
+    assert set(np.unique(w)) == {-1, 1} and agrees(kernel, codes, w)
+
+
+@every_kernel
+def test_codes_come_as_float32_as_the_quantizer_gives_them(kernel, rng):
+    codes = absmax_int8(rng.standard_normal((90, 5)).astype(np.float32)).codes
+    assert codes.dtype == np.float32
+    assert agrees(kernel, codes, random_product(rng, 8, 90, 1)[1])
+
+
+@every_kernel
+def test_large_matrices_are_handled_in_parts(kernel, rng, monkeypatch):
+    """Blocks of tokens, of words, of rows: with small limits a middling product needs several of each, the last one short."""
+    codes, w = random_product(rng, 50, 500, 7)
+    for limit in (1, 40 * 8 * 3, 50 * 8 * 2 * 3):
+        monkeypatch.setattr(kernels, "BLOCK", limit)
+        monkeypatch.setattr(kernels, "TILE", limit)
+        assert agrees(kernel, codes, w, truth=reference_numpy)
+
+
+def test_a_wrong_kernel_is_rejected(rng):
+    """The same comparison refuses kernels that are wrong for one weight, one row, in a type, or only in extreme sums."""
+    codes, w = random_product(rng, 6, 300, 2)
+    codes[0] = 1
+
+    def one_weight(codes, w):
+        w = w.copy()
+        w[3, 0] = 1 - abs(w[3, 0])
+        return reference_numpy(codes, w)
+    wrong = {"one weight": one_weight,
+             "rows in another order": lambda codes, w: reference_numpy(codes, w[::-1]),
+             "another type": lambda codes, w: reference_numpy(codes, w).astype(np.float32),
+             "sums of 16 bits": lambda codes, w: reference_numpy(codes, w).astype(np.int16).astype(np.int32)}
+    assert agrees(reference_numpy, codes, w)
+    assert not any(agrees(kernel, codes, w) for name, kernel in wrong.items() if name != "sums of 16 bits")
+    assert not agrees(wrong["sums of 16 bits"], np.full((300, 1), 127), np.ones((1, 300), np.int8))
+
+
+def test_matmul_takes_one_token_several_and_batches(rng):
+    """(m,), (m, N) and (m, B, T) give (n,), (n, N) and (n, B, T), on either side of the change of kernels."""
+    codes, w = random_product(rng, 6, 70, 12)
+    planes, y = bit_planes(w), reference(codes, w)
+    assert np.array_equal(matmul(codes[:, 0], planes), y[:, 0])
+    assert np.array_equal(matmul(codes[:, :2], planes), y[:, :2])
+    assert np.array_equal(matmul(codes.reshape(70, 3, 4), planes), y.reshape(6, 3, 4))
+
+
+def test_integer_takes_no_kernel_with_a_float(rng, monkeypatch):
+    def fails(*_):
+        raise AssertionError("a float kernel")
+    codes, w = random_product(rng, 3, 20, 40)
+    monkeypatch.setattr(kernels, "by_blas", fails)
+    assert np.array_equal(matmul(codes, bit_planes(w), integer=True), reference_numpy(codes, w))
+    with pytest.raises(AssertionError, match="a float kernel"):
+        matmul(codes, bit_planes(w))
+
+
+def test_the_packed_product_is_the_training_forward_bit_for_bit(rng):
+    """int32 sums, converted to float32 (exact below 2^24) and multiplied by the same s = s_w s_x, are quantized_linear's output."""
+    w, x = absmean_ternary(rng.standard_normal((30, 200)).astype(np.float32)), absmax_int8(rng.standard_normal((200, 2, 5)).astype(np.float32))
+    expected = ops.quantized_linear.forward(Quantized(x.codes, x.scale), w)
+    sums = matmul(x.codes, repack(pack_ternary(w.codes), 30))
+    assert np.array_equal(sums.astype(np.float32) * (w.scale[..., None] * x.scale), expected)
+
+
+def test_threads_do_not_change_the_result(rng, monkeypatch):
+    monkeypatch.setattr(kernels, "TILE", 1000)
+    codes, w = random_product(rng, 50, 100, 8)
+    with ThreadPoolExecutor(3) as pool:
+        assert np.array_equal(matmul(codes, bit_planes(w), pool=pool), reference_numpy(codes, w))
+
+
+def test_bit_planes_by_pencil():
+    """The row 0 -1 +1 -1 has bits 1 2 3 in nonzero, 2 + 4 + 8 = 14, and bits 1 3 in negative, 2 + 8 = 10."""
+    w = bit_planes(np.array([[0, -1, 1, -1]]))
+    assert w.nonzero.view(np.uint8)[0].tolist() == [14] + [0] * 7
+    assert w.negative.view(np.uint8)[0].tolist() == [10] + [0] * 7
+    assert w.negatives.tolist() == [2] and w.shape == (1, 4)
+
+
+def test_table_indices_by_pencil():
+    """Eight weights +1 0 0 0 0 0 0 -1 are the digits 2 1 1 1 1 1 1 0: 2 * 2187 + (729 + 243 + 81 + 27 + 9 + 3) = 5466, in the second of
+    nine tables 6561 more; eight zeros are (6561 - 1) / 2 = 3280."""
+    row = [1, 0, 0, 0, 0, 0, 0, -1]
+    assert table_indices(np.array([row + row])).index[0, :3, 0].tolist() == [5466, 6561 + 5466, 2 * 6561 + 3280]
+
+
+@pytest.mark.parametrize("n, m", [(1, 1), (5, 64), (6, 130), (0, 3), (3, 0)])
+def test_unpacking_gives_back_the_weights(n, m, rng):
+    w = rng.integers(-1, 2, (n, m)).astype(np.int8)
+    planes = repack(pack_ternary(w), n)
+    assert planes.shape == (n, m)
+    assert np.array_equal(unpack(planes), w) and np.array_equal(unpack(planes, slice(1, 3)), w[1:3])
+
+
+def test_stacked_matrices_are_multiplied_in_one_go(rng):
+    """q, k and v see the same input: the rows of the stacked product are theirs, one after another."""
+    codes, q = random_product(rng, 8, 100, 1)
+    k, v = (random_product(rng, 4, 100, 1)[1] for _ in range(2))
+    y = matmul(codes, stack([bit_planes(w) for w in (q, k, v)]))
+    assert np.array_equal(y, np.concatenate([reference(codes, w) for w in (q, k, v)]))
+
+
+def test_the_resident_forms_take_two_bits_a_weight():
+    """64 * 9 = 576 features: nothing is padding. The count of a row's negative weights adds 4 bytes a row."""
+    w = np.zeros((100, 576), np.int8)
+    assert (bit_planes(w).nbytes - 400) * 8 / w.size == table_indices(w).nbytes * 8 / w.size == 2
+
+
+def test_numpys_buffer_size_is_given_back(rng):
+    codes, w = random_product(rng, 3, 20, 1)
+    before = np.getbufsize()
+    by_bit_planes(codes, bit_planes(w)), by_lookup(codes, table_indices(w))
+    assert np.getbufsize() == before

@@ -1,0 +1,144 @@
+"""The packed engine is the training model, bit for bit."""
+import numpy as np
+import pytest
+
+from minibitnet.formats import packed
+from minibitnet.inference.cache import Int8KVCache
+from minibitnet.inference.packed import BitLinear, PackedModel
+from minibitnet.nn import layers, ops
+from minibitnet.nn.autograd import Tensor
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.model import Transformer
+from minibitnet.packing import BFLOAT16, narrow, widen
+from minibitnet.quant import absmax_int8
+
+
+def arrays_of(model):
+    return {name: p.data for name, p in model.parameters().items()}
+
+
+def engine_of(model, dtype=np.dtype(np.float32)):
+    matrices, arrays = packed.pack(arrays_of(model), model.config)
+    return PackedModel(model.config, matrices, {name: narrow(a, dtype) for name, a in arrays.items()})
+
+
+def random_config(rng, **options):
+    heads = int(rng.choice([1, 2, 4]))
+    return ModelConfig(**{"vocab_size": int(rng.integers(2, 40)), "linear": str(rng.choice(["ternary", "binary"])), "n_heads": heads,
+                          "d_model": heads * 2 * int(rng.integers(1, 12)), "n_kv_heads": int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
+                          "d_ffn": int(rng.integers(1, 90)), "n_layers": int(rng.integers(1, 4)), "context": int(rng.integers(1, 20)),
+                          "activation": str(rng.choice(["silu", "relu2"])), "tied": bool(rng.integers(2)), **options})
+
+
+def shaken(model, rng):
+    """The model with gains that are not 1 and weights whose scales differ."""
+    for p in model.parameters().values():
+        p.data = (p.data * rng.uniform(0.3, 2) * rng.uniform(0.7, 1.3, p.data.shape)).astype(np.float32)
+    return model
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_packed_bitlinear_is_the_training_forward(seed):
+    """A hundred random shapes a seed: the same float32 numbers, to the last bit."""
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        n, m = rng.integers(1, 150, 2)
+        B, T = rng.integers(1, 4), rng.integers(1, 8)
+        kind = layers.BitLinear if rng.integers(2) else layers.BinaryLinear
+        layer = kind(int(m), int(n), rng)
+        x = (rng.standard_normal((m, B, T)) * rng.choice([1e-7, 1, 1e4])).astype(np.float32)
+        matrix = packed.pack({"a_proj.weight": layer.weight.data}, ModelConfig(linear="ternary" if kind is layers.BitLinear else "binary"))[0]
+        assert np.array_equal(BitLinear(list(matrix.values()))(x), layer.quantized()(Tensor(x)).data)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_logits_are_those_of_the_training_model(seed):
+    """Twenty random models a seed: ternary and binary, grouped heads, tied heads, both activations."""
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        c = random_config(rng)
+        model = shaken(Transformer(c, int(rng.integers(99))), rng)
+        ids = rng.integers(0, c.vocab_size, (int(rng.integers(1, 4)), int(rng.integers(1, c.context + 1))))
+        assert np.array_equal(engine_of(model)(ids), model.quantized()(ids).data), c
+
+
+def test_the_comparison_sees_one_changed_weight(rng):
+    """The checker is checked: one code of one matrix off by one shows in the logits."""
+    c = ModelConfig(vocab_size=11, d_model=16, n_layers=1, n_heads=2, context=8)
+    model, ids = Transformer(c), rng.integers(0, 11, (1, 8))
+    expected = model.quantized()(ids).data
+    weight = model.layers[0].mlp.down_proj.weight.data
+    weight[3, 4] = -weight[3, 4] if abs(weight[3, 4]) > np.abs(weight).mean() else 9
+    assert not np.array_equal(engine_of(model)(ids), expected)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.dtype(np.float16), 2e-2), (BFLOAT16, 1e-1)])
+def test_16_bit_embeddings_stay_16_bit_and_change_little(dtype, tolerance, rng):
+    """Not equal to the bit, for the head's weights are rounded: relative to the logits' spread, by 2^-11 and 2^-8 times the width's root,
+    and by the codes that flip."""
+    c = ModelConfig(vocab_size=50, d_model=32, n_layers=2, n_heads=2, context=16)
+    model, ids = Transformer(c), rng.integers(0, 50, (2, 16))
+    exact, engine = model.quantized()(ids).data, engine_of(model, dtype)
+    assert engine.embedding.dtype == engine.head.dtype == dtype
+    assert 0 < np.abs(engine(ids) - exact).max() < tolerance * exact.std() * 5
+
+
+def test_the_head_in_blocks_is_the_head(rng, monkeypatch):
+    from minibitnet.inference import packed as module
+    c = ModelConfig(vocab_size=50, d_model=32, n_layers=1, n_heads=2, context=16)
+    engine = engine_of(Transformer(c), BFLOAT16)
+    monkeypatch.setattr(module, "HEAD_BLOCK", 7 * 32)
+    x = rng.standard_normal((32, 2, 3)).astype(np.float32)
+    assert np.allclose(engine.project(x), ops.matmul(widen(engine.head), x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("linear", ["ternary", "binary"])
+def test_decoding_with_a_cache_agrees_with_the_whole_sequence(linear, rng):
+    """Token by token the floats differ in their last bits, as the docstring says: close, and equal where no code flips."""
+    c = ModelConfig(vocab_size=30, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, context=24, linear=linear)
+    engine = engine_of(Transformer(c))
+    ids = rng.integers(0, 30, (1, 24))
+    whole, caches = engine(ids), engine.new_caches()
+    steps = np.concatenate([engine(ids[:, :7], caches), *(engine(ids[:, t:t + 1], caches) for t in range(7, 24))], axis=2)
+    assert caches[0].length == 24
+    assert np.median(np.abs(steps - whole)) < 1e-4 * whole.std()
+
+
+def test_only_the_last_tokens_logits_when_asked(rng):
+    c = ModelConfig(vocab_size=30, d_model=16, n_layers=1, n_heads=2, context=8)
+    engine, ids = engine_of(Transformer(c)), rng.integers(0, 30, (2, 8))
+    assert np.allclose(engine(ids, last=True), engine(ids)[..., -1:], rtol=1e-5, atol=1e-5) and engine(ids, last=True).shape == (30, 2, 1)
+
+
+def test_a_full_context_is_refused(rng):
+    engine = engine_of(Transformer(ModelConfig(vocab_size=30, d_model=16, n_layers=1, n_heads=2, context=8)))
+    with pytest.raises(ValueError, match="9 tokens: expected at most the context of 8"):
+        engine(np.zeros((1, 9), int))
+
+
+def test_an_int8_cache_holds_the_absmax_codes_of_each_head_and_token(rng):
+    """Two heads of two features, one token: keys 1 2 | -4 1 have gammas 2 and 4, codes 64 127 | -127 32 (1 / 2 * 127 = 63.5 -> 64)."""
+    c = ModelConfig(vocab_size=3, d_model=4, n_layers=1, n_heads=2, context=5)
+    cache = Int8KVCache(c)
+    k = np.array([1, 2, -4, 1], np.float32).reshape(4, 1, 1)
+    keys, values = cache.extend(k, np.zeros_like(k))
+    assert cache.codes[0, :, :, 0, 0].tolist() == [[64, 127], [-127, 32]] and cache.length == 1
+    assert np.allclose(keys.ravel(), [64 * 2 / 127, 2, -4, 32 * 4 / 127]) and not values.any()
+    more = rng.standard_normal((4, 1, 3)).astype(np.float32)
+    keys, values = cache.extend(more, more)
+    expected = absmax_int8(more.reshape(2, 2, 1, 3).swapaxes(0, 1))
+    assert np.array_equal(keys[..., 1:], (expected.codes * expected.scale).swapaxes(0, 1).reshape(4, 1, 3)) and keys.shape == (4, 1, 4)
+
+
+def test_an_int8_cache_changes_the_logits_little(rng):
+    c = ModelConfig(vocab_size=30, d_model=32, n_layers=2, n_heads=4, context=24)
+    engine, ids = engine_of(Transformer(c)), rng.integers(0, 30, (1, 24))
+    exact = engine(ids)
+    assert 0 < np.abs(engine(ids, engine.new_caches(kind=Int8KVCache)) - exact).max() < 0.2 * exact.std()
+
+
+def test_shapes_are_those_of_the_model():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        model = Transformer(random_config(rng))
+        assert packed.tensor_shapes(model.config) == {name: p.data.shape for name, p in model.parameters().items()}
