@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "train a model from scratch (start with --tiny)",
     "evaluate": "loss, perplexity and bits per byte of a trained model",
     "generate": "let a trained model write",
+    "pack": "two bits a weight, and a table of bytes",
     "data": "make, fetch, list and measure corpora",
     "tokenizer": "train a byte-pair vocabulary, look at one, encode with one",
     "bench": "our speed beside PyTorch's, in one run",

@@ -6,33 +6,54 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UserError
-from .formats import checkpoint
+from .formats import checkpoint as checkpoints
+from .formats import packed
 from .formats.rundir import RunDirectory
+from .inference.packed import PackedModel
 from .inference.sampling import check_sampling, decode
+from .nn import ops
 from .nn.config import ModelConfig
 from .nn.model import Transformer
 from .nn.training import TrainConfig
 from .options import from_json
 from .text.tokenizer import load_tokenizer
 
+ENGINES = ("float", "packed")
+
+
+class FloatEngine:
+    """The training model, running: weights quantized once, products of whole-number codes in float32."""
+    logit_scale = 1.0
+
+    def __init__(self, transformer):
+        self.running, self.config = transformer.quantized(), transformer.config
+        self.new_caches = self.running.new_caches
+
+    def __call__(self, ids, caches=None, last=False):     # (B, T) int -> logits (V, B, T), or of the last token alone
+        logits = self.running(ids, caches).data
+        return logits[..., -1:] if last else logits
+
 
 class LanguageModel:
     """A trained model that only runs: ``logits``, ``generate``, ``stream``; ``tokenizer``, ``config`` (ModelConfig) and
-    ``settings`` (the run's config.json). The float engine: weights are quantized once, and products of whole-number codes
-    are made in float32.
-    """
+    ``settings`` (the run's config.json). ``engine`` maps ids (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
 
-    def __init__(self, transformer, tokenizer, settings):
-        self.running, self.tokenizer, self.settings = transformer.quantized(), tokenizer, settings
-        self.config = transformer.config
+    def __init__(self, engine, tokenizer, settings):
+        self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
+        self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None      # what a document begins and ends with
 
     def logits(self, ids):
-        """(T,) token ids -> (T, vocab_size) float32: row t scores the token after ids[:t + 1]."""
+        """(T,) token ids -> (T, vocab_size): row t scores the token after ids[:t + 1]. float32, or of the integer engine int32."""
         ids = self._checked(ids)
         if len(ids) > self.config.context:
             raise UserError(f"{len(ids):,} token ids: expected at most the context of {self.config.context:,}")
-        return self.running(ids[None]).data[:, 0].T
+        return self.engine(ids[None])[:, 0].T
+
+    def loss(self, ids, targets):
+        """Two (B, T) -> mean nats per target; a target below 0 is none."""
+        logits = self.engine(ids)
+        return float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
 
     def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0):
         """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens. A model that was trained on
@@ -55,12 +76,9 @@ class LanguageModel:
         """The continuation of the text prompt, as text; keywords as in ``stream``."""
         return "".join(self.stream(prompt, tokens, **sampling))
 
-    def new_caches(self):
-        return self.running.new_caches()
-
     def next_logits(self, ids, caches):
         """Append ids (T,) to the caches -> scores (V,) of the token after them."""
-        return self.running(ids[None], caches).data[:, 0, -1]
+        return self.engine(ids[None], caches, last=True)[:, 0, 0]
 
     def _checked(self, ids):
         ids = np.asarray(ids)
@@ -72,28 +90,44 @@ class LanguageModel:
         return ids
 
 
-def load(path, which="last", warn=warnings.warn):
-    """Read the model of a run directory. which: "last" (prev.safetensors where that is damaged: warn(text) says so) or
-    "best", the lowest validation loss."""
+def load(path, engine="float", checkpoint="last", warn=warnings.warn, pool=None):
+    """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged:
+    warn(text) says so) or "best", the lowest validation loss; "packed" runs packed.safetensors. pool: whose threads the packed
+    engine may use."""
     run = RunDirectory(path)
+    if engine not in ENGINES or checkpoint not in ("last", "best"):
+        raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
     if not run.path.is_dir():
         raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected the directory of a run "
                         f"(python -m minibitnet.train --tiny makes runs/tiny)")
-    saved, path_read, note = checkpoint.load_latest(*((run.best,) if which == "best" else (run.last, run.prev)))
+    if engine == "float":
+        saved, path_read = latest(run, checkpoint, warn)
+        running, config = FloatEngine(model_of(saved, path_read)), saved.config
+    else:
+        if not run.packed.exists():
+            raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack --model {run.path} makes it)")
+        path_read = run.packed
+        config, c, matrices, arrays = packed.load(path_read, lambda config: from_json(ModelConfig, config["model"], path_read))
+        running = PackedModel(c, matrices, arrays, pool)
+    tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
+    if tokenizer.vocab_size != running.config.vocab_size:
+        raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
+                        f"{running.config.vocab_size:,}: the two are not from one run")
+    train = from_json(TrainConfig, config["train"], path_read)
+    return LanguageModel(running, tokenizer, {"model": config["model"], "train": asdict(train),
+                                              "corpus": {"name": "", "sha256": ""} | config["corpus"]})
+
+
+def latest(run, checkpoint="last", warn=warnings.warn):
+    """A RunDirectory's newest good checkpoint, or its best -> (Checkpoint, its path)."""
+    saved, path, note = checkpoints.load_latest(*((run.best,) if checkpoint == "best" else (run.last, run.prev)))
     if note:
         warn(note)
-    transformer = model_of(saved, path_read)
-    tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
-    if tokenizer.vocab_size != transformer.config.vocab_size:
-        raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
-                        f"{transformer.config.vocab_size:,}: the two are not from one run")
-    train = from_json(TrainConfig, saved.config["train"], path_read)
-    return LanguageModel(transformer, tokenizer, {"model": saved.config["model"], "train": asdict(train),
-                                                  "corpus": {"name": "", "sha256": ""} | saved.config["corpus"]})
+    return saved, path
 
 
 def model_of(saved, path):
     """A Transformer with the parameters of a Checkpoint; path is for messages."""
     transformer = Transformer(from_json(ModelConfig, saved.config["model"], path))
-    checkpoint.copy_into({name: p.data for name, p in transformer.parameters().items()}, saved.parameters, path)
+    checkpoints.copy_into({name: p.data for name, p in transformer.parameters().items()}, saved.parameters, path)
     return transformer

@@ -6,16 +6,19 @@ import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 
 from tqdm import tqdm
 
-from .api import load
+from .api import ENGINES, load
 from .errors import UserError
+from .experiments.agreement import CLEAR, TokenByToken, agreement
 from .nn.training import mean_loss
 from .text.batches import part_of, parts
 from .text.corpora import load_corpus
 from .text.streams import token_stream
 
+BATCH = 16      # sequences at a time
 DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once, in non-overlapping windows
 of the model's context. On the corpus that the model was trained on this is the validation split, elsewhere all of the text."""
 
@@ -27,46 +30,72 @@ def main(argv):
     parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file or pydoc (the run's own corpus)")
     parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text (see above)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
-    parser.add_argument("--engine", choices=("float",), default="float", help="%(default)s: whole-number products in float32")
+    parser.add_argument("--engine", choices=ENGINES, default="float",
+                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight (%(default)s)")
+    parser.add_argument("--compare", action="store_true", help="also compare the engine with the float engine, token by token")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
-    model = load(args.model, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
+    with ThreadPoolExecutor(args.threads) as pool:
+        model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
+        corpus, split, part = text_to_score(args, model)
+        result = {"data": corpus.name, "split": split, "engine": args.engine, "checkpoint": args.checkpoint, "replaced": corpus.replaced,
+                  **scores(model, part, pool)}
+        if args.compare:
+            result |= comparison(model, load(args.model, "float", args.checkpoint, warn=lambda note: None), part)
+    print(json.dumps(result) if args.json else "\n".join(in_words(result)))
+    return _command.DONE
+
+
+def text_to_score(args, model):
+    """-> (Corpus, split's name, Part to score)"""
     trained_on = model.settings["corpus"]
     corpus = load_corpus(args.data or model.settings["train"]["data"])
     own = corpus.sha256 == trained_on["sha256"]
     if not own and not args.data:
         raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); name a text with --data")
-    part = args.split or ("validation" if own else "all")
+    split = args.split or ("validation" if own else "all")
     stream = token_stream(corpus, model.tokenizer)
     if len(stream.tokens) < 2:
         raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one to predict the next from")
-    if part == "all":
-        scored = part_of(stream, model.config.context)
-    else:
-        scored = parts(stream, model.config.context, model.settings["train"]["val_fraction"])[part == "validation"]
+    if split == "all":
+        return corpus, split, part_of(stream, model.config.context)
+    return corpus, split, parts(stream, model.config.context, model.settings["train"]["val_fraction"])[split == "validation"]
 
-    batches = math.ceil((scored.n_targets / model.config.context if scored.windows is None else len(scored.windows.starts)) / 16)
+
+def scores(model, part, pool):
+    """What a model needs for a text, and the least that any could need, where that is known."""
+    batches = math.ceil((part.n_targets / model.config.context if part.windows is None else len(part.windows.starts)) / BATCH)
     progress = partial(tqdm, total=batches, unit="batch", leave=False) if sys.stderr.isatty() else iter
-    with ThreadPoolExecutor(args.threads) as pool:
-        loss = mean_loss(model.running, scored, pool, batch=16, progress=progress)
-    floor = scored.floor(model.tokenizer)
-    result = {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": scored.n_targets, "floor": floor, "engine": args.engine, "split": part,
-              "bits_per_byte": loss * scored.n_targets / math.log(2) / model.tokenizer.count_bytes(scored.stream.tokens[1:]),
-              "documents": scored.n_documents,
-              "data": corpus.name, "replaced": corpus.replaced, "checkpoint": args.checkpoint}
-    if args.json:
-        print(json.dumps(result))
-    else:
-        print(f"{corpus.name}, {part}: loss {loss:.4f} nats/token, perplexity {result['ppl']:.3f}, {result['bits_per_byte']:.4f} bits per "
-              f"byte over {scored.n_targets:,} tokens ({args.engine} engine, {args.checkpoint} checkpoint)")
-        if floor is not None:
-            print(f"the floor of this text is perplexity {math.exp(floor):.3f}: {math.exp(loss - floor):.3f} times it, "
-                  f"{(loss - floor) * scored.n_targets / scored.n_documents:.2f} nats too many for a document")
-        if corpus.replaced:
-            print(f"{corpus.replaced:,} places were not UTF-8 and were read as U+FFFD")
-    return _command.DONE
+    loss, floor = mean_loss(model.loss, part, pool, BATCH, progress), part.floor(model.tokenizer)
+    return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
+            "bits_per_byte": loss * part.n_targets / math.log(2) / model.tokenizer.count_bytes(part.stream.tokens[1:]), "floor": floor,
+            "excess_per_document": None if floor is None else (loss - floor) * part.n_targets / part.n_documents}
+
+
+def comparison(model, float_model, part):
+    """An engine beside the float engine on the same text, and beside itself reading token by token on the first windows."""
+    first = list(islice(part.all(BATCH), 2))
+    return {"against_float": agreement(model, float_model, part.all(BATCH))._asdict(),
+            "token_by_token": agreement(TokenByToken(model), model, first)._asdict()}
+
+
+def in_words(r):
+    """The lines that tell a result."""
+    yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, {r['bits_per_byte']:.4f} bits per byte over "
+           f"{r['tokens']:,} tokens ({r['engine']} engine, {r['checkpoint']} checkpoint)")
+    if r["floor"] is not None:
+        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}: {math.exp(r['loss'] - r['floor']):.3f} times it, "
+               f"{r['excess_per_document']:.2f} nats too many for a document")
+    if r["replaced"]:
+        yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
+    for name, title in (("against_float", "beside the float engine"), ("token_by_token", "token by token, beside the whole sequence")):
+        if name in r:
+            a = r[name]
+            yield (f"{title}: {a['loss'] - a['reference_loss']:+.5f} nats/token; the same token is likeliest at {a['agree']:.2%} of {a['targets']:,} "
+                   f"places, at {a['agree_clear']:.3%} of the {a['clear']:,} where two best differ by more than {CLEAR}; logits equal to the bit "
+                   f"at {a['identical']:.1%}")
 
 
 if __name__ == "__main__":

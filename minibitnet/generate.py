@@ -2,8 +2,9 @@
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
-from .api import load
+from .api import ENGINES, load
 
 
 def main(argv):
@@ -17,10 +18,13 @@ def main(argv):
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="... among the likeliest that reach probability P (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (%(default)s)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
-    parser.add_argument("--engine", choices=("float",), default="float", help="%(default)s: whole-number products in float32")
+    parser.add_argument("--engine", choices=ENGINES, default="float",
+                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight (%(default)s)")
+    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N", help="for the packed engine (%(default)s)")
     args = parser.parse_args(argv)
 
-    model = load(args.model, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
+    model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"),
+                 pool=ThreadPoolExecutor(args.threads) if args.threads > 1 else None)
     pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, seed=args.seed)
     print(args.prompt, end="", flush=True)
     times = []                                             # the first piece includes reading the prompt

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .api import LanguageModel
+from .api import FloatEngine, LanguageModel
 from .errors import UserError
 from .experiments import plotting
-from .formats import checkpoint
+from .formats import checkpoint, packed
 from .formats.rundir import RunDirectory
 from .nn.config import ModelConfig, check_size
 from .nn.model import Transformer
@@ -206,7 +206,7 @@ def finish(job, model):
     """Print the last evaluation, a sample, and where everything is."""
     last = [line for line in job.run.metrics() if "val_loss" in line][-1]
     print(f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.3f}, {last['bits_per_byte']:.3f} bits per byte")
-    speaker = LanguageModel(model, job.tokenizer, job.settings)
+    speaker = LanguageModel(FloatEngine(model), job.tokenizer, job.settings)
     prompt = '""'
     if last["floor"] is not None:
         excess = (last["val_loss"] - last["floor"]) * job.validation.n_targets / job.validation.n_documents
@@ -219,8 +219,10 @@ def finish(job, model):
         begin = validation[validation.find("\n\n") + 1:][:32]         # from a paragraph's beginning, where there is one
         print(f"\nA sample; the part before | is from the validation text:\n{begin}|{speaker.generate(begin, 400)}\n")
         prompt = '"The "'
+    if job.model_config.linear in packed.QUANTIZERS:
+        packed.save(job.run.packed, job.settings, *packed.pack({name: p.data for name, p in model.parameters().items()}, job.model_config))
     drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
-    print(f"{job.run.path}: last.safetensors and best.safetensors (model), metrics.jsonl, config.json{', loss.png' if drawn else ''}")
+    print(f"{job.run.path}: last.safetensors and best.safetensors (model){', packed.safetensors' * job.run.packed.exists()}, metrics.jsonl, config.json{', loss.png' if drawn else ''}")
     print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt {prompt}")
 
 

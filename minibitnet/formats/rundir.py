@@ -9,6 +9,7 @@
                         reach, null where the source of the text is not known)
     last.safetensors    the newest checkpoint;  prev.safetensors  the one before
     best.safetensors    the parameters with the lowest validation loss
+    packed.safetensors  the model in two bits a weight, to run (formats/packed.py)
     loss.png            the loss curves, where matplotlib is installed
 """
 import json
@@ -24,7 +25,7 @@ from ..files import write_atomically
 from . import checkpoint
 
 FILES = ("config.json", "tokenizer.json", "env.json", "metrics.jsonl", "last.safetensors", "prev.safetensors",
-         "best.safetensors", "loss.png")
+         "best.safetensors", "packed.safetensors", "float16.safetensors", "loss.png")
 
 
 class RunDirectory:
@@ -32,7 +33,7 @@ class RunDirectory:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.last, self.prev, self.best = (self.path / f"{name}.safetensors" for name in ("last", "prev", "best"))
+        self.last, self.prev, self.best, self.packed = (self.path / f"{name}.safetensors" for name in ("last", "prev", "best", "packed"))
         self._lock = None
 
     # ---- writing

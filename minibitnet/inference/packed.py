@@ -25,6 +25,7 @@ HEAD_BLOCK = 2**21       # weights of a 16-bit head that are float32 at a time: 
 class PackedModel:
     """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
     reads them; pool: whose threads share the large products."""
+    logit_scale = 1.0
 
     def __init__(self, c, matrices, arrays, pool=None):
         self.config, self.pool = c, pool

@@ -94,12 +94,12 @@ def number_of_shards(ids):
     return min(len(ids), max(2, ids.size // SHARD_TOKENS))
 
 
-def mean_loss(running, part, pool, batch=16, progress=iter):
-    """Nats per token over all targets of a Part of a corpus; running is ``model.quantized()``. progress wraps the iteration over
-    batches (tqdm, say)."""
+def mean_loss(loss, part, pool, batch=16, progress=iter):
+    """Nats per token over all targets of a Part of a corpus; loss(ids, targets) gives the mean of a batch. progress wraps the
+    iteration over batches (tqdm, say)."""
     def nats(window):
         ids, targets = window
-        return float(running.loss(ids, targets).data) * int((targets >= 0).sum())
+        return loss(ids, targets) * int((targets >= 0).sum())
     return sum(progress(pool.map(nats, part.all(batch)))) / part.n_targets
 
 
@@ -150,7 +150,8 @@ def train(model, optimizer, c, training, validation, *, run, settings, val_bytes
             if log:
                 line["zero_fraction"], line["flip_rate"] = code_statistics(before, running)
             if evaluate:
-                val_loss = mean_loss(model.quantized(), validation, pool)
+                evaluated = model.quantized()
+                val_loss = mean_loss(lambda ids, targets: float(evaluated.loss(ids, targets).data), validation, pool)
                 if not math.isfinite(val_loss):
                     raise NonFiniteError(f"step {done}: the validation loss is {val_loss}; nothing was saved, {kept}")
                 line |= {"val_loss": val_loss, "val_ppl": math.exp(min(val_loss, 700)), "floor": floor,

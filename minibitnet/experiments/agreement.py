@@ -1,0 +1,56 @@
+"""How far two engines say the same of a text: loss, and the token that each finds likeliest."""
+from typing import NamedTuple
+
+import numpy as np
+
+CLEAR = 0.1      # nats between the two best tokens, from which on a choice counts as clear
+
+
+class Agreement(NamedTuple):
+    """Of every target of a text, given the true tokens before it."""
+    targets: int
+    loss: float              # of the engine, nats per token
+    reference_loss: float    # of the one it is compared with
+    agree: float             # share of targets where both find the same token likeliest
+    clear: int               # targets where the reference's two best tokens are more than CLEAR apart
+    agree_clear: float       # share of those
+    identical: float         # share of targets whose logits are equal to the last bit
+
+
+def agreement(model, reference, batches):
+    """Two LanguageModels and (ids, targets) batches (targets below 0 do not count) -> Agreement."""
+    totals, nats = np.zeros(5, np.int64), np.zeros(2)
+    for ids, targets in batches:
+        counts = targets >= 0
+        ours, theirs = (scores(m, ids, counts) for m in (model, reference))
+        targets = targets[counts]
+        nats += [cross_entropy(logits, targets) for logits in (ours, theirs)]
+        same = ours.argmax(0) == theirs.argmax(0)
+        second, best = np.sort(np.partition(theirs, -2, axis=0)[-2:], axis=0)
+        clear = best - second > CLEAR
+        totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), (ours == theirs).all(0).sum()]
+    n, same, clear, same_clear, identical = totals.tolist()
+    return Agreement(n, *(nats / n).tolist(), same / n, clear, same_clear / clear if clear else float("nan"), identical / n)
+
+
+def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T) bool -> (V, N) float32
+    """The logits, in nats, before the targets that count."""
+    logits = model.engine(ids)[:, counts]
+    return logits if model.logit_scale == 1 else logits * np.float32(model.logit_scale)
+
+
+def cross_entropy(logits, targets):              # (V, N), (N,) -> sum of nats
+    logits = logits.astype(np.float64)
+    top = logits.max(0)
+    return (np.log(np.exp(logits - top).sum(0)) + top - logits[targets, np.arange(len(targets))]).sum()
+
+
+class TokenByToken:
+    """A LanguageModel's engine that reads every sequence one token at a time, with a cache."""
+
+    def __init__(self, model):
+        self.logit_scale, self._model = model.logit_scale, model
+
+    def engine(self, ids):
+        caches = self._model.new_caches(len(ids))
+        return np.concatenate([self._model.engine(ids[:, t:t + 1], caches) for t in range(ids.shape[1])], axis=2)
