@@ -112,9 +112,10 @@ def take_turns(jobs, rounds, seconds):
         processes.append(spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True))
         processes[-1].start()
         theirs.close()
-    times, results = {name: [] for name in jobs}, {}
+    times, facts, results = {name: [] for name in jobs}, {}, {}
     try:
-        facts = {name: pipe.recv() for name, pipe in pipes.items()}      # all have warmed up before the first round
+        for name in jobs:                             # all have warmed up before the first round
+            facts[name] = pipes[name].recv()
         for _ in range(rounds):
             for name in jobs:
                 pipes[name].send("go")
@@ -123,7 +124,7 @@ def take_turns(jobs, rounds, seconds):
             pipes[name].send("stop")
             results[name] = times[name], facts[name], pipes[name].recv()
     except EOFError:
-        raise UserError("the process of a contender ended early (its own message is above)") from None
+        raise UserError(f"the process of {name} ended early (its own message is above)") from None
     for process in processes:
         process.join()
     return results
