@@ -102,7 +102,8 @@ def exact_in_float32(m):
 
 
 def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> int32 (n, N)
-    """Unpack a tile of rows to float32 and let BLAS multiply; a pool's threads take tiles in turn.
+    """Unpack a tile of rows to float32 and let BLAS multiply. A pool's threads take tiles in turn (do not call it on a
+    thread of that very pool: it would wait for itself).
 
     No overflow: float32 holds every whole number up to 2^24, and every partial sum, in whatever order BLAS adds, is at
     most 127 m < 2^24 for m <= 132,104.
@@ -114,7 +115,8 @@ def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> i
 
     def tile(i):
         y[i:i + rows] = unpack(w, slice(i, i + rows)).astype(np.float32) @ x
-    list((pool.map if pool else map)(tile, range(0, n, rows)))
+    starts = range(0, n, rows)
+    list((pool.map if pool and len(starts) > 1 else map)(tile, starts))
     return y
 
 
