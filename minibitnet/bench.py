@@ -14,12 +14,13 @@ import pstats
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median
 
 import numpy as np
 
 from .errors import UserError
-from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, matmul, table_indices
+from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, table_indices
 from .nn import ops, ste
 from .nn.config import ModelConfig
 from .nn.model import Transformer
@@ -112,9 +113,10 @@ def take_turns(jobs, rounds, seconds):
         processes.append(spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True))
         processes[-1].start()
         theirs.close()
-    times, results = {name: [] for name in jobs}, {}
+    times, facts, results = {name: [] for name in jobs}, {}, {}
     try:
-        facts = {name: pipe.recv() for name, pipe in pipes.items()}      # all have warmed up before the first round
+        for name in jobs:                             # all have warmed up before the first round
+            facts[name] = pipes[name].recv()
         for _ in range(rounds):
             for name in jobs:
                 pipes[name].send("go")
@@ -123,7 +125,7 @@ def take_turns(jobs, rounds, seconds):
             pipes[name].send("stop")
             results[name] = times[name], facts[name], pipes[name].recv()
     except EOFError:
-        raise UserError("the process of a contender ended early (its own message is above)") from None
+        raise UserError(f"the process of {name} ended early (its own message is above)") from None
     for process in processes:
         process.join()
     return results
@@ -210,16 +212,25 @@ def peak_mb():
 
 # ---- the kernels
 
+def dense_shared_out(w, codes, threads):
+    pool = ThreadPoolExecutor(threads)
+    return w.astype(np.float32), lambda W: list(pool.map(lambda rows: rows @ codes, np.array_split(W, threads))), threads
+
+
+def pytorch_dense(w, codes, threads):
+    from .experiments.peers import dense_product
+    return dense_product(w, codes, threads)
+
+
 DENSE, SHARED, PYTORCH = "dense float32", "dense, shared out", "PyTorch dense"
-KERNELS = {  # name: (int8 (n, m) -> the matrix as it is kept, (matrix, codes, n, pool) -> y, on all threads?)
-    DENSE: (lambda w: w.astype(np.float32), lambda W, codes, n, pool: W @ codes, False),
-    SHARED: (lambda w: w.astype(np.float32), lambda W, codes, n, pool: list(pool.map(lambda part: part @ codes, np.array_split(W, pool._max_workers))), True),
-    PYTORCH: None,
-    "unpack every call": (pack_ternary, lambda p, codes, n, pool: unpack_ternary(p, n).astype(np.float32) @ codes, False),
-    "BLAS by tiles": (bit_planes, lambda w, codes, n, pool: by_blas(codes, w, pool), True),
-    "lookup tables": (table_indices, lambda w, codes, n, pool: by_lookup(codes, w), False),
-    "bit planes": (bit_planes, lambda w, codes, n, pool: by_bit_planes(codes, w), False),
-    "matmul": (bit_planes, lambda w, codes, n, pool: matmul(codes, w, pool=pool), True),
+KERNELS = {  # name: (int8 (n, m), float32 codes (m, N), threads) -> the matrix as it is kept, a function of it that multiplies, its threads
+    DENSE: lambda w, codes, threads: (w.astype(np.float32), lambda W: W @ codes, 1),
+    SHARED: dense_shared_out,
+    PYTORCH: pytorch_dense,
+    "unpack every call": lambda w, codes, threads: (pack_ternary(w), lambda packed: unpack_ternary(packed, len(w)).astype(np.float32) @ codes, 1),
+    "BLAS by tiles": lambda w, codes, threads: (bit_planes(w), partial(by_blas, codes, pool=ThreadPoolExecutor(threads)), threads),
+    "lookup tables": lambda w, codes, threads: (table_indices(w), partial(by_lookup, codes), 1),
+    "bit planes": lambda w, codes, threads: (bit_planes(w), partial(by_bit_planes, codes), 1),
 }
 FILL, MOST_COPIES = 192e6, 64                    # bytes that the copies of a matrix fill together, several times a cache; at most so many
 
@@ -239,15 +250,10 @@ def kernel_call(name, n, m, tokens, threads):
     """-> a function that makes one product, each time with another copy of the matrix; {"bytes_per_weight", "threads"}"""
     rng = np.random.default_rng(0)
     w, codes = rng.integers(-1, 2, (n, m), np.int8), rng.integers(-127, 128, (m, tokens)).astype(np.float32)
-    if name == PYTORCH:
-        from .experiments.peers import dense_product
-        keep, multiply, shared = *dense_product(threads), True
-    else:
-        keep, multiply, shared = KERNELS[name]
-    matrix, pool = keep(w), ThreadPoolExecutor(threads)
-    copies = [copy.deepcopy(matrix) for _ in range(int(min(MOST_COPIES, max(2, FILL // matrix.nbytes))))]
-    following = itertools.cycle(copies)
-    return lambda: multiply(next(following), codes, n, pool), {"bytes_per_weight": matrix.nbytes / w.size, "threads": threads if shared else 1}
+    matrix, multiply, used = KERNELS[name](w, codes, threads)
+    copies = int(min(MOST_COPIES, max(2, FILL // matrix.nbytes)))
+    following = itertools.cycle([copy.deepcopy(matrix) for _ in range(copies)])
+    return lambda: multiply(next(following)), {"bytes_per_weight": matrix.nbytes / w.size, "threads": used}
 
 
 def kernels_in_words(row, contenders):

@@ -1,8 +1,11 @@
+import importlib.util
 import pstats
 
 import numpy as np
+import pytest
 
 from minibitnet import bench
+from minibitnet.inference.kernels import reference
 from minibitnet.nn import ops
 
 
@@ -27,3 +30,31 @@ def test_by_op_gives_numpys_time_to_the_op_that_called_it():
                    reduce: (2, 2, 1.4, 1.4, {method: (1, 1, 0.9, 0.9), loop: (1, 1, 0.5, 0.5)})}
     assert bench.by_op(stats) == {"linear": {"gemm": 2.0, "other": 0.5}, "rms_norm": {"gemm": 0.0, "other": 1.25},
                                   "AdamW, clipping": {"gemm": 0.0, "other": 3.0}, "tape and Python": {"gemm": 0.0, "other": 0.5}}
+
+
+@pytest.mark.parametrize("name", bench.KERNELS)
+def test_every_contender_among_the_kernels_makes_the_same_product(name, rng):
+    """What is compared for speed is equal in result, for an odd shape and several tokens."""
+    if name == bench.PYTORCH and not importlib.util.find_spec("torch"):
+        pytest.skip("PyTorch is not installed")
+    w, codes = rng.integers(-1, 2, (13, 70), np.int8), rng.integers(-127, 128, (70, 3)).astype(np.float32)
+    matrix, multiply, _ = bench.KERNELS[name](w, codes, 2)
+    y = multiply(matrix)
+    assert np.array_equal(np.concatenate(y) if isinstance(y, list) else y, reference(codes, w))
+
+
+def test_a_row_of_the_kernels_counts_bytes_and_compares_with_the_faster_dense_product():
+    """64 rows of 128 weights: float32 takes 4 bytes a weight; two bit planes a quarter of a byte and 4 bytes a row, 1/32 more."""
+    row = bench.measure_kernels([bench.DENSE, bench.SHARED, "bit planes"], 64, 128, tokens=1, rounds=1, threads=2)
+    assert row["shape"] == "64x128" and row["dense float32"]["bytes_per_weight"] == 4 and row["bit planes"]["bytes_per_weight"] == 0.25 + 1 / 32
+    dense = min((row[name] for name in (bench.DENSE, bench.SHARED)), key=lambda r: r["ms"])
+    assert dense["to_dense"] == 1
+    assert np.isclose(row["bit planes"]["to_dense"], row["bit planes"]["ms"] / dense["ms"])
+    assert "64x128, 1 token, median of 1 rounds" in bench.kernels_in_words(row, [bench.DENSE])
+
+
+def test_shapes_are_outputs_x_inputs():
+    assert bench.shape("2560x6912") == (2560, 6912)
+    for bad in ("2560", "2560x", "0x5", "axb", "2x3x4"):
+        with pytest.raises(bench.argparse.ArgumentTypeError, match=f"{bad}: expected outputs x inputs"):
+            bench.shape(bad)

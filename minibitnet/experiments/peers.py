@@ -90,7 +90,8 @@ def training_step(c, ids, targets, threads, compiled):
     return step
 
 
-def dense_product(threads):
-    """-> (NumPy matrix -> float32 tensor, a function that multiplies it), as ``minibitnet.bench kernels`` calls them."""
+def dense_product(w, codes, threads):
+    """A contender of ``minibitnet.bench kernels``: the float32 matrix, a function of it that multiplies, the threads."""
     torch.set_num_threads(threads)
-    return lambda w: torch.from_numpy(w).float(), lambda W, codes, n, pool: W @ torch.from_numpy(codes)
+    x = torch.from_numpy(codes)
+    return torch.from_numpy(w).float(), lambda W: W @ x, threads

@@ -24,10 +24,9 @@ import numpy as np
 from ..packing import unpack_ternary
 from ..quant import QB
 
-FEW_TOKENS = 4       # up to here bit planes, above it BLAS: see ``matmul``
 TILE = 2**18         # weights that by_blas unpacks at a time: 1 MB of float32
-BLOCK = 2**16        # words that by_bit_planes handles at a time: 512 KB, in the second-level cache
-BUFFER = 512         # numbers in NumPy's buffers
+BLOCK = 2**16        # words that by_bit_planes handles at a time: 512 KB, to stay in the second-level cache
+BUFFER = 512         # numbers: NumPy copies a broadcast operand to buffers, of 8,192 by default, and would be 2 times slower
 
 
 def reference(codes, w):                         # (m, N), (n, m) -> int32 (n, N)
@@ -97,20 +96,27 @@ def _words(bits):                                # bool or uint8 (..., m) -> uin
 
 # ---- (a) unpack some rows, multiply with BLAS
 
+def exact_in_float32(m):
+    """Whether sums of m products of a code and a weight stay where float32 holds every whole number."""
+    return QB * m < 2**24
+
+
 def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> int32 (n, N)
-    """Unpack a tile of rows to float32 and let BLAS multiply; a pool's threads take tiles in turn.
+    """Unpack a tile of rows to float32 and let BLAS multiply. A pool's threads take tiles in turn (do not call it on a
+    thread of that very pool: it would wait for itself).
 
     No overflow: float32 holds every whole number up to 2^24, and every partial sum, in whatever order BLAS adds, is at
     most 127 m < 2^24 for m <= 132,104.
     """
     n, m = w.shape
-    assert QB * m < 2**24, f"{m} features overflow the exact range of float32"
+    assert exact_in_float32(m), f"{m} features overflow the exact range of float32"
     x, y = codes.astype(np.float32), np.empty((n, codes.shape[1]), np.int32)
     rows = max(1, TILE // max(1, m))
 
     def tile(i):
         y[i:i + rows] = unpack(w, slice(i, i + rows)).astype(np.float32) @ x
-    list((pool.map if pool else map)(tile, range(0, n, rows)))
+    starts = range(0, n, rows)
+    list((pool.map if pool and len(starts) > 1 else map)(tile, starts))
     return y
 
 
@@ -129,22 +135,23 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
     for nonzero & (N ^ X_b) is (P & X_b) or (N & ~X_b), of |P & X_b| + |N| - |N & X_b| bits, and the c_b sum to -1. This
     takes one xor, one and, one popcount for 64 weights and a bit of the activations.
 
-    No overflow: the count of a word is at most 64 (uint8), of the words that are summed at a time at most 64 * 1,023 < 2^16,
-    of a row at most m, and |y| <= 255 m + m < 2^31 for m < 8 million (int32).
+    No overflow: a word has at most 64 bits, so 3 words have at most 192 < 2^8 and 1,023 words at most 65,472 < 2^16; a row has
+    at most m, and in int32 |sums| <= 256 m < 2^31 for m < 8 million.
     """
     n, words = len(w.negatives), len(w.nonzero)
     X = _words(codes.T.astype(np.int8).view(np.uint8)[:, None] & BITS[:, None])[..., None]     # (N, 8, words, 1)
-    tokens = max(1, BLOCK // (8 * max(1, n)))
-    step = min(max(1, BLOCK // (8 * max(1, n) * min(tokens, max(1, len(X))))), 1023)
+    tokens = max(1, min(len(X), BLOCK // (8 * max(1, n))))
+    step = max(1, min(1023, BLOCK // (8 * max(1, n) * tokens)))
+    small = np.uint8 if step <= 3 else np.uint16                         # the smaller, the faster
     y = np.empty((len(X), n), np.int32)
     with np.errstate():                          # on leaving, gives back the buffer size as well
-        np.setbufsize(BUFFER)                    # a broadcast operand is copied to buffers of 8,192 numbers otherwise: 2 x slower
+        np.setbufsize(BUFFER)
         for t in range(0, len(X), tokens):
             counts = np.zeros((1, 8, n), np.int32)
             for j in range(0, words, step):
                 bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]                 # (tokens, 8, step, n)
                 bits &= w.nonzero[j:j + step]
-                counts = np.bitwise_count(bits).sum(2, dtype=np.uint16) + counts
+                counts = counts + np.add.reduce(np.bitwise_count(bits), axis=2, dtype=small)
             y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
     y += w.negatives
     return y.T.copy()
@@ -180,8 +187,8 @@ def table_indices(w):                            # (n, m) of -1, 0, +1 -> TableI
 def by_lookup(codes, w):                         # (m, N), TableIndices (n, m) -> int32 (n, N)
     """Look up, for eight features at a time, the sum that a row's eight weights make: one of 6,561, computed once for all rows.
 
-    A table of eight features is the outer sum of smaller ones: 9 sums of two features, 9 of two, 81 of four. Nine tables
-    lie side by side, so one ``take`` serves 72 features of every row.
+    A table of eight features is an outer sum of four tables of two. Nine tables lie side by side, so one ``take`` serves 72
+    features of every row.
 
     No overflow: a sum in a table is at most 8 * 127, of the nine of a block at most 9,144 < 2^15 (int16); |y| <= 127 m < 2^31.
     """
@@ -190,14 +197,15 @@ def by_lookup(codes, w):                         # (m, N), TableIndices (n, m) -
     x[:, :w.m] = codes.T
     ones = x.reshape(len(x), K, SIDE_BY_SIDE, GROUP, 1) * np.array([-1, 0, 1], np.int16)       # the sums of one feature
     twos = _outer_sum(ones[..., 0::2, :], ones[..., 1::2, :])                                  # (N, K, 9, 4, 9)
-    fours = _outer_sum(twos[..., 2, :], twos[..., 3, :])                                       # (N, K, 9, 81)
     y = np.zeros((len(x), n), np.int32)
     with np.errstate():                          # on leaving, gives back the buffer size as well
         np.setbufsize(BUFFER)
         for t in range(len(x)):
+            first, second, third, fourth = np.moveaxis(twos[t], 2, 0)                          # (K, 9, 9)
+            sixes = _outer_sum(second, _outer_sum(third, fourth))                              # (K, 9, 729)
             for k in range(K):
-                table = _outer_sum(twos[t, k, :, 0], _outer_sum(twos[t, k, :, 1], fours[t, k])).ravel()
-                y[t] += table.take(w.index[k]).sum(0, dtype=np.int16)
+                table = _outer_sum(first[k], sixes[k]).ravel()
+                y[t] += np.add.reduce(table.take(w.index[k]), axis=0, dtype=np.int16)
     return y.T.copy()
 
 
@@ -208,14 +216,14 @@ def _outer_sum(a, b):                            # (..., A), (..., B) -> (..., A
 # ---- the choice
 
 def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...)
-    """W~ x~ by the faster kernel; integer=True takes only kernels without a float.
+    """W~ x~ by the faster kernel; integer=True takes only kernels without a float. A pool's threads share BLAS's tiles.
 
-    Up to FEW_TOKENS tokens by bit planes, whose time grows with the tokens; more by BLAS, which unpacks the weights once for all
-    of them. by_lookup is not among the choices: where the rows are many (13,824) it is as fast as bit planes, elsewhere it pays
-    for tables that few rows use.
+    One token: bit planes, since unpacking alone takes longer (2560 x 2560: 0.15 and 0.48 ns a weight). More: BLAS, which
+    unpacks once for all of them; at two tokens they are even, at eight BLAS takes half the time. by_lookup is not among the
+    choices: it is as fast as bit planes for 13,824 rows, and slower for fewer, who share the cost of the tables.
     """
     columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))
-    if integer or columns.shape[1] <= FEW_TOKENS:
+    if integer or columns.shape[1] == 1 or not exact_in_float32(len(codes)):
         y = by_bit_planes(columns, w)
     else:
         y = by_blas(columns, w, pool)

@@ -68,12 +68,12 @@ def test_the_widest_float32_product_is_still_exact(kernel):
     assert kernel(codes, w).ravel().tolist() == [127 * m - 1, 1 - 127 * m, 127 * (m - 1) - 1]
 
 
-def test_by_blas_refuses_what_float32_cannot_count_and_the_integer_kernels_take_it():
+def test_by_blas_refuses_what_float32_cannot_count_and_matmul_then_counts_bits():
     m = 2**24 // 127 + 1
     w = bit_planes(np.ones((1, m), np.int8))
     with pytest.raises(AssertionError, match="132105 features overflow the exact range of float32"):
         by_blas(np.ones((m, 9), np.int8), w)
-    assert matmul(np.full(m, 127, np.int8), w, integer=True).tolist() == [127 * m]
+    assert matmul(np.full((m, 2), 127, np.int8), w).tolist() == [[127 * m] * 2]
 
 
 @every_kernel
