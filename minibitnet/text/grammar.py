@@ -46,9 +46,10 @@ class Choice(NamedTuple):
 
 
 class Mention(NamedTuple):
-    """text[start:end] says form ``form`` of the word remembered as ``slot``. ``new``: the word is drawn here."""
+    """text[start:end] says form ``form`` of the word remembered as ``slot``, one of ``column``. ``new``: it is drawn here."""
     slot: str
     form: str
+    column: tuple
     start: int
     end: int
     new: bool
@@ -92,13 +93,14 @@ class Draw(NamedTuple):
     form: str
     column: tuple
     taken: tuple
+    nats: float
 
 
 class Branch(NamedTuple):
     """Choose option i with probability weights[i] / total. Its text is leads[i], which decides for it, then rests[i]."""
     name: str
     weights: tuple
-    total: int
+    nats: tuple        # -log(weight / total) of each option
     leads: tuple       # sequences of str and Copy only
     rests: tuple
 
@@ -165,7 +167,7 @@ class _Builder:
             if other.startswith(text):
                 raise GrammarError(f"rule {rule!r}: of the words {words!r}, {other!r} begins with {text!r}")
         scope[slot] = slot, words, ""
-        return Draw(slot, form, column, taken)
+        return Draw(slot, form, column, taken, math.log(len(column) - len(taken)))
 
     def remembered(self, name, scope, rule):              # hero.his -> slot, form, column
         name, _, form = name.partition(".")
@@ -197,7 +199,7 @@ class _Builder:
             options.append(self.sequence(tokens, scopes[-1], rule))
         scope.update({name: held for name, held in scopes[0].items() if all(other.get(name) == held for other in scopes)})
         leads, rests = zip(*_cut(options, rule))
-        return Branch(rule, tuple(weights), sum(weights), leads, rests)
+        return Branch(rule, tuple(weights), tuple(math.log(sum(weights) / weight) for weight in weights), leads, rests)
 
 
 def _merge(parts):
@@ -270,17 +272,17 @@ class _Walker:
             elif kind is Copy:
                 start = self.at
                 self.say(part.column[self.memory[part.slot]])
-                self.mentions.append(Mention(part.slot, part.form, start, self.at, False))
+                self.mentions.append(Mention(*part, start, self.at, False))
             elif kind is Draw:
                 start = self.at
                 word = self.memory[part.slot] = self.draw(part)
                 self.say(part.column[word])
-                self.choices.append(Choice(part.slot, word, math.log(len(part.column) - len(part.taken)), self.at))
-                self.mentions.append(Mention(part.slot, part.form, start, self.at, True))
+                self.choices.append(Choice(part.slot, word, part.nats, self.at))
+                self.mentions.append(Mention(part.slot, part.form, part.column, start, self.at, True))
             else:
                 option = self.branch(part)
                 self.walk(part.leads[option])
-                self.choices.append(Choice(part.name, option, math.log(part.total / part.weights[option]), self.at))
+                self.choices.append(Choice(part.name, option, part.nats[option], self.at))
                 self.walk(part.rests[option])
 
 
@@ -302,11 +304,11 @@ class _Teller(_Walker):
         return word
 
     def branch(self, part):
-        ticket = self.below(part.total)
+        ticket = self.below(sum(part.weights))
         for option, weight in enumerate(part.weights):
-            ticket -= weight
-            if ticket < 0:
+            if ticket < weight:
                 return option
+            ticket -= weight
 
 
 class _TextEnds(Exception):
@@ -345,81 +347,88 @@ class _Reader(_Walker):
         possible = sum(weight for opening, weight in zip(openings, weights) if opening.startswith(rest))
         if possible:
             raise _TextEnds(math.log(sum(weights) / possible))
-        expected = " or ".join(repr(opening) for opening in openings[:3])
-        raise UserError(f"character {self.at}: no story goes on with {rest[:20]!r} here; expected {expected}{' or ...' * (len(openings) > 3)}")
+        known = max(len(commonprefix([opening, rest])) for opening in openings)
+        expected = " or ".join(repr(opening) for opening in openings[:3]) + " or ..." * (len(openings) > 3)
+        raise UserError(f"character {self.at + known}: no story goes on with {rest[:known + 20]!r} after {self.text[:self.at][-20:]!r}; expected {expected}")
 
 
 # ---- what can be asked of the language ---------------------------------------------------------------------------------
+# ``language``: a sequence made by ``build``; the stories' own where none is given.
 
-def tell(dice):
+def tell(dice, language=None):
     """Tell a Story, each choice by a throw of the dice."""
     teller = _Teller(dice)
-    teller.walk(grammar())
+    teller.walk(language or grammar())
     return Story("".join(teller.said), tuple(teller.choices), tuple(teller.mentions))
 
 
-def retell(text):
-    """The Story of a text; UserError names the place where the grammar cannot have produced it."""
+def retell(text, language=None):
+    """The Story of a text; UserError names the place from which on the grammar cannot have produced it."""
     reader = _Reader(text)
     try:
-        reader.walk(grammar())
+        reader.walk(language or grammar())
     except _TextEnds:
         raise UserError(f"character {len(text)}: the text ends before the story does") from None
     if reader.at < len(text):
-        raise UserError(f"character {reader.at}: the story is over, but the text goes on with {text[reader.at:][:20]!r}")
+        raise UserError(f"character {reader.at}: the story is over, but the text goes on with {text[reader.at:reader.at + 20]!r}")
     return Story(text, tuple(reader.choices), tuple(reader.mentions))
 
 
-def read(text):
+def read(text, language=None):
     """The choices that made a text."""
-    return retell(text).choices
+    return retell(text, language).choices
 
 
-def nats(text):
+def nats(text, language=None):
     """-log p(document): the floor of this document."""
-    return math.fsum(choice.nats for choice in read(text))
+    return math.fsum(choice.nats for choice in read(text, language))
 
 
-def prefix_nats(text):
-    """-log p(a document begins with this text), exactly; infinite where none does. Differences of it are the true
-    distribution's loss on any piece of text, hence on any tokenizer's tokens."""
-    reader, last = _Reader(text), 0.0
+def prefix_nats(text, language=None):
+    """-log p(a document begins with this text), exactly; infinite where none does. What it gains over a piece of text is
+    the true distribution's loss on that piece, hence on any tokenizer's token. All choices before the last are decided, and
+    at the last one the chances of all options that go on as the text does add up."""
+    reader = _Reader(text)
     try:
-        reader.walk(grammar())
+        reader.walk(language or grammar())
     except _TextEnds as end:
-        last, reader.at = end.nats, len(text)
+        return math.fsum(choice.nats for choice in reader.choices) + end.nats
     except UserError:
         return math.inf
-    return math.fsum(choice.nats for choice in reader.choices) + last if reader.at == len(text) else math.inf
+    return math.fsum(choice.nats for choice in reader.choices) if reader.at == len(text) else math.inf
+
+
+def log_likelihood(context, continuation):
+    """log p(the document goes on with continuation | it begins with context), of the true distribution."""
+    return prefix_nats(context) - prefix_nats(context + continuation)
 
 
 class Expectation(NamedTuple):
-    """Exact means over all documents. nats is the entropy of the source."""
+    """Exact means over all documents; that of the nats is the entropy of the source."""
     nats: float
     characters: float
     words: float
 
 
 @cache
-def expected():
-    """The expectations of the stories: one walk over the grammar (the module's docstring, 3.)."""
-    nats, characters, spaces = expectation(grammar())
+def expected(language=None):
+    """The expectations over all documents, by one walk over the grammar (3. of the module's docstring)."""
+    nats, characters, spaces = _expected(language or grammar()).tolist()
     return Expectation(nats, characters, spaces + 1)
 
 
-def expectation(sequence):
+def _expected(sequence):
     """(nats, characters, white space) that a sequence adds on average. A remembered word is uniform over its list (drawing
-    without replacement changes nothing, by symmetry), so a copy says the average of its column."""
+    without replacement changes nothing, by symmetry), so a copy adds the average of its column."""
     total = np.zeros(3)
     for part in sequence:
         if isinstance(part, Branch):
-            for weight, lead, rest in zip(part.weights, part.leads, part.rests):
-                surprisal = (math.log(part.total / weight), 0, 0)
-                total += weight / part.total * (surprisal + expectation(lead) + expectation(rest))
-            continue
-        texts = [part] if isinstance(part, str) else part.column
-        surprisal = math.log(len(part.column) - len(part.taken)) if isinstance(part, Draw) else 0
-        total += surprisal, np.mean([len(text) for text in texts]), np.mean([sum(map(str.isspace, text)) for text in texts])
+            for weight, nats, lead, rest in zip(part.weights, part.nats, part.leads, part.rests):
+                total += weight / sum(part.weights) * ((nats, 0, 0) + _expected(lead) + _expected(rest))
+        else:
+            texts = [part] if isinstance(part, str) else part.column
+            nats = part.nats if isinstance(part, Draw) else 0
+            total += nats, np.mean([len(text) for text in texts]), np.mean([sum(map(str.isspace, text)) for text in texts])
     return total
 
 
@@ -429,7 +438,7 @@ def stories(seed):
 
 
 def corpus(seed, size):
-    """The first stories of a seed, each followed by a line <|endoftext|>, as long as they fit into ``size`` bytes of ASCII."""
+    """The first stories of a seed, each followed by a line <|endoftext|>, as many as fit into ``size`` bytes of ASCII."""
     documents, room = [], size
     for story in stories(seed):
         room -= len(story.text) + len(END)
