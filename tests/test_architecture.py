@@ -10,7 +10,7 @@ ROOT = Path(minibitnet.__file__).parent
 FLOORS = {
     "errors": 0, "options": 1, "quant": 0,
     "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.config": 2, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
-    "text.tokenizer": 1, "text.corpora": 1, "text.batches": 1,
+    "text.tokenizer": 1, "text.corpora": 1, "text.batches": 1, "text.storybook": 0, "text.grammar": 1, "text.tasks": 2,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3,
     "inference.sampling": 1,
     "api": 6,

@@ -81,7 +81,7 @@ def _others(mention, right, context, dice):
     if mention.form != form and form in PRONOUNS:
         column = tuple(word.capitalize() for word in column)
     others = _shuffled((word for word in column if word != right), dice)
-    return sorted(others, key=lambda word: word not in context)[:N_CHOICES - 1]
+    return sorted(others, key=lambda word: word.removesuffix("'s") not in context)[:N_CHOICES - 1]
 
 
 def _shuffled(things, dice):

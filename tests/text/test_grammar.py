@@ -152,7 +152,7 @@ def test_stories_are_a_pure_function_of_seed_and_number():
 
 def test_the_bytes_are_the_same_everywhere():
     """The hash changes with the storybook, and with nothing else."""
-    assert hashlib.sha256(corpus(0, 50_000).encode("ascii")).hexdigest()[:16] == "95c971c1220f881e"
+    assert hashlib.sha256(corpus(0, 50_000).encode("ascii")).hexdigest()[:16] == "077bb625a7cd65f8"
 
 
 # ---- the stories
@@ -209,17 +209,17 @@ def test_names_return_long_after_they_were_drawn(told):
         assert sum(not m.new for m in story.mentions) >= 8
 
 
-STORY = """Once upon a time there was a clever boy named Eli. He knew how to skip stones. On a stormy Sunday he went to the forest. He was sad that week.
-On the way the gardener stopped him. "Will you water the tomatoes for me?" "Yes, I promise," answered Eli.
-But in the forest he noticed a fat rabbit, and they made a swing until dusk. "Oh, I must water the tomatoes!" gasped Eli.
-He raced home without a rest and watered the tomatoes, just as he had promised. "Bravo, Eli," said the gardener and gave him a slice of cake.
-When the storm was over, Eli came home from the forest, no longer sad but happy."""
+STORY = """Once there lived a gentle boy named Sam, who knew how to skip stones. On a sunny Sunday he wandered to the orchard. He was angry and stamped.
+"Can you sweep the floor today?" the nurse had asked him. "Yes, I promise," he had answered.
+But in the orchard he noticed a little goose, and they chased butterflies for hours. "Oh, I must sweep the floor!" cried Sam.
+He raced back through the fields and swept the floor, just as he had promised. "Thank you, Sam," said the nurse and gave him a slice of cake.
+Sam came home peaceful, not angry. What a gentle boy!"""
 
 
 @pytest.mark.parametrize("old, new", [
-    ("Eli came home", "Ian came home"), ("gave him", "gave her"), ("watered the tomatoes", "watered the roses"), ("said the gardener", "said the miller"),
-    ("but in the forest".capitalize(), "But by the lake"), ("from the forest", "from the farm"), ("When the storm was over", "When the fog lifted"),
-    ("sad but happy", "sad but calm"), ("Bravo", "Hurrah"), ("boy named Eli", "boy named Eva")])
+    ("Sam came home", "Rob came home"), ("gave him", "gave her"), ("swept the floor", "swept the door"), ("said the nurse", "said the miller"),
+    ("But in the orchard", "But by the lake"), ("home peaceful", "home calm"), ("a gentle boy", "a brave boy"), ("gentle boy!", "gentle girl!"),
+    ("Thank you", "Thanks"), ("boy named Sam", "boy named Urs"), ("Once there", "Once their")])
 def test_what_no_story_says_is_named_with_its_place(old, new):
     at = STORY.rindex(old)
     with pytest.raises(UserError, match=rf"character {at + len(commonprefix([old, new]))}: "):
