@@ -9,13 +9,13 @@ How can one know the entropy of a language? By making the language of choices th
    ``read`` finds the choices of a text again, and
        -log p(document) = the sum of its choices' surprisals                                                      (``nats``)
 3. A remembered word is only copied. Which one it was never decides how the story goes on, so the entropy of the source
-   needs no average over 10^30 stories, only one walk over the grammar:
+   needs no average over 10^24 stories, only one walk over the grammar:
        H(a b ...) = H(a) + H(b) + ...    H([...]) = sum_i p_i (-log p_i + H(option i))    H({...}) = log n       (``expected``)
 
 H is the floor: on fresh stories no model whatever needs fewer nats a document on average, with any tokenizer. What pulls a model
 down to it is memory: names, pronouns, owners, places, numbers, promises return long after they were chosen, and then cost nothing.
 
-One walk over the grammar, ``_walk``, serves the teller, who rolls dice at each choice, and the reader, who looks at the text.
+One walk through the grammar, ``_Walker.walk``, serves the teller, who rolls dice at each choice, and the reader, who looks at the text.
 The words and rules, with their notation, are in ``storybook.py``.
 """
 import math
@@ -46,8 +46,10 @@ class Choice(NamedTuple):
 
 
 class Mention(NamedTuple):
-    """text[start:end] says form ``form`` of the word remembered as ``slot``, one of ``column``. ``new``: it is drawn here."""
+    """text[start:end] says a form of the word remembered as ``slot``, from the list ``words``: one of ``column``. ``new``: it
+    is drawn here."""
     slot: str
+    words: str
     form: str
     column: tuple
     start: int
@@ -81,8 +83,9 @@ class Dice:
 # A sequence is a tuple of parts; a part is a str, a Copy, a Draw or a Branch.
 
 class Copy(NamedTuple):
-    """Say a form of a remembered word; ``column`` has the form's text for each word of the list."""
+    """Say a form of a remembered word; ``column`` has the form's text for each word of the list ``words``."""
     slot: str
+    words: str
     form: str
     column: tuple
 
@@ -90,6 +93,7 @@ class Copy(NamedTuple):
 class Draw(NamedTuple):
     """Draw a word, uniform over those of the list that no slot in ``taken`` holds; say and remember it."""
     slot: str
+    words: str
     form: str
     column: tuple
     taken: tuple
@@ -132,6 +136,8 @@ class _Builder:
         if name not in self.rules:
             raise GrammarError(f"there is no rule {name!r}")
         tokens = deque(self.TOKEN.findall(self.rules[name]))
+        if "".join(tokens) != self.rules[name]:
+            raise GrammarError(f"rule {name!r}: a brace or an angle is not closed, or a / stands alone")
         parts = self.sequence(tokens, scope, name)
         if tokens:
             raise GrammarError(f"rule {name!r}: unexpected {tokens[0]!r}")
@@ -150,8 +156,7 @@ class _Builder:
             elif token[0] == "<":
                 called, *names = token[1:-1].split()
                 for name, old in (pair.split("=") for pair in names):
-                    slot, form, _ = self.remembered(old, scope, rule)
-                    scope[name] = slot, scope[slot][1], form
+                    scope[name] = self.remembered(old, scope, rule)[:3]
                 parts.extend(self.rule(called, scope))
             else:
                 parts.append("\n" if token == "//" else token)
@@ -167,9 +172,9 @@ class _Builder:
             if other.startswith(text):
                 raise GrammarError(f"rule {rule!r}: of the words {words!r}, {other!r} begins with {text!r}")
         scope[slot] = slot, words, ""
-        return Draw(slot, form, column, taken, math.log(len(column) - len(taken)))
+        return Draw(slot, words, form, column, taken, math.log(len(column) - len(taken)))
 
-    def remembered(self, name, scope, rule):              # hero.his -> slot, form, column
+    def remembered(self, name, scope, rule):              # hero.his -> slot, words, form, column
         name, _, form = name.partition(".")
         small = name[0].lower() + name[1:]
         if small in scope:
@@ -180,7 +185,7 @@ class _Builder:
             (slot, words, _), form = scope["hero"], name
         else:
             raise GrammarError(f"rule {rule!r}: {name!r} is not remembered here")
-        return slot, *self.column(words, form, rule)
+        return slot, words, *self.column(words, form, rule)
 
     def column(self, words, form, rule):
         """The texts of a form; with a capital, where only the small form is listed."""
@@ -192,11 +197,14 @@ class _Builder:
         return form, tuple(text if form == small else text[0].upper() + text[1:] for text in forms[small])
 
     def branch(self, tokens, scope, rule):
-        weights, options, scopes = [], [], []
-        while not options or tokens and tokens.popleft() == "|":
+        weights, options, scopes, mark = [], [], [], "|"
+        while mark == "|":
             weights.append(int(tokens.popleft()[:-1]) if tokens and tokens[0][-1] == "*" else 1)
             scopes.append(dict(scope))
             options.append(self.sequence(tokens, scopes[-1], rule))
+            if not tokens:
+                raise GrammarError(f"rule {rule!r}: a choice is not closed")
+            mark = tokens.popleft()
         scope.update({name: held for name, held in scopes[0].items() if all(other.get(name) == held for other in scopes)})
         leads, rests = zip(*_cut(options, rule))
         return Branch(rule, tuple(weights), tuple(math.log(sum(weights) / weight) for weight in weights), leads, rests)
@@ -236,20 +244,19 @@ def _decided(head, other, rule):
             break
     else:
         raise GrammarError(f"rule {rule!r}: an option begins as another one does, {_show(head)!r}")
-    texts_a, texts_b = _spelled(head[n:]), _spelled(other[n:])
-    same_list = isinstance(a, Copy) and isinstance(b, Copy) and a.column == b.column and len(set(a.column)) == len(a.column)
-    for text_a, text_b in product(texts_a, texts_b):
-        if not (same_list and text_a == text_b) and (    # two slots never hold one word
-                text_a.startswith(text_b) or text_b.startswith(text_a)):
-            raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are not told apart: {text_a!r}, {text_b!r}")
-    if isinstance(a, Copy):
-        return n + 1
-    return n + 1 + max(len(commonprefix([text_a, text_b])) for text_a, text_b in product(texts_a, texts_b))
+    shared = 0
+    for (i, text), (j, other_text) in product(_spelled(head[n:]), _spelled(other[n:])):
+        if isinstance(a, Copy) and isinstance(b, Copy) and a.slot != b.slot and (a.words, i) == (b.words, j):
+            continue                                      # two slots never hold one word
+        if text.startswith(other_text) or other_text.startswith(text):
+            raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are not told apart: {text!r}, {other_text!r}")
+        shared = max(shared, len(commonprefix([text, other_text])))
+    return n + 1 if isinstance(a, Copy) else n + 1 + shared
 
 
 def _spelled(atoms):
-    """The texts that a first copy may say, or the characters up to the next copy."""
-    return atoms[0].column if isinstance(atoms[0], Copy) else ["".join(takewhile(lambda atom: isinstance(atom, str), atoms))]
+    """(number, text) of all that a first copy may say, or else the characters up to the next copy."""
+    return list(enumerate(atoms[0].column if isinstance(atoms[0], Copy) else ["".join(takewhile(lambda atom: isinstance(atom, str), atoms))]))
 
 
 def _show(atoms):
@@ -278,7 +285,7 @@ class _Walker:
                 word = self.memory[part.slot] = self.draw(part)
                 self.say(part.column[word])
                 self.choices.append(Choice(part.slot, word, part.nats, self.at))
-                self.mentions.append(Mention(part.slot, part.form, part.column, start, self.at, True))
+                self.mentions.append(Mention(*part[:4], start, self.at, True))
             else:
                 option = self.branch(part)
                 self.walk(part.leads[option])

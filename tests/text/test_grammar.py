@@ -116,11 +116,14 @@ FRIENDS = table("name he", "Ann|she; Eve|she; Bert|he")
     ("{he} sat.", "'he' is not remembered"),
     ("{hero=people.age} sat.", "the words 'people' have no form 'age'"),
     ("a ] b", "unexpected ']'"),
+    ("[a|b", "a choice is not closed"),
+    ("{hero=people", "a brace or an angle is not closed"),
+    ("{hero=people} {two=twins}: [{hero} sat|{two} sat].", "not told apart: 'Ann', 'Ann'"),
     ("<other>", "no rule 'other'"),
 ])
 def test_rules_that_cannot_be_read_back_are_refused(rule, message):
     with pytest.raises(GrammarError, match=re.escape(message)):
-        build(f"story:\n    {rule}\n", {"people": FRIENDS, "prefixes": table("name", "Ann; Anna")})
+        build(f"story:\n    {rule}\n", {"people": FRIENDS, "prefixes": table("name", "Ann; Anna"), "twins": FRIENDS})
 
 
 @pytest.mark.parametrize("rule, n", [
@@ -152,7 +155,7 @@ def test_stories_are_a_pure_function_of_seed_and_number():
 
 def test_the_bytes_are_the_same_everywhere():
     """The hash changes with the storybook, and with nothing else."""
-    assert hashlib.sha256(corpus(0, 50_000).encode("ascii")).hexdigest()[:16] == "077bb625a7cd65f8"
+    assert hashlib.sha256(corpus(0, 50_000).encode("ascii")).hexdigest()[:16] == "19e6947a02cdf2ed"
 
 
 # ---- the stories
@@ -211,7 +214,7 @@ def test_names_return_long_after_they_were_drawn(told):
 
 STORY = """Once there lived a gentle boy named Sam, who knew how to skip stones. On a sunny Sunday he wandered to the orchard. He was angry and stamped.
 "Can you sweep the floor today?" the nurse had asked him. "Yes, I promise," he had answered.
-But in the orchard he noticed a little goose, and they chased butterflies for hours. "Oh, I must sweep the floor!" cried Sam.
+But in the orchard he noticed a little goose, and they chased butterflies. "Oh, I must sweep the floor!" cried Sam.
 He raced back through the fields and swept the floor, just as he had promised. "Thank you, Sam," said the nurse and gave him a slice of cake.
 Sam came home peaceful, not angry. What a gentle boy!"""
 
