@@ -9,13 +9,13 @@ How can one know the entropy of a language? By making the language of choices th
    ``read`` finds the choices of a text again, and
        -log p(document) = the sum of its choices' surprisals                                                      (``nats``)
 3. A remembered word is only copied. Which one it was never decides how the story goes on, so the entropy of the source
-   needs no average over 10^30 stories, only one walk over the grammar:
+   needs no average over 10^24 stories, only one walk over the grammar:
        H(a b ...) = H(a) + H(b) + ...    H([...]) = sum_i p_i (-log p_i + H(option i))    H({...}) = log n       (``expected``)
 
 H is the floor: on fresh stories no model whatever needs fewer nats a document on average, with any tokenizer. What pulls a model
 down to it is memory: names, pronouns, owners, places, numbers, promises return long after they were chosen, and then cost nothing.
 
-One walk over the grammar, ``_walk``, serves the teller, who rolls dice at each choice, and the reader, who looks at the text.
+One walk through the grammar, ``_Walker.walk``, serves the teller, who rolls dice at each choice, and the reader, who looks at the text.
 The words and rules, with their notation, are in ``storybook.py``.
 """
 import math
@@ -46,9 +46,12 @@ class Choice(NamedTuple):
 
 
 class Mention(NamedTuple):
-    """text[start:end] says form ``form`` of the word remembered as ``slot``. ``new``: the word is drawn here."""
+    """text[start:end] says a form of the word remembered as ``slot``, from the list ``words``: one of ``column``. ``new``: it
+    is drawn here."""
     slot: str
+    words: str
     form: str
+    column: tuple
     start: int
     end: int
     new: bool
@@ -80,8 +83,9 @@ class Dice:
 # A sequence is a tuple of parts; a part is a str, a Copy, a Draw or a Branch.
 
 class Copy(NamedTuple):
-    """Say a form of a remembered word; ``column`` has the form's text for each word of the list."""
+    """Say a form of a remembered word; ``column`` has the form's text for each word of the list ``words``."""
     slot: str
+    words: str
     form: str
     column: tuple
 
@@ -89,16 +93,18 @@ class Copy(NamedTuple):
 class Draw(NamedTuple):
     """Draw a word, uniform over those of the list that no slot in ``taken`` holds; say and remember it."""
     slot: str
+    words: str
     form: str
     column: tuple
     taken: tuple
+    nats: float
 
 
 class Branch(NamedTuple):
     """Choose option i with probability weights[i] / total. Its text is leads[i], which decides for it, then rests[i]."""
     name: str
     weights: tuple
-    total: int
+    nats: tuple        # -log(weight / total) of each option
     leads: tuple       # sequences of str and Copy only
     rests: tuple
 
@@ -130,6 +136,8 @@ class _Builder:
         if name not in self.rules:
             raise GrammarError(f"there is no rule {name!r}")
         tokens = deque(self.TOKEN.findall(self.rules[name]))
+        if "".join(tokens) != self.rules[name]:
+            raise GrammarError(f"rule {name!r}: a brace or an angle is not closed, or a / stands alone")
         parts = self.sequence(tokens, scope, name)
         if tokens:
             raise GrammarError(f"rule {name!r}: unexpected {tokens[0]!r}")
@@ -148,8 +156,7 @@ class _Builder:
             elif token[0] == "<":
                 called, *names = token[1:-1].split()
                 for name, old in (pair.split("=") for pair in names):
-                    slot, form, _ = self.remembered(old, scope, rule)
-                    scope[name] = slot, scope[slot][1], form
+                    scope[name] = self.remembered(old, scope, rule)[:3]
                 parts.extend(self.rule(called, scope))
             else:
                 parts.append("\n" if token == "//" else token)
@@ -165,9 +172,9 @@ class _Builder:
             if other.startswith(text):
                 raise GrammarError(f"rule {rule!r}: of the words {words!r}, {other!r} begins with {text!r}")
         scope[slot] = slot, words, ""
-        return Draw(slot, form, column, taken)
+        return Draw(slot, words, form, column, taken, math.log(len(column) - len(taken)))
 
-    def remembered(self, name, scope, rule):              # hero.his -> slot, form, column
+    def remembered(self, name, scope, rule):              # hero.his -> slot, words, form, column
         name, _, form = name.partition(".")
         small = name[0].lower() + name[1:]
         if small in scope:
@@ -178,7 +185,7 @@ class _Builder:
             (slot, words, _), form = scope["hero"], name
         else:
             raise GrammarError(f"rule {rule!r}: {name!r} is not remembered here")
-        return slot, *self.column(words, form, rule)
+        return slot, words, *self.column(words, form, rule)
 
     def column(self, words, form, rule):
         """The texts of a form; with a capital, where only the small form is listed."""
@@ -190,14 +197,17 @@ class _Builder:
         return form, tuple(text if form == small else text[0].upper() + text[1:] for text in forms[small])
 
     def branch(self, tokens, scope, rule):
-        weights, options, scopes = [], [], []
-        while not options or tokens and tokens.popleft() == "|":
+        weights, options, scopes, mark = [], [], [], "|"
+        while mark == "|":
             weights.append(int(tokens.popleft()[:-1]) if tokens and tokens[0][-1] == "*" else 1)
             scopes.append(dict(scope))
             options.append(self.sequence(tokens, scopes[-1], rule))
+            if not tokens:
+                raise GrammarError(f"rule {rule!r}: a choice is not closed")
+            mark = tokens.popleft()
         scope.update({name: held for name, held in scopes[0].items() if all(other.get(name) == held for other in scopes)})
         leads, rests = zip(*_cut(options, rule))
-        return Branch(rule, tuple(weights), sum(weights), leads, rests)
+        return Branch(rule, tuple(weights), tuple(math.log(sum(weights) / weight) for weight in weights), leads, rests)
 
 
 def _merge(parts):
@@ -234,20 +244,19 @@ def _decided(head, other, rule):
             break
     else:
         raise GrammarError(f"rule {rule!r}: an option begins as another one does, {_show(head)!r}")
-    texts_a, texts_b = _spelled(head[n:]), _spelled(other[n:])
-    same_list = isinstance(a, Copy) and isinstance(b, Copy) and a.column == b.column and len(set(a.column)) == len(a.column)
-    for text_a, text_b in product(texts_a, texts_b):
-        if not (same_list and text_a == text_b) and (    # two slots never hold one word
-                text_a.startswith(text_b) or text_b.startswith(text_a)):
-            raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are not told apart: {text_a!r}, {text_b!r}")
-    if isinstance(a, Copy):
-        return n + 1
-    return n + 1 + max(len(commonprefix([text_a, text_b])) for text_a, text_b in product(texts_a, texts_b))
+    shared = 0
+    for (i, text), (j, other_text) in product(_spelled(head[n:]), _spelled(other[n:])):
+        if isinstance(a, Copy) and isinstance(b, Copy) and a.slot != b.slot and (a.words, i) == (b.words, j):
+            continue                                      # two slots never hold one word
+        if text.startswith(other_text) or other_text.startswith(text):
+            raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are not told apart: {text!r}, {other_text!r}")
+        shared = max(shared, len(commonprefix([text, other_text])))
+    return n + 1 if isinstance(a, Copy) else n + 1 + shared
 
 
 def _spelled(atoms):
-    """The texts that a first copy may say, or the characters up to the next copy."""
-    return atoms[0].column if isinstance(atoms[0], Copy) else ["".join(takewhile(lambda atom: isinstance(atom, str), atoms))]
+    """(number, text) of all that a first copy may say, or else the characters up to the next copy."""
+    return list(enumerate(atoms[0].column if isinstance(atoms[0], Copy) else ["".join(takewhile(lambda atom: isinstance(atom, str), atoms))]))
 
 
 def _show(atoms):
@@ -270,17 +279,17 @@ class _Walker:
             elif kind is Copy:
                 start = self.at
                 self.say(part.column[self.memory[part.slot]])
-                self.mentions.append(Mention(part.slot, part.form, start, self.at, False))
+                self.mentions.append(Mention(*part, start, self.at, False))
             elif kind is Draw:
                 start = self.at
                 word = self.memory[part.slot] = self.draw(part)
                 self.say(part.column[word])
-                self.choices.append(Choice(part.slot, word, math.log(len(part.column) - len(part.taken)), self.at))
-                self.mentions.append(Mention(part.slot, part.form, start, self.at, True))
+                self.choices.append(Choice(part.slot, word, part.nats, self.at))
+                self.mentions.append(Mention(*part[:4], start, self.at, True))
             else:
                 option = self.branch(part)
                 self.walk(part.leads[option])
-                self.choices.append(Choice(part.name, option, math.log(part.total / part.weights[option]), self.at))
+                self.choices.append(Choice(part.name, option, part.nats[option], self.at))
                 self.walk(part.rests[option])
 
 
@@ -302,11 +311,11 @@ class _Teller(_Walker):
         return word
 
     def branch(self, part):
-        ticket = self.below(part.total)
+        ticket = self.below(sum(part.weights))
         for option, weight in enumerate(part.weights):
-            ticket -= weight
-            if ticket < 0:
+            if ticket < weight:
                 return option
+            ticket -= weight
 
 
 class _TextEnds(Exception):
@@ -345,39 +354,41 @@ class _Reader(_Walker):
         possible = sum(weight for opening, weight in zip(openings, weights) if opening.startswith(rest))
         if possible:
             raise _TextEnds(math.log(sum(weights) / possible))
-        expected = " or ".join(repr(opening) for opening in openings[:3])
-        raise UserError(f"character {self.at}: no story goes on with {rest[:20]!r} here; expected {expected}{' or ...' * (len(openings) > 3)}")
+        known = max(len(commonprefix([opening, rest])) for opening in openings)
+        expected = " or ".join(repr(opening) for opening in openings[:3]) + " or ..." * (len(openings) > 3)
+        raise UserError(f"character {self.at + known}: no story goes on with {rest[:known + 20]!r} after {self.text[:self.at][-20:]!r}; expected {expected}")
 
 
 # ---- what can be asked of the language ---------------------------------------------------------------------------------
+# ``language``: a sequence made by ``build``; the stories' own where none is given.
 
-def tell(dice):
+def tell(dice, language=None):
     """Tell a Story, each choice by a throw of the dice."""
     teller = _Teller(dice)
-    teller.walk(grammar())
+    teller.walk(language or grammar())
     return Story("".join(teller.said), tuple(teller.choices), tuple(teller.mentions))
 
 
-def retell(text):
-    """The Story of a text; UserError names the place where the grammar cannot have produced it."""
+def retell(text, language=None):
+    """The Story of a text; UserError names the place from which on the grammar cannot have produced it."""
     reader = _Reader(text)
     try:
-        reader.walk(grammar())
+        reader.walk(language or grammar())
     except _TextEnds:
         raise UserError(f"character {len(text)}: the text ends before the story does") from None
     if reader.at < len(text):
-        raise UserError(f"character {reader.at}: the story is over, but the text goes on with {text[reader.at:][:20]!r}")
+        raise UserError(f"character {reader.at}: the story is over, but the text goes on with {text[reader.at:reader.at + 20]!r}")
     return Story(text, tuple(reader.choices), tuple(reader.mentions))
 
 
-def read(text):
+def read(text, language=None):
     """The choices that made a text."""
-    return retell(text).choices
+    return retell(text, language).choices
 
 
-def nats(text):
+def nats(text, language=None):
     """-log p(document): the floor of this document."""
-    return math.fsum(choice.nats for choice in read(text))
+    return math.fsum(choice.nats for choice in read(text, language))
 
 
 def floor(texts):
@@ -388,46 +399,51 @@ def floor(texts):
         return None
 
 
-def prefix_nats(text):
-    """-log p(a document begins with this text), exactly; infinite where none does. Differences of it are the true
-    distribution's loss on any piece of text, hence on any tokenizer's tokens."""
-    reader, last = _Reader(text), 0.0
+def prefix_nats(text, language=None):
+    """-log p(a document begins with this text), exactly; infinite where none does. What it gains over a piece of text is
+    the true distribution's loss on that piece, hence on any tokenizer's token. All choices before the last are decided, and
+    at the last one the chances of all options that go on as the text does add up."""
+    reader = _Reader(text)
     try:
-        reader.walk(grammar())
+        reader.walk(language or grammar())
     except _TextEnds as end:
-        last, reader.at = end.nats, len(text)
+        return math.fsum(choice.nats for choice in reader.choices) + end.nats
     except UserError:
         return math.inf
-    return math.fsum(choice.nats for choice in reader.choices) + last if reader.at == len(text) else math.inf
+    return math.fsum(choice.nats for choice in reader.choices) if reader.at == len(text) else math.inf
+
+
+def log_likelihood(context, continuation):
+    """log p(the document goes on with continuation | it begins with context), of the true distribution."""
+    return prefix_nats(context) - prefix_nats(context + continuation)
 
 
 class Expectation(NamedTuple):
-    """Exact means over all documents. nats is the entropy of the source."""
+    """Exact means over all documents; that of the nats is the entropy of the source."""
     nats: float
     characters: float
     words: float
 
 
 @cache
-def expected():
-    """The expectations of the stories: one walk over the grammar (the module's docstring, 3.)."""
-    nats, characters, spaces = expectation(grammar())
+def expected(language=None):
+    """The expectations over all documents, by one walk over the grammar (3. of the module's docstring)."""
+    nats, characters, spaces = _expected(language or grammar()).tolist()
     return Expectation(nats, characters, spaces + 1)
 
 
-def expectation(sequence):
+def _expected(sequence):
     """(nats, characters, white space) that a sequence adds on average. A remembered word is uniform over its list (drawing
-    without replacement changes nothing, by symmetry), so a copy says the average of its column."""
+    without replacement changes nothing, by symmetry), so a copy adds the average of its column."""
     total = np.zeros(3)
     for part in sequence:
         if isinstance(part, Branch):
-            for weight, lead, rest in zip(part.weights, part.leads, part.rests):
-                surprisal = (math.log(part.total / weight), 0, 0)
-                total += weight / part.total * (surprisal + expectation(lead) + expectation(rest))
-            continue
-        texts = [part] if isinstance(part, str) else part.column
-        surprisal = math.log(len(part.column) - len(part.taken)) if isinstance(part, Draw) else 0
-        total += surprisal, np.mean([len(text) for text in texts]), np.mean([sum(map(str.isspace, text)) for text in texts])
+            for weight, nats, lead, rest in zip(part.weights, part.nats, part.leads, part.rests):
+                total += weight / sum(part.weights) * ((nats, 0, 0) + _expected(lead) + _expected(rest))
+        else:
+            texts = [part] if isinstance(part, str) else part.column
+            nats = part.nats if isinstance(part, Draw) else 0
+            total += nats, np.mean([len(text) for text in texts]), np.mean([sum(map(str.isspace, text)) for text in texts])
     return total
 
 
@@ -437,7 +453,7 @@ def stories(seed):
 
 
 def corpus(seed, size):
-    """The first stories of a seed, each followed by a line <|endoftext|>, as long as they fit into ``size`` bytes of ASCII."""
+    """The first stories of a seed, each followed by a line <|endoftext|>, as many as fit into ``size`` bytes of ASCII."""
     documents, room = [], size
     for story in stories(seed):
         room -= len(story.text) + len(END)

@@ -30,9 +30,9 @@ def with_the(words):
 
 
 def _people(girls, boys):
-    rows = [f"{name}|she|her|her|girl|girl named {name}|{name}'s" for name in girls.split()]
-    rows += [f"{name}|he|him|his|boy|boy named {name}|{name}'s" for name in boys.split()]
-    return table("name he him his child intro s", ";".join(rows))
+    rows = [f"{name}|she|her|her|herself|girl|girl named {name}|{name}'s" for name in girls.split()]
+    rows += [f"{name}|he|him|his|himself|boy|boy named {name}|{name}'s" for name in boys.split()]
+    return table("name he him his himself child intro s", ";".join(rows))
 
 
 WORDS = {
@@ -63,7 +63,7 @@ WORDS = {
     "moods": table("felt did now", """sad|sighed|happy; lonely|wept|glad; worried|frowned|calm; bored|groaned|full of ideas;
         angry|stamped|peaceful; tired|yawned|wide awake; shy|blushed|proud; nervous|trembled|sure of everything"""),
     "weathers": with_article(table("name end", """sunny|the sun went down; rainy|the rain stopped; windy|the wind grew still;
-        snowy|the snow began to shine in the moonlight; foggy|the fog lifted; stormy|the storm was over; cloudy|the clouds drifted apart;
+        snowy|the moon shone on the snow; foggy|the fog lifted; stormy|the storm was over; cloudy|the clouds drifted apart;
         frosty|the stars came out""")),
     "deeds": table("do did", """water the tomatoes|watered the tomatoes; feed the hens|fed the hens; sweep the floor|swept the floor;
         mend the fence|mended the fence; wash the dishes|washed the dishes; paint the door|painted the door; light the stove|lit the stove;
@@ -88,75 +88,70 @@ story:
     <opening> <outing>//[<lost>|<promise>|<sharing>|<question>|<owners>|<race>|<wish>]//<closing>
 
 opening:
-    [3*Once upon a time there was|Once there lived|There was once|This is the story of|Long ago there was|Far away lived|Here is the story of]
-    {trait=traits.a} {hero=people.intro}. [3*{He}|{hero}] [liked|loved|wanted|knew how] to {hobby=hobbies}.
+    [2*Once upon a time there was|Once there lived|There was once|This is the story of|Long ago there was|Far away lived|Here is the story of]
+    {trait=traits.a} {hero=people.intro}, who [liked|loved|wanted|knew how] to {hobby=hobbies}.
 
 outing:
     [3*One {weather=weathers} [morning|afternoon|day|Sunday|Monday|holiday]|On {weather=weathers.a} [morning|afternoon|day|Sunday|Friday]] {he}
-    [2*went|2*walked|ran|hurried|wandered|set off|strolled|cycled] {place=places.to}[, feeling [rather|very|a little] {mood=moods}.|. {He} was {mood=moods} that [day|week].|. {He}
-    felt {mood=moods} and {mood.did}.]
+    [2*went|2*walked|ran|hurried|wandered|set off|strolled|cycled] {place=places.to}[, feeling [rather|very|a little] {mood=moods}.| and felt {mood=moods}.|. {He} was {mood=moods}
+    and {mood.did}.]
 
 lost:
-    {His} [best|favorite|newest|finest|dearest] toy, {color=colors.a} {thing=things} from {elder=elders}, [was in {his} bag|came along|was under {his} arm].
-    [While {he} was {hobby.ing}, it [disappeared|vanished|got lost].|Suddenly it was [gone|nowhere to be seen].|Then {he} could not find it any more.]
+    {His} [best|favorite|newest|finest|dearest] toy, {color=colors.a} {thing=things} from {elder=elders}, [disappeared|vanished|got lost|fell down] [on the way|while {he} was {hobby.ing}].
     //["Where is my {thing}?"|"Oh no, my {thing}!"|"My {color} {thing}!"] [cried|sobbed|shouted|called] {hero}.
     {look=looks.A} {animal=animals} [came along|heard {him}|looked up|stopped]. ["Have you seen my {color} {thing}?" asked {hero}.|"Please help me," said {hero}.]
-    "[Yes|Of course|Certainly|Perhaps]," {animal.says} the {animal}. "[Look|Go and look|You should look|Try] {spot=spots}."
+    "[Yes|Of course|Certainly|Perhaps]," {animal.says} the {animal}. "[Look|Go and look|Try] {spot=spots}."
     //[3*There, {spot},|And really, {spot}] [lay|was] the {color} {thing}.
-    ["I will never lose it again," [said|promised|whispered] {hero}.|"{elder.Who} will be so [pleased|happy|relieved]," said {hero}.
+    ["I will never lose it again," [said|promised|whispered] {hero}.|"{elder.Who} will be so [pleased|happy|glad]," said {hero}.
     |{hero} carried the {thing} home [carefully|proudly|with both hands].|The {look} {animal} got a [kiss|hug|medal].]
 
 promise:
-    On the way {elder=elders} [stopped|greeted|called] {him}.
-    "[Will you|Could you please|Can you] {deed=deeds} [today|for me|before supper|tonight]?"
-    "[Yes, I promise|I promise|You have my word|Gladly]," [answered|said|replied] {hero}.
+    "[Will you|Could you|Can you] {deed=deeds} [today|for me|before supper|tonight]?" {elder=elders} had asked {him}.
+    "[Yes, I promise|I promise|You have my word|Gladly]," {he} had [answered|said].
     //But {place.at} {he} [met|found|noticed] {look=looks.a} {animal=animals},
-    and they [played hide and seek|built a tower of stones|looked for treasure|chased butterflies|made a swing|dug a deep hole|sang songs]
-    [for hours|until noon|until dusk]. "[Oh|Alas|Goodness], I must {deed}!" [cried|said|gasped] {hero}.
+    and they [played hide and seek|built a tower of stones|looked for treasure|chased butterflies|made a swing|dug a deep hole|sang songs|played ball]. "[Oh|Alas|Goodness], I must {deed}!" [cried|said|gasped] {hero}.
     //{He} [ran|hurried|raced|flew] [home|back] [without a rest|through the fields|at once] and {deed.did}, just as {he} had promised.
     "[Thank you|Well done|Bravo], {hero}," said {elder}[.| and gave {him} [a kiss|a coin|a slice of cake|a warm smile|some jam].]
 
 sharing:
     There were {number=numbers} {fruit=fruits.many} in {his} [basket|pocket|bag|backpack|cap].
-    {place.At} {look=looks.a} {animal=animals} [was sitting|lay|rested] [in the shade|beside the path|on a log|under a fence].
-    "[I am so hungry|I have eaten nothing all day|My stomach is empty|Please give me something to eat]," {animal.says} the {animal}.
+    {place.At} {look=looks.a} {animal=animals} [sat|lay|slept|rested] [in the shade|by the path|on a log|all alone].
+    "[I am so hungry|I have no food|My stomach is empty|Please give me some]," {animal.says} the {animal}.
     [{hero} gave it one {fruit}, <recount now=number.less1 less=number.less2 more=number>
     |So {hero} gave it two {fruit.many}, <recount now=number.less2 less=number.less3 more=number.less1>]
 
 recount:
     and [then {he} had|that left|now there were] {now}.
-    //[A little later|Soon|On the way home|Near a gate|At the crossing] {he} met {friend=people}.
-    ["How many {fruit.many} do you have?"|"What a lot of {fruit.many}! How many are there?"|"May I count the {fruit.many}?"] asked {friend}. "{Now}," [said|answered] {hero}.
+    //[Later|Soon|At home|Near a gate] {he} met {friend=people}.
+    "[How many {fruit.many} do you have|How many {fruit.many} are there|May I count the {fruit.many}]?" asked {friend}. "{Now}," [said|answered] {hero}.
     [{hero} handed {friend.him} one, and {less} {fruit.many} were left. <supper total=less>
-    |"Here is one more for you," said {friend}. So {hero} had {more} {fruit.many}. <supper total=more>]
+    |"Take one of mine," said {friend}. So {hero} had {more} {fruit.many}. <supper total=more>]
 
 supper:
-    [At home {he} put all {total} {fruit.many} on the table.|In the evening {he} counted them again: {total} {fruit.many}.
-    |{He} laid the {total} {fruit.many} in a row and smiled.|{He} dreamed of {total} [singing|flying|giant] {fruit.many} that night.]
+    [{He} put all {total} [on the table|in a row].|{He} counted them again: {total} {fruit.many}.|{He} dreamed of {total} [singing|flying|giant] {fruit.many}.]
 
 question:
-    All [day|week|morning] long {he} had [been thinking about one thing|thought of nothing else]. "{question=questions}?"
+    All [day|week|morning] {he} [wondered|asked {himself}|had wondered]: "{question=questions}?"
     //[First|At once|So] {he} asked {look=looks.a} {animal=animals}. "[I do not know|Nobody told me|Who knows|Let me sleep],"
     {animal.says} the {animal}. "[Ask|Go and ask|You should ask|Better ask] {elder=elders}."
-    //"{question.ask}? [That is simple|Listen well|What a good question|Sit down]," said {elder}. "{question.answer}."
-    //[Later|On the way home|Soon] {hero} [met|saw] the {look} {animal} again. ["Now I can tell you!|"I found out!|"I know it!] {question.answer}."
+    //"[That is simple|Listen well|What a good question|Sit down]," said {elder}. "{question.answer}."
+    //[Later|Soon|Then] {hero} [met|saw] the {look} {animal} again. "[Now I can tell you|I found out|I know it]! {question.answer}."
 
 owners:
-    Two friends were [already there|waiting for {him}|there as well]: {first=people} and {second=people}.
-    {hero} had {mine=things.a}, {first} had {other=things.a}, and {second} had {third=things.a}.
-    They [played|laughed|ran about] until {look=looks.a} {animal=animals} [came running|jumped out of a bush|came to watch].
-    //[The {mine} was suddenly gone! <search owner=hero lost=mine near=first toy=other far=second spare=third>
-    |The {other} was suddenly gone! <search owner=first lost=other near=second toy=third far=hero spare=mine>
-    |The {third} was suddenly gone! <search owner=second lost=third near=hero toy=mine far=first spare=other>]
+    There {he} [met|found|saw] {first=people} and {second=people}. {hero} had {mine=things.a}, {first} had {other=things.a}, and {second} had {third=things.a}.
+    They [played|laughed|ran about] until {look=looks.a} {animal=animals} [came by|joined in|came to watch].
+    //[The {mine} was gone! <search owner=hero lost=mine near=first toy=other far=second spare=third>
+    |The {other} was gone! <search owner=first lost=other near=second toy=third far=hero spare=mine>
+    |The {third} was gone! <search owner=second lost=third near=hero toy=mine far=first spare=other>]
 
 search:
-    {owner} [began to cry|looked everywhere|turned pale|called for help]. [Then {near} saw it {spot=spots}.|But {far} found it {spot=spots}.]
+    {owner} [cried|looked everywhere|turned pale|called for help]. [Then {near} saw it {spot=spots}.|But {far} found it {spot=spots}.]
     //"Whose {lost} is this?" asked the {look} {animal}. "It is {owner.s} {lost}," they [told it|answered|shouted].
     ["And the {toy}?" "That is {near.s}."|"And whose {spare} is that?" "It is {far.s}."|"So the {toy} must be {near.s}!"]
     [{owner} [took|hugged|kissed] {owner.his} {lost}.|And {owner} even let the {animal} play.]
 
 race:
-    {place.At} three animals were [getting ready|lining up|waiting] for a race: {a=animals.a}, {b=animals.a} and {c=animals.a}.
+    {place.At} three animals [wanted to|were about to|met to] race: {a=animals.a}, {b=animals.a} and {c=animals.a}.
     "[Who will win|Who is the fastest|Who is your favorite]?" asked {elder=elders}. "The {a}," [said|guessed] {hero}.
     //[The {a} won, <second gold=a x=b y=c>|The {b} won, <second gold=b x=a y=c>|The {c} won, <second gold=c x=a y=b>]
 
@@ -164,21 +159,20 @@ second:
     [the {x} came second, and the {y} was last. <prizes silver=x bronze=y>|the {y} came second, and the {x} was last. <prizes silver=y bronze=x>]
 
 prizes:
-    The {gold} got {prize=things.a}, the {silver} got {next=things.a}, and the {bronze} got {small=fruits.a}.
-    //"[Who was second|And who came second]?" asked [a late guest|somebody|a newcomer]. "The {silver}, and here is the {next}," [said|explained] {hero}.
-    "[And the last one|And the slowest]?" "The {bronze}. It [likes|has eaten|wanted] the {small}."
+    The {gold} got {prize=things.a}, and the {silver} got {next=things.a}.
+    //"[Who was second|And who came second]?" asked [a late guest|somebody|{elder}]. "The {silver}, and here is the {next}," said {hero}.
+    "[And the last one|And the slowest]?" "The {bronze}."
 
 wish:
     It was almost {friend=people.s} birthday. ["I wish for|"What I want most is] {color=colors.a} {thing=things}," {friend} had [told {him}|said|whispered].
     {place.At} {elder=elders} had {other=things.a} and {spare=things.a} [to sell|in a cart|on a blanket], but no {thing}.
-    //"[Must it be|Do you need] {thing.a}?" asked {elder}. "Yes, {friend} wishes for {color.a} {thing}," said {hero}.
-    They [worked|hammered|painted|glued] [all afternoon|for two hours|until supper].
-    //[On the birthday|The next day|On Saturday] {friend} opened {hero.s} [present|parcel].
+    //"[We can|Let us|I will help you to] make {color.a} {thing} for {friend}," said {elder}.
+    //[After a day of work|The next day|A day later|On Saturday] {friend} opened {hero.s} [present|parcel].
     "{color.A} {thing}! [Just what I wished for|My wish came true|Thank you so much]!" [{friend} jumped for joy.|{hero} was as happy as {friend}.]
 
 closing:
-    [When {weather.end}, {hero} came home from {place}, no longer {mood} but {mood.now}.
-    |{hero} [came home|went to bed] {mood.now} and not {mood} any more. What {trait.a} {child}!
-    |That night {hero} was {mood.now} again and dreamed of {hobby.ing} {place.at}.
-    |Then {weather.end}, and {he} was no longer {mood} but {mood.now}. "My {trait} {child}," said {his} [mother|father|sister|brother].]
+    [When {weather.end}, {hero} [came|went] home, no longer {mood} but {mood.now}.
+    |{hero} [left {place}|came home|went to bed] {mood.now}, not {mood}. What {trait.a} {child}!
+    |That night {hero} was {mood.now} again and dreamed of {hobby.ing}.
+    |Then {weather.end}, and {he} was {mood.now}. "My {trait} {child}," said {his} [mother|father|sister|brother].]
 """
