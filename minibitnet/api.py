@@ -72,6 +72,21 @@ class LanguageModel:
         ids = self.tokenizer.encode(text)
         return ids if self.begin is None else np.concatenate([np.array([self.begin], ids.dtype), ids])
 
+    def log_likelihoods(self, context, continuations):
+        """log p(continuation | context) in nats, of each. Context and continuation are tokenized together, and the continuation's
+        tokens are those that come after as many as the context has alone; what exceeds the model's context is cut off on the left."""
+        rows = [self.encode(context + text)[-self.config.context - 1:] for text in continuations]
+        width, given = max(map(len, rows)), len(self.encode(context))
+        ids, targets = np.zeros((len(rows), width - 1), np.int64), np.full((len(rows), width - 1), -1)
+        for row, padded_ids, padded_targets, text in zip(rows, ids, targets, continuations):
+            n = max(1, len(self.encode(context + text)) - given)
+            padded_ids[:len(row) - 1] = row[:-1]
+            padded_targets[len(row) - 1 - n:len(row) - 1] = row[-n:]
+        logits = self.engine(ids).astype(np.float64) * self.logit_scale
+        logits -= logits.max(0)
+        log_p = np.take_along_axis(logits, np.maximum(targets, 0)[None], 0)[0] - np.log(np.exp(logits).sum(0))
+        return np.where(targets >= 0, log_p, 0).sum(1).tolist()
+
     def generate(self, prompt, tokens=200, **sampling):
         """The continuation of the text prompt, as text; keywords as in ``stream``."""
         return "".join(self.stream(prompt, tokens, **sampling))

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -16,9 +17,11 @@ from .experiments.agreement import CLEAR, TokenByToken, agreement
 from .nn.training import mean_loss
 from .text.batches import part_of, parts
 from .text.corpora import load_corpus
+from .text import tasks
 from .text.streams import token_stream
 
-BATCH = 16      # sequences at a time
+BATCH = 16            # sequences at a time
+TASK_SEED = 2**32     # no corpus is made with this seed: the stories of the questions are new to every model
 DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once, in non-overlapping windows
 of the model's context. On the corpus that the model was trained on this is the validation split, elsewhere all of the text."""
 
@@ -33,12 +36,18 @@ def main(argv):
     parser.add_argument("--engine", choices=ENGINES, default="float",
                         help="float: a checkpoint; packed: packed.safetensors, two bits a weight (%(default)s)")
     parser.add_argument("--compare", action="store_true", help="also compare the engine with the float engine, token by token")
+    parser.add_argument("--tasks", metavar="stories|FILE", help="answer multiple-choice questions instead: about stories, or of a file of JSON lines")
+    parser.add_argument("--items", type=_command.positive_int, default=200, metavar="N", help="questions of each kind about stories (%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
     with ThreadPoolExecutor(args.threads) as pool:
         model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
+        if args.tasks:
+            result = answers(args, model, pool)
+            print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
+            return _command.DONE
         corpus, split, part = text_to_score(args, model)
         result = {"data": corpus.name, "split": split, "engine": args.engine, "checkpoint": args.checkpoint, "replaced": corpus.replaced,
                   **scores(model, part, pool)}
@@ -72,6 +81,28 @@ def scores(model, part, pool):
     return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
             "bits_per_byte": loss * part.n_targets / math.log(2) / model.tokenizer.count_bytes(part.stream.tokens[1:]), "floor": floor,
             "excess_per_document": None if floor is None else (loss - floor) * part.n_targets / part.n_documents}
+
+
+def answers(args, model, pool):
+    """{kind of question: its score, and what the source's true distribution would reach, where that is known}"""
+    stories = args.tasks == "stories"
+    kinds = {kind: tasks.items(kind, TASK_SEED, args.items) for kind in tasks.KINDS} if stories else {Path(args.tasks).stem: tasks.read_jsonl(args.tasks)}
+    result = {}
+    for kind, items in kinds.items():
+        with tqdm(total=len(items), desc=kind, leave=False, disable=not sys.stderr.isatty()) as bar:
+            answered = dict(zip(items, pool.map(lambda item: (model.log_likelihoods(*item[:2]), bar.update())[0], items)))
+        by_question = {item[:2]: likelihoods for item, likelihoods in answered.items()}
+        scored = tasks.score(items, lambda context, choices: by_question[context, choices])
+        result[kind] = {**scored._asdict(), "ceiling": tasks.ceiling(items) if stories else None}
+    return result
+
+
+def answers_in_words(result):
+    yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'ceiling':>9}{'items':>8}"
+    for kind, s in result.items():
+        ceiling = "unknown" if s["ceiling"] is None else f"{100 * s['ceiling']:.0f}"
+        yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
+               f"{100 * s['chance']:9.0f}{ceiling:>9}{s['n']:>8}")
 
 
 def comparison(model, float_model, part):

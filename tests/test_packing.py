@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from minibitnet import packing
-from minibitnet.packing import pack_base3, pack_ternary, unpack_base3, unpack_ternary
+from minibitnet.packing import BFLOAT16, all_finite, narrow, pack_base3, pack_ternary, unpack_base3, unpack_ternary, widen
 from minibitnet.quant import absmean_ternary, sign_binary
 
 SHAPES = [(1, 1), (2, 3), (3, 5), (4, 4), (5, 1), (7, 11), (8, 2), (9, 64), (13, 10), (0, 4), (4, 0)]
@@ -116,3 +116,25 @@ def test_what_is_not_ternary_is_refused_with_its_place(pack):
             pack(codes)
     with pytest.raises(ValueError, match=r"codes of shape \(3,\): expected a matrix"):
         pack(np.zeros(3))
+
+
+# ---- 16-bit floats
+
+def test_bfloat16_rounds_to_the_nearest_and_halves_to_even():
+    """1 + 2^-8 lies half way between 1 and 1 + 2^-7: to the even one, 1. 1 + 3 2^-8 half way between odd 1 + 2^-7 and even 1 + 2^-6."""
+    x = np.array([1, 1 + 2**-8, 1 + 2**-8 + 2**-20, 1 + 3 * 2**-8, -3.0, 0], np.float32)
+    assert widen(narrow(x, BFLOAT16)).tolist() == [1, 1, 1 + 2**-7, 1 + 2**-6, -3, 0]
+    assert narrow(np.array([1.0], np.float32), BFLOAT16).view(np.uint16)[0] == 0x3F80
+
+
+def test_what_float16_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match="70000 is too large for float16.*bfloat16 holds it"):
+        narrow(np.array([7e4], np.float32), np.dtype(np.float16))
+    assert widen(narrow(np.array([7e4], np.float32), BFLOAT16))[0] == pytest.approx(7e4, rel=2**-8)
+
+
+def test_only_finite_values_are_finite():
+    for dtype in (np.dtype(np.float32), np.dtype(np.float16)):
+        assert all_finite(np.array([1, -2], dtype)) and not all_finite(np.array([1, np.nan], dtype)) and not all_finite(np.array([np.inf], dtype))
+    bits = np.array([0x7F7F, 0xFF7F, 0x0000, 0x7F80, 0xFFC1], np.uint16).view(BFLOAT16)            # largest, smallest, 0, inf, nan
+    assert all_finite(bits[:3]) and not all_finite(bits[:4]) and not all_finite(bits[4:])

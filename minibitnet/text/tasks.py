@@ -95,7 +95,7 @@ def _shuffled(things, dice):
 
 def ceiling(from_stories):
     """The accuracy of the stories' true distribution: what no model can beat but by luck."""
-    return score(from_stories, grammar.log_likelihood).accuracy
+    return score(from_stories, lambda context, choices: [grammar.log_likelihood(context, choice) for choice in choices]).accuracy
 
 
 # ---- from files
@@ -169,14 +169,14 @@ class Score(NamedTuple):
     n: int
 
 
-def score(scored, log_likelihood):
-    """Items, (context, continuation) -> log p(continuation | context)  ->  Score. Of equally likely choices the first counts, and a
+def score(scored, log_likelihoods):
+    """Items, (context, choices) -> [log p(choice | context), ...]  ->  Score. Of equally likely choices the first counts, and a
     choice's bytes are counted without the space before it, as in lm-evaluation-harness."""
     if not scored:
         raise UserError("no items to score")
     right = right_norm = 0
     for item in scored:
-        summed = [log_likelihood(item.context, choice) for choice in item.choices]
+        summed = list(log_likelihoods(item.context, item.choices))
         per_byte = [total / len(choice.strip().encode()) for total, choice in zip(summed, item.choices)]
         right += summed.index(max(summed)) == item.gold
         right_norm += per_byte.index(max(per_byte)) == item.gold

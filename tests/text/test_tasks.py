@@ -11,6 +11,11 @@ from minibitnet.text.tasks import KINDS, Item, ceiling, items, read_jsonl, score
 N = 40
 
 
+def each(log_likelihood):
+    """A scorer of one choice -> a scorer of all choices of an item."""
+    return lambda context, choices: [log_likelihood(context, choice) for choice in choices]
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def made(request):
     return items(request.param, 0, N)
@@ -28,8 +33,8 @@ def test_exactly_one_choice_goes_on_with_the_story(made):
 def test_the_ceiling_is_reached_by_the_grammar_itself(made):
     """The true distribution is always right; uniform guessing, where the first choice counts, is right once in four."""
     assert ceiling(made) == 1
-    assert score(made, lambda context, choice: 0.0)[:2] == (0.25, pytest.approx(math.sqrt(0.25 * 0.75 / N)))
-    assert score(made, lambda context, choice: -log_likelihood(context, choice)).accuracy == 0
+    assert score(made, each(lambda context, choice: 0.0))[:2] == (0.25, pytest.approx(math.sqrt(0.25 * 0.75 / N)))
+    assert score(made, each(lambda context, choice: -log_likelihood(context, choice))).accuracy == 0
 
 
 def test_the_right_choice_is_equally_often_in_each_place(made):
@@ -108,22 +113,22 @@ def test_scores_by_pencil():
     item 2 wrong, per byte the other way round."""
     told = {" two": -2.0, " eleven": -3.0}
     two = [Item("", (" two", " eleven"), 0), Item("", (" two", " eleven"), 1), Item("", (" eleven", " two"), 1), Item("", (" two", " eleven"), 0)]
-    result = score(two, lambda context, choice: told[choice])
+    result = score(two, each(lambda context, choice: told[choice]))
     assert (result.accuracy, result.accuracy_norm, result.chance, result.n) == (0.75, 0.25, 0.5, 4)
     assert result.standard_error == result.standard_error_norm == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
 
 
 def test_chance_is_the_mean_over_items_of_different_size():
     """(1/2 + 1/4) / 2."""
-    assert score([Item("", ("a", "b"), 0), Item("", ("a", "b", "c", "d"), 0)], lambda context, choice: 0).chance == 0.375
+    assert score([Item("", ("a", "b"), 0), Item("", ("a", "b", "c", "d"), 0)], each(lambda context, choice: 0)).chance == 0.375
 
 
 def test_the_context_is_given_to_the_scorer():
     def continues_alphabet(context, choice):
         return 0.0 if ord(choice) == ord(context) + 1 else -1.0
-    assert score([Item("a", ("b", "c"), 0), Item("b", ("b", "c"), 1)], continues_alphabet).accuracy == 1
+    assert score([Item("a", ("b", "c"), 0), Item("b", ("b", "c"), 1)], each(continues_alphabet)).accuracy == 1
 
 
 def test_no_items_is_one_line():
     with pytest.raises(UserError, match="no items"):
-        score([], log_likelihood)
+        score([], each(log_likelihood))

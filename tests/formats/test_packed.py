@@ -1,0 +1,117 @@
+"""packed.safetensors: the bytes of a model to run, and every way in which they can be wrong."""
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from minibitnet.formats import packed, safetensors
+from minibitnet.formats.safetensors import FormatError
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.model import Transformer
+from minibitnet.packing import BFLOAT16, unpack_ternary, widen
+from minibitnet.quant import absmean_ternary
+
+C = ModelConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ffn=6, context=4)
+CONFIG = {"model": asdict(C), "train": {}, "corpus": {}}
+NAME = "model.layers.0.mlp.up_proj.weight"
+
+
+def config_of(config):
+    return ModelConfig(**config["model"])
+
+
+@pytest.fixture
+def parameters():
+    return {name: p.data for name, p in Transformer(C, 3).parameters().items()}
+
+
+@pytest.fixture
+def path(tmp_path, parameters):
+    packed.save(tmp_path / "packed.safetensors", CONFIG, *packed.pack(parameters, C))
+    return tmp_path / "packed.safetensors"
+
+
+def test_what_is_written_is_read(path, parameters):
+    config, c, matrices, arrays = packed.load(path, config_of)
+    assert config == CONFIG and c == C
+    assert matrices.keys() | arrays.keys() == parameters.keys()
+    for name, (bits, n, scale) in matrices.items():
+        codes, expected = absmean_ternary(parameters[name])
+        assert np.array_equal(unpack_ternary(bits, n), codes) and scale == expected[0, 0]
+    for name, a in arrays.items():
+        assert np.array_equal(a, parameters[name])
+
+
+def test_a_weight_takes_two_bits(path):
+    """up_proj is (6, 8): two rows of bytes, for six rows of weights and two of padding."""
+    tensors, metadata = safetensors.load(path)
+    assert tensors[NAME].shape == (2, 8) and tensors[NAME].dtype == np.uint8 and tensors[f"{NAME}_scale"].shape == (1,)
+    assert "lm_head.weight" in tensors and "model.embed_tokens.weight" in tensors and metadata["format"] == packed.FORMAT
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bit_floats_are_kept_as_such(dtype, tmp_path, parameters):
+    packed.save(tmp_path / "p", CONFIG, *packed.pack(parameters, C), dtype)
+    arrays = packed.load(tmp_path / "p", config_of)[3]
+    head = arrays["lm_head.weight"]
+    assert head.dtype == packed.FLOATS[dtype] and head.nbytes == 2 * head.size
+    assert np.allclose(widen(head), parameters["lm_head.weight"], rtol=2**-8 if dtype == "bfloat16" else 2**-10, atol=1e-7)
+
+
+def test_the_dense_file_has_every_parameter_in_16_bits(tmp_path, parameters):
+    packed.save_dense(tmp_path / "dense", CONFIG, parameters)
+    tensors, _ = safetensors.load(tmp_path / "dense")
+    assert {a.dtype for a in tensors.values()} == {np.dtype(np.float16)} and len(tensors) == len(parameters)
+    with pytest.raises(FormatError, match="expected 'minibitnet packed 1'"):
+        packed.load(tmp_path / "dense", config_of)
+
+
+def spoil(path, change):
+    tensors, metadata = safetensors.load(path)
+    tensors = {name: a.copy() for name, a in tensors.items()}
+    metadata.pop("sha256")
+    change(tensors, metadata)
+    safetensors.save(path, tensors, metadata)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda t, m: t[NAME].__setitem__((1, 2), 0b11000000), r"up_proj.*byte \[1, 2\] = 192 holds bits 11 for row 7"),
+    (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, np.nan), "up_proj.weight_scale is nan: expected a positive number"),
+    (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, 0), "up_proj.weight_scale is 0.0: expected a positive"),
+    (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, -1), "up_proj.weight_scale is -1.0: expected a positive"),
+    (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, np.inf), "up_proj.weight_scale is inf: expected a positive"),
+    (lambda t, m: t.pop(NAME), "up_proj.weight' is missing"),
+    (lambda t, m: t.pop(f"{NAME}_scale"), "up_proj.weight_scale' is missing"),
+    (lambda t, m: t.__setitem__("model.extra", np.zeros(3, np.float32)), "'model.extra' is not of this model"),
+    (lambda t, m: t.__setitem__("lm_head.wait", t.pop("lm_head.weight")), "'lm_head.weight' is missing"),
+    (lambda t, m: t.__setitem__(NAME, t[NAME].astype(np.int8)), r"is I8 \(2, 8\): expected U8 \(2, 8\)"),
+    (lambda t, m: t.__setitem__(NAME, t[NAME][:1]), r"is U8 \(1, 8\): expected U8 \(2, 8\)"),
+    (lambda t, m: t["model.norm.weight"].__setitem__(0, np.inf), "norm.weight' holds values that are not finite"),
+    (lambda t, m: t.__setitem__("lm_head.weight", t["lm_head.weight"].astype(float)), "is F64.*expected F32 or F16 or BF16"),
+    (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "d_ffn": 10}})), r"is U8 \(2, 8\): expected U8 \(3, 8\)"),
+    (lambda t, m: m.__setitem__("config", "[]"), "lacks a config"),
+    (lambda t, m: m.pop("config"), "lacks a config"),
+    (lambda t, m: m.__setitem__("format", "minibitnet checkpoint 1"), "has format 'minibitnet checkpoint 1': expected 'minibitnet packed 1'"),
+])
+def test_a_wrong_file_is_one_line_that_names_the_place(change, message, path):
+    spoil(path, change)
+    with pytest.raises(FormatError, match=message) as e:
+        packed.load(path, config_of)
+    assert str(path) in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_bfloat16_that_is_not_finite_is_seen(tmp_path, parameters):
+    packed.save(tmp_path / "p", CONFIG, *packed.pack(parameters, C), "bfloat16")
+    spoil(tmp_path / "p", lambda t, m: t["lm_head.weight"].view(np.uint16).__setitem__((0, 0), 0x7F80))
+    with pytest.raises(FormatError, match="lm_head.weight' holds values that are not finite"):
+        packed.load(tmp_path / "p", config_of)
+
+
+def test_every_cut_of_the_file_is_one_line(path):
+    raw = path.read_bytes()
+    for size in range(0, len(raw), 97):
+        path.write_bytes(raw[:size])
+        with pytest.raises(FormatError):
+            packed.load(path, config_of)
+    assert BFLOAT16.itemsize == 2
