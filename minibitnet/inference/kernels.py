@@ -13,8 +13,8 @@ must return its very integers, and says why no number on the way can overflow.
     by_lookup          base-3 (``TableIndices``)        looks up the sums of eight weights at a time. No multiplication, no float
     matmul             bit planes                       the faster one of the first two
 
-All forms take 2 bits a weight (padded to 64 features a word; 72 in base 3), which is what is read from memory for
-every token, and nothing keeps a second copy.
+Both forms take 2 bits a weight, features padded to a multiple of 64 (bit planes; and 4 bytes a row) or 72 (base 3). That is
+all that is read from memory for a token; no kernel keeps a second copy.
 """
 import math
 from typing import NamedTuple
@@ -94,7 +94,7 @@ def _words(bits):                                # bool or uint8 (..., m) -> uin
     return packed.view(np.uint64)
 
 
-# ---- (a) unpack some rows, multiply with BLAS
+# ---- unpack some rows, multiply with BLAS
 
 def exact_in_float32(m):
     """Whether sums of m products of a code and a weight stay where float32 holds every whole number."""
@@ -120,7 +120,7 @@ def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> i
     return y
 
 
-# ---- (c) bit planes
+# ---- bit planes
 
 PLACES = np.array([1, 2, 4, 8, 16, 32, 64, -128], np.int32)              # of the bits of an int8
 BITS = 1 << np.arange(8, dtype=np.uint8)
@@ -157,7 +157,7 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
     return y.T.copy()
 
 
-# ---- (b) lookup tables
+# ---- lookup tables
 
 GROUP, SIDE_BY_SIDE = 8, 9                       # 3^8 = 6,561 patterns of eight weights; 9 * 6,561 <= 2^16 numbers in one flat table
 PATTERNS = 3**GROUP
@@ -218,10 +218,12 @@ def _outer_sum(a, b):                            # (..., A), (..., B) -> (..., A
 def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...)
     """W~ x~ by the faster kernel; integer=True takes only kernels without a float. A pool's threads share BLAS's tiles.
 
-    One token: bit planes, since unpacking alone takes longer (2560 x 2560: 0.15 and 0.48 ns a weight). More: BLAS, which
+    One token: bit planes, since unpacking alone takes longer (2560 x 2560: 0.15 against 0.48 ns a weight). More: BLAS, which
     unpacks once for all of them; at two tokens they are even, at eight BLAS takes half the time. by_lookup is not among the
-    choices: it is as fast as bit planes for 13,824 rows, and slower for fewer, who share the cost of the tables.
+    choices, so that one form is resident: it is an eighth faster for 13,824 rows, even for 6,912, a fifth slower for 3,840,
+    half as fast for 640 rows, who share the cost of the tables.
     """
+    assert len(codes) == w.m, f"activations have {len(codes)} features, the matrix has {w.m}"
     columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))
     if integer or columns.shape[1] == 1 or not exact_in_float32(len(codes)):
         y = by_bit_planes(columns, w)

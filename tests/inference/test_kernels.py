@@ -127,6 +127,12 @@ def test_matmul_takes_one_token_several_and_batches(rng):
     assert np.array_equal(matmul(codes.reshape(70, 3, 4), planes), y.reshape(6, 3, 4))
 
 
+def test_matmul_refuses_activations_of_another_size(rng):
+    """60 and 64 features fill one word alike, so the words alone would not tell."""
+    with pytest.raises(AssertionError, match="activations have 64 features, the matrix has 60"):
+        matmul(np.ones(64, np.int8), bit_planes(np.ones((2, 60), np.int8)))
+
+
 def test_integer_takes_no_kernel_with_a_float(rng, monkeypatch):
     def fails(*_):
         raise AssertionError("a float kernel")
