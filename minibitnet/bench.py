@@ -19,14 +19,17 @@ from statistics import median
 
 import numpy as np
 
+from .api import FloatEngine
 from .errors import UserError
+from .formats.packed import PackedMatrix, is_bitlinear, tensor_shapes
 from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, table_indices
+from .inference.packed import PackedModel
 from .nn import ops, ste
 from .nn.config import ModelConfig
 from .nn.model import Transformer
 from .nn.optim import AdamW, clip_global_norm
 from .nn.training import loss_and_gradients, number_of_shards
-from .packing import pack_ternary, unpack_ternary
+from .packing import BFLOAT16, narrow, pack_ternary, unpack_ternary
 
 DESCRIPTION = """train: tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside PyTorch's step of the same
 model, eager and compiled, and beside the step's matrix products alone (without attention's), the floor for any code.
@@ -34,6 +37,10 @@ model, eager and compiled, and beside the step's matrix products alone (without 
 kernels: milliseconds of one product of a ternary matrix with 8-bit activations, by every kernel that reads 2 bits a weight,
 beside dense float32 (NumPy's on one thread and with the rows shared out to all; PyTorch's) and beside unpacking the matrix
 at every call. Each call takes another copy of the matrix, as in a model, so large ones are read from memory, not from a cache.
+
+decode: tokens/s of a random model of a known shape, one token after another with a key-value cache, and of reading a prompt;
+memory while it runs. Beside the packed engine: the same weights as float32 codes (the float engine), and PyTorch's dense float32
+model, where those fit.
 
 Each contender has a process of its own and they take turns, a few steps at a time: what the machine does meanwhile hits
 all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios. --profile shows where
@@ -50,10 +57,11 @@ OURS, EAGER, COMPILED, FLOOR = "minibitnet", "PyTorch eager", "torch.compile", "
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("bench", DESCRIPTION)
-    parser.add_argument("what", choices=("train", "kernels"))
+    parser.add_argument("what", choices=("train", "kernels", "decode"))
     parser.add_argument("--shapes", nargs="+", type=shape, default=[(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)],
                         metavar="NxM", help="kernels: outputs x inputs (13824x2560 2560x6912 2560x2560 768x288 288x288)")
     parser.add_argument("--tokens", type=_command.positive_int, default=1, metavar="N", help="kernels: columns of activations (%(default)s)")
+    parser.add_argument("--shape", choices=tuple(DECODE), default="15m", help="decode: of which model (%(default)s)")
     parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="train: of S M L (S M)")
     parser.add_argument("--linear", nargs="+", choices=("ternary", "float"), default=["ternary", "float"], metavar="ARM",
                         help="train: of ternary float (both)")
@@ -72,6 +80,11 @@ def main(argv):
         for n, m in args.shapes:
             row = measure_kernels(contenders, n, m, args.tokens, args.rounds, args.threads)
             print(json.dumps(row) if args.json else kernels_in_words(row, contenders), flush=True)
+        return _command.DONE
+
+    if args.what == "decode":
+        row = measure_decode(args.shape, args.rounds, args.threads)
+        print(json.dumps(row) if args.json else decode_in_words(row))
         return _command.DONE
 
     contenders = [OURS, FLOOR]
@@ -263,6 +276,94 @@ def kernels_in_words(row, contenders):
     for name in contenders:
         r = row[name]
         lines.append(f"  {name:18}{r['threads']:>7}{r['ms']:>9.3f}{r['ns_per_weight']:>11.3f}{r['bytes_per_weight']:>14.3f}{r['to_dense']:>10.2f}")
+    return "\n".join(lines)
+
+
+# ---- whole models, one token at a time
+
+DECODE = {  # name: sizes. 15m is the shape of llama3.np's model, 2b4t that of BitNet b1.58 2B4T
+    "tiny": dict(vocab_size=512, d_model=128, n_layers=4, n_heads=4, d_ffn=352, context=256),
+    "15m": dict(vocab_size=32_000, d_model=288, n_layers=6, n_heads=6, d_ffn=768, context=256),
+    "2b4t": dict(vocab_size=128_256, d_model=2560, n_layers=30, n_heads=20, n_kv_heads=5, d_ffn=6912, context=256, activation="relu2", tied=True,
+                 rope_theta=5e5),
+}
+PROMPT = 64              # tokens that are read at once
+PACKED, FLOAT = "packed engine", "float engine"
+
+
+class RandomModel(dict):
+    """Packed matrices or arrays of a model, made when they are asked for: a large one never exists twice."""
+
+    def __init__(self, c, dtype, seed=0):
+        self.shapes, self.dtype, self.rng = tensor_shapes(c), dtype, np.random.default_rng(seed)
+
+    def __getitem__(self, name):
+        n, m = (*self.shapes[name], 1)[:2]
+        if is_bitlinear(name):
+            codes = self.rng.integers(0, 3, (4, -(-n // 4), m), np.uint8)
+            return PackedMatrix(codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6, n, np.float32(m**-0.5))
+        a = np.empty(self.shapes[name], self.dtype if m > 1 else np.float32)
+        for i in range(0, n, 4096):
+            rows = self.rng.standard_normal(a[i:i + 4096].shape, np.float32)
+            a[i:i + 4096] = narrow(rows, a.dtype) if m > 1 else 1
+        return a
+
+    pop = __getitem__
+
+
+def measure_decode(name, rounds, threads):
+    """-> {"shape", "threads", "rounds", contender: {"decode_tokens_per_s", "prefill_tokens_per_s", "peak_mb", "weights_mb", "ours_to_this"}}"""
+    contenders = [PACKED] if name == "2b4t" else [PACKED, FLOAT]
+    results = take_turns({contender: (decoding, contender, name, threads) for contender in contenders}, rounds, seconds=0.5)
+    row = {"shape": name, "threads": threads, "rounds": rounds}
+    for contender, (times, facts, peak) in results.items():
+        row[contender] = {"decode_tokens_per_s": 1 / median(times), **facts, "peak_mb": peak,
+                          "ours_to_this": median(its / ours for ours, its in zip(results[PACKED][0], times))}
+    return row
+
+
+def decoding(contender, name, threads):
+    """-> a function that decodes one token, {"prefill_tokens_per_s", "weights_mb"}"""
+    c = ModelConfig(**DECODE[name])
+    engine, megabytes = (packed_engine if contender == PACKED else float_engine)(c, threads)
+    prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, PROMPT))
+    prefills = []
+    for _ in range(3):
+        caches, began = engine.new_caches(), time.perf_counter()
+        engine(prompt, caches, last=True)
+        prefills.append(time.perf_counter() - began)
+    state = {"caches": caches, "ids": prompt[:, -1:]}
+
+    def step():
+        if state["caches"][0].length == c.context:
+            state["caches"] = engine.new_caches()
+            engine(prompt, state["caches"], last=True)
+        state["ids"] = engine(state["ids"], state["caches"], last=True)[:, 0, :].argmax(0)[None]
+    return step, {"prefill_tokens_per_s": PROMPT / median(prefills), "weights_mb": megabytes}
+
+
+def packed_engine(c, threads):
+    """A random packed model, 16-bit embeddings where it is large -> PackedModel, MB of its weights."""
+    weights = RandomModel(c, BFLOAT16 if c.vocab_size * c.d_model > 2**27 else np.dtype(np.float32))
+    engine = PackedModel(c, weights, weights, ThreadPoolExecutor(threads) if threads > 1 else None)
+    planes = sum(linear.codes.nbytes for block in engine.blocks for linear in (block.qkv_proj, block.o_proj, block.gate_up_proj, block.down_proj))
+    return engine, (planes + engine.embedding.nbytes + (0 if c.tied else engine.head.nbytes)) / 2**20
+
+
+def float_engine(c, threads):
+    transformer = Transformer(c)
+    return FloatEngine(transformer), sum(p.data.nbytes for p in transformer.parameters().values()) / 2**20
+
+
+def decode_in_words(row):
+    """A row of ``measure_decode`` as a table to print."""
+    lines = [f"{row['shape']}, {row['threads']} threads, median of {row['rounds']} rounds",
+             f"  {'':14}{'decode tok/s':>14}{'prompt tok/s':>14}{'weights MB':>12}{'peak MB':>9}{'ours to this':>14}"]
+    for name in (PACKED, FLOAT):
+        if name in row:
+            r = row[name]
+            lines.append(f"  {name:14}{r['decode_tokens_per_s']:>14.1f}{r['prefill_tokens_per_s']:>14.1f}{r['weights_mb']:>12,.1f}{r['peak_mb']:>9,.0f}"
+                         f"{r['ours_to_this']:>14.2f}")
     return "\n".join(lines)
 
 

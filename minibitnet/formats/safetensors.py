@@ -55,7 +55,7 @@ def save(path, arrays, metadata, keep=None):
 
 
 def load(path):
-    """Read a whole file -> ({name: array}, {string: string}). The arrays are read-only views of the file's bytes.
+    """Read a whole file -> ({name: array}, {string: string}).
 
     Raises FormatError for anything but a complete and consistent file, OSError where there is none to read.
     """
@@ -63,30 +63,35 @@ def load(path):
     if not path.is_file():
         raise FormatError(f"{path}: expected a safetensors file, found "
                           f"{'a directory' if path.is_dir() else 'something else' if path.exists() else 'nothing'}")
-    raw = path.read_bytes()
-    try:
-        entries, metadata, start = _parse(raw)
-    except FormatError as e:
-        foreign = [what for magic, what in FOREIGN.items() if raw.startswith(magic) and raw[8:9] != b"{"]
-        raise FormatError(f"{path}: {f'this is {foreign[0]}, not a safetensors file' if foreign else e}") from None
-    data = memoryview(raw)[start:]
-    if "sha256" in metadata and hashlib.sha256(data).hexdigest() != metadata["sha256"]:
+    with open(path, "rb") as f:
+        size, start = path.stat().st_size, f.read(8)
+        start += f.read(min(int.from_bytes(start, "little"), MAX_HEADER))
+        try:
+            entries, metadata = _parse(start, size)
+        except FormatError as e:
+            foreign = [what for magic, what in FOREIGN.items() if start.startswith(magic) and start[8:9] != b"{"]
+            raise FormatError(f"{path}: {f'this is {foreign[0]}, not a safetensors file' if foreign else e}") from None
+        arrays, digest = {}, hashlib.sha256()
+        for name, (dtype, shape, _, _) in entries.items():         # an array each, so that one can be let go without the others
+            arrays[name] = np.empty(shape, dtype)
+            f.readinto(arrays[name].reshape(-1).view(np.uint8))
+            digest.update(arrays[name])
+    if metadata.get("sha256", digest.hexdigest()) != digest.hexdigest():
         raise FormatError(f"{path}: the array bytes do not have the sha256 of the header; the file is damaged")
-    return {name: np.frombuffer(data[begin:end], dtype).reshape(shape)
-            for name, (dtype, shape, begin, end) in entries.items()}, metadata
+    return arrays, metadata
 
 
-def _parse(raw):
-    """bytes of a file -> ({name: (dtype, shape, begin, end)}, metadata, where the data starts)"""
-    if not raw:
+def _parse(start, size):
+    """The header and what comes before it, size of the file -> ({name: (dtype, shape, begin, end)} as they follow each other, metadata)"""
+    if not size:
         raise FormatError("the file is empty")
-    length = int.from_bytes(raw[:8], "little")
-    if len(raw) < 8 or length > min(MAX_HEADER, len(raw) - 8):
-        raise FormatError(f"its header claims {length:,} bytes, the file has {len(raw):,}: truncated or not safetensors")
-    if raw[8:9] != b"{":
+    length = int.from_bytes(start[:8], "little")
+    if size < 8 or length > min(MAX_HEADER, size - 8):
+        raise FormatError(f"its header claims {length:,} bytes, the file has {size:,}: truncated or not safetensors")
+    if start[8:9] != b"{":
         raise FormatError("its header is not a JSON object")
     try:
-        header = json.loads(raw[8:8 + length].decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+        header = json.loads(start[8:].decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
     except FormatError:
         raise
     except (ValueError, RecursionError):
@@ -94,15 +99,15 @@ def _parse(raw):
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise FormatError("its __metadata__ is not a map from string to string")
-    entries = {name: _entry(name, entry) for name, entry in header.items()}
+    entries = dict(sorted(((name, _entry(name, entry)) for name, entry in header.items()), key=lambda item: item[1][2:]))
     position = 0
-    for name, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
+    for name, (_, _, begin, end) in entries.items():
         if begin != position:
             raise FormatError(f"tensor {name!r} begins at {begin:,}: expected {position:,} (a hole or an overlap)")
         position = end
-    if position != len(raw) - 8 - length:
-        raise FormatError(f"its tensors end at {position:,} but {len(raw) - 8 - length:,} bytes of data follow the header: truncated?")
-    return entries, metadata, 8 + length
+    if position != size - 8 - length:
+        raise FormatError(f"its tensors end at {position:,} but {size - 8 - length:,} bytes of data follow the header: truncated?")
+    return entries, metadata
 
 
 def _entry(name, entry):

@@ -9,7 +9,8 @@ product of floats, the head's or attention's, is added up in another order at an
 bits than a whole sequence, and where these move a value across a rounding tie, another code.)
 
 Matrices that see the same input are stacked: q, k, v are one product, gate and up another. Embedding and head may be float16 or
-bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used.
+bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used. For one token the head, the largest matrix,
+is read block by block in any case, by all threads.
 """
 import numpy as np
 
@@ -19,12 +20,13 @@ from ..quant import absmax_int8
 from .cache import KVCache
 from .kernels import matmul, repack, stack
 
-HEAD_BLOCK = 2**21       # weights of a 16-bit head that are float32 at a time: 8 MB
+HEAD_BLOCK = 2**20       # weights of the head that a thread multiplies at a time, 4 MB of float32
 
 
 class PackedModel:
     """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
-    reads them; pool: whose threads share the large products."""
+    reads them; pool: whose threads share the large products. ``matrices`` is emptied, so that the bytes of the file and the resident
+    form of the whole model are never in memory together."""
     logit_scale = 1.0
 
     def __init__(self, c, matrices, arrays, pool=None):
@@ -46,7 +48,7 @@ class PackedModel:
         return self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps))
 
     def project(self, x):                                  # (C, B, T) -> (V, B, T): the head
-        if self.head.dtype == np.float32:
+        if self.head.dtype == np.float32 and x.size > len(x):
             return ops.matmul(self.head, x)
         rows = max(1, HEAD_BLOCK // len(x))
         y = np.empty((len(self.head), *x.shape[1:]), np.float32)
@@ -69,7 +71,7 @@ class Block:
             return lambda x: ops.rms_norm.forward(x, gain, eps=c.norm_eps)
 
         def linear(*names):
-            return BitLinear([matrices[f"{prefix}{name}.weight"] for name in names], pool)
+            return BitLinear([matrices.pop(f"{prefix}{name}.weight") for name in names], pool)
 
         self.input_norm, self.attn_sub_norm = norm("input_layernorm"), norm("self_attn.attn_sub_norm")
         self.ffn_norm, self.ffn_sub_norm = norm("post_attention_layernorm"), norm("mlp.ffn_sub_norm")
