@@ -38,9 +38,8 @@ def _people(girls, boys):
 WORDS = {
     "people": _people("Ada Bella Clara Daisy Emma Flora Grace Hazel Ida Julia Kate Lily Mia Nora Olive Poppy Rosa Sara Tess Vera",
                       "Anton Ben Carl Dan Eli Fred George Hugo Ivan Jack Kurt Leo Max Noah Oscar Paul Rob Sam Tom Will"),
-    "elders": table("who he him his", """the baker|he|him|his; the teacher|she|her|her; the farmer|he|him|his; the nurse|she|her|her;
-        the miller|he|him|his; the queen|she|her|her; the gardener|he|him|his; the doctor|she|her|her; the old sailor|he|him|his;
-        Grandmother|she|her|her; Grandfather|he|him|his; Aunt May|she|her|her; Uncle Joe|he|him|his; the painter|she|her|her"""),
+    "elders": table("who", """the baker; the teacher; the farmer; the nurse; the miller; the queen; the gardener; the doctor; the old sailor;
+        the painter; Grandmother; Grandfather; Aunt May; Uncle Joe"""),
     "animals": with_article(table("name says", """fox|barked; rabbit|squeaked; hedgehog|grunted; duck|quacked; owl|hooted; mouse|piped;
         squirrel|chattered; frog|croaked; bear|growled; goat|bleated; cat|purred; crow|cawed; donkey|brayed; goose|honked; lamb|bleated;
         horse|snorted; pig|grunted; turtle|murmured; parrot|screeched; wolf|howled""")),
@@ -52,8 +51,8 @@ WORDS = {
     "colors": with_article(table("name", "red; blue; green; yellow; white; brown; golden; silver; purple; orange; pink; gray")),
     "spots": table("where", """under the bench; behind the old wall; in a hollow tree; on top of a rock; under a heap of leaves;
         behind the well; between two roots; in the tall grass; inside a barrel; next to the gate; among the roses; on the roof of a shed"""),
-    "fruits": with_article(table("one many", """apple|apples; pear|pears; plum|plums; cookie|cookies; bun|buns; carrot|carrots;
-        lemon|lemons; nut|nuts; cherry|cherries; cake|cakes; orange|oranges; peach|peaches; mushroom|mushrooms; egg|eggs""")),
+    "fruits": table("one many", """apple|apples; pear|pears; plum|plums; cookie|cookies; bun|buns; carrot|carrots;
+        lemon|lemons; nut|nuts; cherry|cherries; cake|cakes; orange|oranges; peach|peaches; mushroom|mushrooms; egg|eggs"""),
     "numbers": table("n less1 less2 less3", """five|four|three|two; six|five|four|three; seven|six|five|four; eight|seven|six|five;
         nine|eight|seven|six; ten|nine|eight|seven; eleven|ten|nine|eight; twelve|eleven|ten|nine"""),
     "traits": with_article(table("name", "kind; clever; brave; curious; gentle; polite; patient; cheerful; quiet; funny; careful; loyal")),

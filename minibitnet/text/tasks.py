@@ -23,6 +23,7 @@ KINDS = {
     "count": [("number", None)],
 }
 PRONOUNS = {"he": ("he", "she", "it", "they"), "him": ("him", "her", "it", "them"), "his": ("his", "her", "its", "their")}
+REST = re.compile(r'[^.!?]*[.!?]"?')     # of a sentence
 N_CHOICES = 4
 
 
@@ -57,7 +58,7 @@ def _item(kind, story, dice, gold):
         return None
     mention = mentions[dice.below(len(mentions))]
     cut = mention.start - (story.text[mention.start - 1] == " ")
-    after = re.compile(r'[^.!?]*[.!?]"?').match(story.text, mention.end)[0]
+    after = REST.match(story.text, mention.end)[0]
     if kind == "pronoun" and after.startswith(" was"):
         return None                                       # "they was" would be wrong for another reason
     context, right = story.text[:cut], story.text[mention.start:mention.end]
