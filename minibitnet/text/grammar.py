@@ -249,14 +249,16 @@ def _decided(head, other, rule):
         if isinstance(a, Copy) and isinstance(b, Copy) and a.slot != b.slot and (a.words, i) == (b.words, j):
             continue                                      # two slots never hold one word
         if text.startswith(other_text) or other_text.startswith(text):
-            raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are not told apart: {text!r}, {other_text!r}")
+            raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are not told apart: "
+                               f"{text!r}, {other_text!r}")
         shared = max(shared, len(commonprefix([text, other_text])))
     return n + 1 if isinstance(a, Copy) else n + 1 + shared
 
 
 def _spelled(atoms):
     """(number, text) of all that a first copy may say, or else the characters up to the next copy."""
-    return list(enumerate(atoms[0].column if isinstance(atoms[0], Copy) else ["".join(takewhile(lambda atom: isinstance(atom, str), atoms))]))
+    characters = "".join(takewhile(lambda atom: isinstance(atom, str), atoms))
+    return list(enumerate([characters] if characters else atoms[0].column))
 
 
 def _show(atoms):
@@ -356,7 +358,8 @@ class _Reader(_Walker):
             raise _TextEnds(math.log(sum(weights) / possible))
         known = max(len(commonprefix([opening, rest])) for opening in openings)
         expected = " or ".join(repr(opening) for opening in openings[:3]) + " or ..." * (len(openings) > 3)
-        raise UserError(f"character {self.at + known}: no story goes on with {rest[:known + 20]!r} after {self.text[:self.at][-20:]!r}; expected {expected}")
+        raise UserError(f"character {self.at + known}: no story goes on with {rest[:known + 20]!r} after {self.text[:self.at][-20:]!r}; "
+                        f"expected {expected}")
 
 
 # ---- what can be asked of the language ---------------------------------------------------------------------------------

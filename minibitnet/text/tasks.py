@@ -23,6 +23,7 @@ KINDS = {
     "count": [("number", None)],
 }
 PRONOUNS = {"he": ("he", "she", "it", "they"), "him": ("him", "her", "it", "them"), "his": ("his", "her", "its", "their")}
+REST = re.compile(r'[^.!?]*[.!?]"?')     # of a sentence
 N_CHOICES = 4
 
 
@@ -57,7 +58,7 @@ def _item(kind, story, dice, gold):
         return None
     mention = mentions[dice.below(len(mentions))]
     cut = mention.start - (story.text[mention.start - 1] == " ")
-    after = re.compile(r'[^.!?]*[.!?]"?').match(story.text, mention.end)[0]
+    after = REST.match(story.text, mention.end)[0]
     if kind == "pronoun" and after.startswith(" was"):
         return None                                       # "they was" would be wrong for another reason
     context, right = story.text[:cut], story.text[mention.start:mention.end]
@@ -128,11 +129,13 @@ def _parsed(line, where):
     labels = None
     if isinstance(choices, dict):
         choices, labels = choices.get("text"), choices.get("label")
-    if not isinstance(context, str) or not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
+    texts = isinstance(context, str) and isinstance(choices, list) and all(isinstance(choice, str) and choice for choice in choices)
+    if not texts or len(choices) < 2:
         raise UserError(f"{where}: expected a text and at least two choices, which are texts")
-    gold = _place(_field(fields, where, "gold", "label", "answer", "answerKey"), labels, len(choices))
+    answer = _field(fields, where, "gold", "label", "answer", "answerKey")
+    gold = _place(answer, labels, len(choices))
     if gold is None:
-        raise UserError(f"{where}: the answer {_field(fields, where, 'gold', 'label', 'answer', 'answerKey')!r} is none of the {len(choices)} choices")
+        raise UserError(f"{where}: the answer {answer!r} is none of the {len(choices)} choices")
     space = "" if not context or context[-1].isspace() else " "
     return Item(context, tuple(choice if choice[0].isspace() else space + choice for choice in choices), gold)
 
@@ -181,5 +184,11 @@ def score(scored, log_likelihoods):
         right += summed.index(max(summed)) == item.gold
         right_norm += per_byte.index(max(per_byte)) == item.gold
     n = len(scored)
-    p, p_norm = right / n, right_norm / n
-    return Score(p, math.sqrt(p * (1 - p) / n), p_norm, math.sqrt(p_norm * (1 - p_norm) / n), sum(1 / len(item.choices) for item in scored) / n, n)
+    chance = sum(1 / len(item.choices) for item in scored) / n
+    return Score(*_share(right, n), *_share(right_norm, n), chance, n)
+
+
+def _share(k, n):
+    """k of n -> (p, its standard error)"""
+    p = k / n
+    return p, math.sqrt(p * (1 - p) / n)
