@@ -12,7 +12,7 @@ FLOORS = {
     "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.config": 2, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
     "text.tokenizer": 1, "text.corpora": 1, "text.batches": 1,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3,
-    "inference.sampling": 1,
+    "inference.fixed_point": 0, "inference.sampling": 1, "inference.integer": 2,
     "api": 6,
     "experiments.plotting": 6, "experiments.peers": 6,
     "_command": 7, "train": 8, "evaluate": 8, "generate": 8, "bench": 8, "__main__": 8,
