@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-POWERS = np.left_shift(1, np.arange(63))                    # 1, 2, 4 .. 2^62, int64
+POWERS = np.left_shift(1, np.arange(63, dtype=np.int64))    # 1, 2, 4 .. 2^62
 EXP2_BITS = 24                                              # of exp2's result: 2^-0 is 2^24
 FRACTION_BITS = 16                                          # of its argument
 EXP2_TABLE = np.rint(2.0 ** (EXP2_BITS - np.arange(257) / 256)).astype(np.int64)
@@ -55,16 +55,15 @@ def normalized(x):                                          # 0 < x < 2^63
 def square_root(x):                                         # 0 < x < 2^62
     """The root of x -> mantissa and exponent, cut off below: x is scaled by 4^e into [2^60, 2^62) first.
 
-    Newton's r <- (r + x / r) / 2 from r = 2^31, which is above the root. In floors it falls until it is floor(root) and no
-    further; its relative error goes 1, 1/4, 1/40, 3e-4, 5e-8, 1e-15, so five steps end within 2^31 1e-15 < 1 above the
-    root, and a sixth is at its floor.
+    Newton's r <- (r + x / r) / 2 from r = 2^31, which is above the root: its relative error goes 1, 1/4, 1/40, 3e-4, 5e-8,
+    1e-15. Taken in floors it never falls below floor(root), and after five steps it is there or one above.
     """
     e = (62 - bit_length(x)) >> 1
     x = x << 2 * e
     r = np.full_like(x, 1 << 31)
-    for _ in range(6):
+    for _ in range(5):
         r = (r + x // r) >> 1
-    return r, -e
+    return r - (r * r > x), -e
 
 
 def ratio(x, y):                                            # 0 < x < 2^63, 0 < y < 2^62

@@ -2,7 +2,8 @@
 
 Floats appear once, in the conversion at the end of this file, and leave integer arrays and Python's integers behind. What
 follows is enough for a port to C or Verilog: 64-bit integers suffice for everything, the ranges are proven below, nothing
-saturates. f is ``model.bits``, the bits after the point of all activations; C, m: features summed over; g: a scale.
+saturates. f is ``model.bits``, the bits after the point of all activations; C, m: features summed over; g: a scale; a type is the
+smallest that holds the number (NumPy computes most of them as int64).
 
     number                         kept as         stands for                  range          rounding
     embedding, head (V, C)         int16           code 2^-bits[v], by row     < 2^15         to even, at conversion
@@ -66,6 +67,7 @@ VALUE_BITS = 23      # of values inside a norm, and of gains
 QUERY_BITS = 15      # of queries, and of the head's inputs
 ROTARY_BITS = 14     # of cos and sin
 WEIGHT_SHIFT = 12    # what weight times value scale gives up, so that sums over the context fit
+LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
 QUERY_BLOCK = 64     # queries that attention handles at a time
 
 
@@ -118,9 +120,10 @@ def product(codes, matrix):                      # int8 (m, N), int8 (n, m) -> i
 
 def normed(norm, x, exponent=0):                 # integers (C, B, T), the token's exponent (B, T) -> (C, B, T), (B, T)
     """y and S such that  n gain = y sqrt(C / S):  the norm but for the factor 1/rms, which changes no absmax code of y."""
+    if norm.centred:                             # C x - sum(x) is C times x - mean(x), and whole
+        x, k = narrow(x, VALUE_BITS)
+        x, exponent = len(x) * x - x.sum(0), exponent + k
     x, k = narrow(x, VALUE_BITS, least=np.maximum(norm.eps_exponent - exponent, 0))
-    if norm.centred:
-        x = x - divide(x.sum(0), np.int64(len(x)))
     S = (x * x).sum(0) + (norm.eps >> np.minimum(2 * (k + exponent - norm.eps_exponent), 62))
     return x if norm.gain is None else x * norm.gain.astype(np.int64)[:, None, None], np.maximum(S, 1)
 
@@ -270,8 +273,6 @@ class IntegerModel:
 
 # ---- conversion: the only floats
 
-LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
-
 
 def convert(model, c, codes, arrays):
     """Fill in an IntegerModel."""
@@ -289,6 +290,9 @@ def convert(model, c, codes, arrays):
 
 
 def check_limits(c):
+    """UserError for what the module's table does not cover."""
+    if c.linear == "float":
+        raise UserError("linear = 'float': expected a model with ternary or binary weights; a full-precision one has no integer form here")
     for name, value, limit in (("vocab_size", c.vocab_size, 2**20), ("d_model", c.d_model, 2**13), ("d_ffn", c.d_ffn, 2**15), ("context", c.context, 2**13), ("head_dim", c.head_dim, 2**9)):
         if value > limit:
             raise UserError(f"{name} = {value:,}: the integer engine's sums are proven to fit up to {limit:,}")
@@ -346,15 +350,14 @@ def norm(gain, centred, size, eps, unit):
     if gain is not None:
         places = VALUE_BITS - math.frexp(np.abs(gain).max())[1]
         gain = np.rint(np.ldexp(gain.astype(np.float64), places)).astype(np.int32)
-    eps = size * eps / unit**2
+    eps = size * eps / unit**2 * (size**2 if centred else 1)
     exponent = max(0, math.ceil((math.log2(max(eps, 1)) - 60) / 2))
     return Norm(gain, centred, round(eps / 4.0**exponent), exponent), 1.0 if gain is None else 2.0**-places
 
 
 def block(prefix, c, codes, arrays, bits):
     def normalization(name, size, unit):
-        gain = arrays.get(f"{prefix}{name}.weight")
-        return norm(gain, gain is None, size, c.norm_eps, unit)
+        return norm(arrays.get(f"{prefix}{name}.weight"), c.linear == "binary", size, c.norm_eps, unit)
 
     def projection(name, unit, factor=1.0):
         w, scale = codes[f"{prefix}{name}.weight"]
