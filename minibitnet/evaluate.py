@@ -7,16 +7,38 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numpy as np
 from tqdm import tqdm
 
 from .api import load
 from .errors import UserError
+from .nn import ops
 from .nn.training import mean_loss
 from .text.batches import split
 from .text.corpora import load_corpus
 
 DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once, in non-overlapping windows
 of the model's context. On the corpus that the model was trained on this is the validation split, elsewhere all of the text."""
+
+
+def agreement(reference, other, windows, margin=0.1):
+    """Two engines on the same text -> {loss_difference, agreement, agreement_clear, clear}.
+
+    loss_difference is other's mean loss minus the reference's; agreement the share of positions where their likeliest tokens are
+    the same; agreement_clear that share among the clear positions, where the reference's two best logits differ by more than
+    margin; clear the share of those.
+
+    reference, other: functions of ids (B, T) -> float logits (V, B, T); windows: (ids, targets) pairs, as of ``all_windows``.
+    """
+    difference, counts = 0.0, np.zeros(4)                # all positions, the same, clear, both
+    for ids, targets in windows:
+        a, b = reference(ids), other(ids)
+        difference += float(ops.cross_entropy.forward(b, targets) - ops.cross_entropy.forward(a, targets)) * ids.size
+        second, best = np.partition(a, -2, axis=0)[-2:]
+        same, clear = a.argmax(0) == b.argmax(0), best - second > margin
+        counts += ids.size, same.sum(), clear.sum(), (same & clear).sum()
+    total, same, clear, both = counts.tolist()
+    return {"loss_difference": difference / total, "agreement": same / total, "agreement_clear": both / max(clear, 1), "clear": clear / total}
 
 
 def main(argv):

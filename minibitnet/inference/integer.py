@@ -1,42 +1,44 @@
 """The model of ``nn/model.py`` without one float between token id and chosen token: whole numbers, shifts and tables.
 
-Floats appear once, in the conversion at the end of this file, and leave integer arrays and Python's integers behind. What
-follows is enough for a port to C or Verilog: 64-bit integers suffice for everything, the ranges are proven below, nothing
-saturates. f is ``model.bits``, the bits after the point of all activations; C, m: features summed over; g: a scale; a type is the
-smallest that holds the number (NumPy computes most of them as int64).
+Floats appear once, in the conversion at the end of this file, and leave integer arrays and Python's integers behind (the
+configuration keeps its own, which are not read). The table is meant to be enough for a port to C or Verilog: 64 bits hold
+everything, and nothing saturates. f is ``model.bits``, the bits after the point of all activations; C, m: features summed
+over; g: a scale. A type is the smallest that holds the number; NumPy computes in int64 where that is less to write.
+``fixed_point.py`` says how each rounding is done.
 
-    number                         kept as         stands for                  range          rounding
-    embedding, head (V, C)         int16           code 2^-bits[v], by row     < 2^15         to even, at conversion
+    number                         type            one unit is                 range          rounding
+    embedding, head (V, C)         int16           2^-bits[v], by row          < 2^15         to even, at conversion
     residual stream                int32           2^-f                        < 2^28         exact sums
     inside a norm: x'              int32           2^-f 2^k, k by token        <= 2^23        halves up
+      LayerNorm: C x' - sum(x')    int64           2^-f 2^k / C                < 2^39         exact, then as x'
       sum of squares S, with eps   int64                                       < 2^62         exact; eps cut off
       gain                         int32           2^-a, a by norm             <= 2^23        to even, at conversion
       y = x' gain                  int64                                       <= 2^46        exact
-    activation codes x~            int8            g 127^-1, by token          <= 127         to even
-      their scale g / sqrt(S)      mantissa, e     mantissa 2^e                < 2^31         cut off
-    weight codes W~                int8            s_w, by matrix              <= 1           at conversion
-      their scale                  mantissa, e     mantissa 2^e                < 2^31         to even, at conversion
+    activation codes x~            int8            g / 127, by token           <= 127         to even
+      their scale g / sqrt(S)      int32           2^e, by token               < 2^31         cut off
+    weight codes W~                int8            s_w, by matrix              <= 1           (no rounding here)
+      their scale                  int32           2^e, by matrix              < 2^31         to even, at conversion
     W~ x~                          int32                                       <= 127 m       exact
     q k v gate up, o and down      int32           2^-f                        < 2^28         halves up
     cos, sin (D/2, context)        int16           2^-14                       <= 2^14        to even, at conversion
-    query, rotated                 int32           2^-f 2^k, by head and token <= 2^15        halves up
-    key, value: the cache          int8            g 127^-1 2^-f, the same     <= 127         to even
+    query, rotated                 int16           2^-f 2^k, by head and token <= 2^14        halves up
+    key, value: the cache          int8            g / 127, the same           <= 127         to even
       their scale g                int32           2^-f                        < 2^28         exact
-    k~^T q                         int32                                       < 2^31         exact (D <= 512)
+    k~^T q                         int32                                       < 2^30         exact (D <= 512)
     score k~^T q g, base 2         int64           2^-16                       < 2^60         halves up
     softmax weight w, before 1/Z   int32           2^-24                       <= 2^24        ``exp2``
     u = w g of the value           int64           2^-(f+12)                   <= 2^40        halves up
     sum u v~, and its Z = sum w    int64                                       < Z 2^23       exact (context <= 8192)
-    attention's output             int64           2^-(f+1) 127^-1             < 2^37         to even
-    act(gate): SwiGLU, ReLU^2      int32           2^-(f+24), 2^-2f; 2^k       <= 2^31        halves up
+    attention's output             int64           2^-(f+1) / 127              < 2^37         to even
+    act(gate): SwiGLU, ReLU^2      int64           2^-(f+24) 2^k, 2^-2f 2^k    <= 2^31        halves up
     act(gate) up                   int64           the same times 2^-f         < 2^59         exact
-    the head's input               int16           2^k, by token               <= 2^15        halves up
+    the head's input               int16           2^k, by token               <= 2^14        halves up
     logits                         int32           2^-logit_bits               < 2^28         halves up
 
 **No overflow.** A normed token has |n|_2 <= sqrt(m), whatever the token, so each output of a BitLinear has a largest possible
 value that only its weights and gains decide (``largest_output``), and so has their sum, the residual stream. Conversion
 takes f, at most 20, such that all of them stay below 2^28; the other ranges follow from the sizes that ``check_limits``
-admits. A model with f < 11 is refused.
+admits. A model that would need f < 12 is refused.
 
 **What cancels.** Absmax codes do not change when x is multiplied by a positive number: codes are taken of y = x gain, and 1/rms
 goes into the output's scale. (In 1/rms = sqrt(C / S) sqrt(C) is a constant, in the BitLinear's mantissa.) For the same reason
@@ -62,9 +64,9 @@ from .fixed_point import EXP2_BITS, FRACTION_BITS, bit_length, divide, exp2, man
 
 RANGE_BITS = 28      # every activation is proven to stay below 2^28 ...
 MOST_BITS = 20       # ... with at most so many of them after the point,
-LEAST_BITS = 11      # and at least so many
+LEAST_BITS = 12      # and at least so many
 VALUE_BITS = 23      # of values inside a norm, and of gains
-QUERY_BITS = 15      # of queries, and of the head's inputs
+QUERY_BITS = 14      # of queries, and of the head's inputs
 ROTARY_BITS = 14     # of cos and sin
 WEIGHT_SHIFT = 12    # what weight times value scale gives up, so that sums over the context fit
 LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
@@ -147,7 +149,7 @@ def bit_linear(w, x):                            # BitLinear (n, m), Activation 
     """y = (W~ x~) s_w s_x in units of 2^-bits: one multiplier for each token, of 28 to 31 bits, and one shift."""
     sums = product(x.codes.reshape(len(x.codes), -1), w.codes).reshape(-1, *x.codes.shape[1:])
     multiplier = (x.mantissa * w.mantissa) >> 31
-    return shift(sums * multiplier, np.clip(-31 - w.exponent - x.exponent, 0, 62))
+    return shift(sums * multiplier, np.clip(-31 - w.exponent - x.exponent, 0, 62))     # beyond 62 all becomes 0
 
 
 def rotated(x, tables):                          # (H D, B, T), (2, D/2, T) -> (H D, B, T)
@@ -174,7 +176,7 @@ def attention(q, k, k_scale, v, v_scale, bits):  # (H D, B, T); int8 (K, D, B, S
         s = np.where(hidden, -1 << 61, s)
         w = exp2(s.max(-2, keepdims=True) - s)                           # 0 where hidden
         total = w.sum(-2).transpose(1, 2, 0, 3)[:, :, None]              # (K, G, 1, B, t)
-        length = bit_length(total)                                       # 25 to 38
+        length = bit_length(total)                                       # 25 to 38; the quotient below is a / total 2^13 in 62 bits
         u = shift(w * v_scale[..., :seen, :], WEIGHT_SHIFT)
         a = np.einsum("kdbs,bkgst->kgdbt", v[..., :seen], u)
         o[..., queries] = divide(a << 38 - length, total >> length - 25)
@@ -252,7 +254,7 @@ class IntegerModel:
         q, k = rotated(bit_linear(block.q, x), tables), rotated(bit_linear(block.k, x), tables)
         heads = (self.config.n_kv_heads, -1, *k.shape[1:])
         past = *absmax_codes(k.reshape(heads), axis=1), *absmax_codes(bit_linear(block.v, x).reshape(heads), axis=1)
-        a = attention(q, *(cache.extend(*past) if cache else past), self.bits)
+        a = attention(q, *(cache.extend(*past) if cache is not None else past), self.bits)
         return bit_linear(block.o, quantized(*normed(block.attn_sub_norm, a)))
 
     def feed_forward(self, block, x):
@@ -261,18 +263,17 @@ class IntegerModel:
         return bit_linear(block.down, quantized(*normed(block.ffn_sub_norm, gated * bit_linear(block.up, x), exponent)))
 
     def score(self, x):                          # (C, B, T) -> int32 (V, B, T)
-        """logits = W n in units of 2^-logit_bits:  n gain = y sqrt(C / S), y in 16 bits a token."""
+        """logits = W n in units of 2^-logit_bits:  n gain = y sqrt(C / S), y in 15 bits a token."""
         y, S = normed(self.norm, x)
         y, k = narrow(y, QUERY_BITS)
         m, e = ratio(1 << k, S)
         sums = np.einsum("vc,cbt->vbt", self.head.codes.astype(np.int64), y)
-        multiplier = (m * self.logit_mantissa) >> 43                     # 17 to 19 bits: |sums| < 2^15 2^15 C <= 2^43
+        multiplier = (m * self.logit_mantissa) >> 43                     # 17 to 19 bits: |sums| < 2^15 2^14 C <= 2^42
         places = -43 - self.logit_exponent - e + self.head.bits.astype(np.int64)[:, None, None]
         return shift(sums * multiplier, np.clip(places, 0, 62)).astype(np.int32)
 
 
 # ---- conversion: the only floats
-
 
 def convert(model, c, codes, arrays):
     """Fill in an IntegerModel."""
@@ -285,7 +286,7 @@ def convert(model, c, codes, arrays):
     model.norm, unit = norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
     head = arrays["embed_tokens.weight" if c.tied else "lm_head.weight"].astype(np.float64)
     largest = math.sqrt(c.d_model) * np.sqrt(np.square(head) @ np.square(arrays["norm.weight"].astype(np.float64))).max()
-    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(1.001 * largest)))
+    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(1.001 * largest, 1))))
     model.logit_mantissa, model.logit_exponent = mantissa(unit * math.sqrt(c.d_model) * 2.0**model.logit_bits)
 
 
@@ -293,9 +294,9 @@ def check_limits(c):
     """UserError for what the module's table does not cover."""
     if c.linear == "float":
         raise UserError("linear = 'float': expected a model with ternary or binary weights; a full-precision one has no integer form here")
-    for name, value, limit in (("vocab_size", c.vocab_size, 2**20), ("d_model", c.d_model, 2**13), ("d_ffn", c.d_ffn, 2**15), ("context", c.context, 2**13), ("head_dim", c.head_dim, 2**9)):
-        if value > limit:
-            raise UserError(f"{name} = {value:,}: the integer engine's sums are proven to fit up to {limit:,}")
+    for name, limit in {"vocab_size": 2**20, "d_model": 2**13, "d_ffn": 2**15, "context": 2**13, "head_dim": 2**9}.items():
+        if getattr(c, name) > limit:
+            raise UserError(f"{name} = {getattr(c, name):,}: the integer engine's sums are proven to fit up to {limit:,}")
 
 
 def activation_bits(c, codes, arrays):
@@ -307,7 +308,7 @@ def activation_bits(c, codes, arrays):
             residual += bound
         else:
             largest = max(largest, bound)
-    bits = min(MOST_BITS, math.floor(RANGE_BITS - math.log2(max(residual, math.sqrt(2) * largest))))
+    bits = min(MOST_BITS, math.floor(RANGE_BITS - math.log2(max(residual, math.sqrt(2) * largest, 1))))     # a rotation adds up to sqrt 2
     if bits < LEAST_BITS:
         raise UserError(f"activations may reach {max(residual, largest):.3g}: the integer engine holds up to "
                         f"{2.0**(RANGE_BITS - LEAST_BITS):,.0f}; are gains or scales off?")
@@ -369,6 +370,6 @@ def block(prefix, c, codes, arrays, bits):
     post_attention_norm, d = normalization("post_attention_layernorm", c.d_model, one)
     ffn_sub_norm, e = normalization("mlp.ffn_sub_norm", c.d_ffn, one**2 * (2.0**-EXP2_BITS if c.activation == "silu" else one))
     softmax = 128 / QB / math.log(2) / math.sqrt(c.head_dim)
-    return Block(input_norm, projection("self_attn.q_proj", a, softmax), projection("self_attn.k_proj", a), projection("self_attn.v_proj", a),
-                 attn_sub_norm, projection("self_attn.o_proj", b),
-                 post_attention_norm, projection("mlp.gate_proj", d), projection("mlp.up_proj", d), ffn_sub_norm, projection("mlp.down_proj", e))
+    return Block(input_norm, projection("self_attn.q_proj", a, softmax), projection("self_attn.k_proj", a),
+                 projection("self_attn.v_proj", a), attn_sub_norm, projection("self_attn.o_proj", b), post_attention_norm,
+                 projection("mlp.gate_proj", d), projection("mlp.up_proj", d), ffn_sub_norm, projection("mlp.down_proj", e))

@@ -67,8 +67,8 @@ def decode(model, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=0
     """Yield ``tokens`` ids that continue the ids of prompt, one by one, with a key-value cache.
 
     model: anything with ``config.context``, ``new_caches()`` and ``next_logits(ids, caches) -> (V,)``, which appends ids
-    to the caches; with ``logit_bits`` where the logits are whole numbers. When the context is full, the newest half of it is encoded again from position 0 and decoding goes
-    on: a sliding window that moves by half a context at a time.
+    to the caches; with ``logit_bits`` where the logits are whole numbers. When the context is full, the newest half of it
+    is encoded again from position 0 and decoding goes on: a sliding window that moves by half a context at a time.
     """
     rng = np.random.default_rng(seed)
     choose = sampler(temperature, top_k, top_p, getattr(model, "logit_bits", None))
