@@ -249,10 +249,10 @@ def test_what_the_proof_does_not_cover_is_refused(field, value, text):
         IntegerModel(ModelConfig(**SIZES | {field: value}), {}, {})
 
 
-# ---- no float: arrays that raise, NumPy that raises, and source that has none
+# ---- no float, no overflow: arrays that raise, NumPy that raises, and source that has no float
 
 class Trapped(Exception):
-    """A float where none may be."""
+    """A float where none may be, or an integer that is not the one of Python's unbounded arithmetic."""
 
 
 def refuse(x):
@@ -270,30 +270,49 @@ def refuse(x):
 
 
 def disguise(x):
-    """x, its arrays as NoFloat."""
+    """x, its arrays as Whole."""
     if isinstance(x, (tuple, list)):
         parts = [disguise(part) for part in x]
         return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
-    return refuse(x).view(NoFloat) if isinstance(x, np.ndarray) else x
+    return refuse(x).view(Whole) if isinstance(x, np.ndarray) else x
 
 
 def bare(x):
-    return type(x)(bare(part) for part in x) if type(x) in (tuple, list) else x.view(np.ndarray) if isinstance(x, NoFloat) else x
+    return type(x)(bare(part) for part in x) if type(x) in (tuple, list) else x.view(np.ndarray) if isinstance(x, Whole) else x
 
 
-class NoFloat(np.ndarray):
-    """An array that raises Trapped in any operation with a float among its arguments or results."""
+class Whole(np.ndarray):
+    """An array that raises Trapped in any operation with a float among its arguments or results, and where an integer overflows."""
 
     def __array_finalize__(self, parent):                  # of views, copies, casts, slices
         refuse(self.dtype.type)
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         refuse((inputs, options))
-        return disguise(refuse(getattr(ufunc, method)(*bare(inputs), **{k: bare(v) for k, v in options.items()})))
+        result = refuse(getattr(ufunc, method)(*bare(inputs), **{k: bare(v) for k, v in options.items()}))
+        if ufunc in (np.add, np.subtract, np.multiply, np.left_shift, np.negative, np.absolute) and method in ("__call__", "reduce"):
+            same(result, getattr(ufunc, method)(*unbounded(inputs), **{k: v for k, v in options.items() if k in ("axis", "keepdims")}))
+        return disguise(result)
 
     def __array_function__(self, function, types, args, options):
         refuse((args, options))
-        return disguise(refuse(super().__array_function__(function, types, args, options)))
+        result = refuse(super().__array_function__(function, types, args, options))
+        if function is np.einsum:
+            same(result, np.einsum(*unbounded(args)))
+        return disguise(result)
+
+    def astype(self, dtype, **options):
+        return disguise(same(bare(self).astype(refuse(np.dtype(dtype)), **options), bare(self)))
+
+
+def unbounded(args):
+    return [x if isinstance(x, str) else bare(np.asarray(x)).astype(object) for x in args]
+
+
+def same(result, exact):
+    if not np.array_equal(result, exact):
+        raise Trapped("overflow")
+    return result
 
 
 class NumPyWithoutFloats:
@@ -312,7 +331,7 @@ class NoMath:
 
 
 def trapped(model):
-    """A copy of an IntegerModel of NoFloat arrays, integers and nothing else; its configuration keeps only sizes and words."""
+    """A copy of an IntegerModel of Whole arrays, integers and nothing else; its configuration keeps only sizes and words."""
     def checked(x):
         if isinstance(x, (tuple, list)):
             for part in x:
@@ -354,15 +373,28 @@ def run(model, ids, choosers, rng):
     return logits, [choose(last, rng) for choose in choosers]
 
 
-def test_from_ids_to_the_chosen_token_there_is_no_float(arm, ids, no_floats):
+def test_from_ids_to_the_chosen_token_there_is_no_float_and_no_overflow(arm, ids, no_floats):
     """The trapped run ends with arrays that still carry the trap (nothing slipped out of it), and with the same integers."""
     _, model = arm
     choosers = [sampler(0, 0, 1.0, model.logit_bits), sampler(0.8, 5, 1.0, model.logit_bits), sampler(1.0, 0, 0.9, model.logit_bits)]
     expected = run(model, ids, choosers, Draws())
     no_floats()
     logits, chosen = run(trapped(model), disguise(ids), choosers, Draws())
-    assert type(logits) is NoFloat and logits.dtype == np.int32
+    assert type(logits) is Whole and logits.dtype == np.int32
     assert np.array_equal(bare(logits), expected[0]) and chosen == expected[1]
+
+
+@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize("scale, gain", [(2**9, 1), (2**-14, 1), (2**5, 30), (1, 2**-12)])
+def test_extreme_models_do_not_overflow(name, scale, gain, no_floats, ids):
+    """Activations with 12 or 13 bits after the point, or almost all zeros; the gains of one norm from 2^-12 to 60."""
+    running, _ = engines(ARMS[name])
+    codes, arrays = converted(running)
+    arrays |= {key: a * np.where(np.arange(len(a)) % 3, 1, gain).astype(np.float32) for key, a in arrays.items() if a.ndim == 1}
+    model = IntegerModel(running.config, {key: (w, s * scale) for key, (w, s) in codes.items()}, arrays)
+    expected = model(ids)
+    no_floats()
+    assert np.array_equal(bare(trapped(model)(disguise(ids))), expected)
 
 
 PLANTS = {
@@ -376,12 +408,15 @@ PLANTS = {
     "a comparison with a float": lambda y: y > 0.5,
     "a float array": lambda y: y + np.ones(y.shape),
     "a product with one": lambda y: np.einsum("cbt,c->bt", y, np.ones(len(y))),
+    "an overflow": lambda y: y << 50,
+    "a cast that overflows": lambda y: y.astype(np.int8),
+    "a sum that overflows": lambda y: np.einsum("cbt,cbt->bt", y << 30, y << 30),
     "a float in place": lambda y: np.multiply(y, 1.5, out=y, casting="unsafe"),
 }
 
 
 @pytest.mark.parametrize("plant", PLANTS)
-def test_a_planted_float_is_caught(plant, ids, no_floats, monkeypatch):
+def test_a_planted_float_or_overflow_is_caught(plant, ids, no_floats, monkeypatch):
     _, model = engines(ARMS["ternary"])
     whole = integer.bit_linear
     no_floats()
