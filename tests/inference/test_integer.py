@@ -85,8 +85,10 @@ def test_codes_do_not_change_when_a_token_is_multiplied(rng):
 
 
 def test_a_token_of_zeros_has_codes_zero():
+    """And S = 1, even without eps: a root of 0 would have no mantissa."""
     norm, _ = integer.norm(None, True, 16, 0.0, 1.0)
-    assert not integer.quantized(*integer.normed(norm, np.zeros((16, 1, 1), np.int64))).codes.any()
+    y, S = integer.normed(norm, np.zeros((16, 1, 1), np.int64))
+    assert S == 1 and not integer.quantized(y, S).codes.any()
 
 
 def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
