@@ -9,6 +9,7 @@ from .errors import UserError
 from .formats import checkpoint as checkpoints
 from .formats import packed
 from .formats.rundir import RunDirectory
+from .inference.integer import IntegerModel
 from .inference.packed import PackedModel
 from .inference.sampling import check_sampling, decode
 from .nn import ops
@@ -18,7 +19,7 @@ from .nn.training import TrainConfig
 from .options import from_json
 from .text.tokenizer import load_tokenizer
 
-ENGINES = ("float", "packed")
+ENGINES = ("float", "packed", "integer")
 
 
 class FloatEngine:
@@ -41,6 +42,7 @@ class LanguageModel:
     def __init__(self, engine, tokenizer, settings):
         self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
+        self.logit_bits = getattr(engine, "logit_bits", None)      # of the integer engine, whose logits are whole numbers
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None      # what a document begins and ends with
 
     def logits(self, ids):
@@ -107,8 +109,8 @@ class LanguageModel:
 
 def load(path, engine="float", checkpoint="last", warn=warnings.warn, pool=None):
     """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged:
-    warn(text) says so) or "best", the lowest validation loss; "packed" runs packed.safetensors. pool: whose threads the packed
-    engine may use."""
+    warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors. pool: whose threads the
+    packed engine may use."""
     run = RunDirectory(path)
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
@@ -123,7 +125,7 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, pool=None)
             raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack --model {run.path} makes it)")
         path_read = run.packed
         config, c, matrices, arrays = packed.load(path_read, lambda config: from_json(ModelConfig, config["model"], path_read))
-        running = PackedModel(c, matrices, arrays, pool)
+        running = PackedModel(c, matrices, arrays, pool) if engine == "packed" else IntegerModel(c, matrices, arrays)
     tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
     if tokenizer.vocab_size != running.config.vocab_size:
         raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "

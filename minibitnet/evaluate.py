@@ -15,9 +15,9 @@ from .api import ENGINES, load
 from .errors import UserError
 from .experiments.agreement import CLEAR, TokenByToken, agreement
 from .nn.training import mean_loss
+from .text import tasks
 from .text.batches import part_of, parts
 from .text.corpora import load_corpus
-from .text import tasks
 from .text.streams import token_stream
 
 BATCH = 16            # sequences at a time
@@ -34,7 +34,7 @@ def main(argv):
     parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text (see above)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=ENGINES, default="float",
-                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight (%(default)s)")
+                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: the same without a float (%(default)s)")
     parser.add_argument("--compare", action="store_true", help="also compare the engine with the float engine, token by token")
     parser.add_argument("--tasks", metavar="stories|FILE", help="answer multiple-choice questions instead: about stories, or of a file of JSON lines")
     parser.add_argument("--items", type=_command.positive_int, default=200, metavar="N", help="questions of each kind about stories (%(default)s)")

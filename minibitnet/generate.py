@@ -19,7 +19,7 @@ def main(argv):
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (%(default)s)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=ENGINES, default="float",
-                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight (%(default)s)")
+                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: the same without a float (%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N", help="for the packed engine (%(default)s)")
     args = parser.parse_args(argv)
 

@@ -12,7 +12,7 @@ FLOORS = {
     "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.config": 2, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
     "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "text.storybook": 0, "text.grammar": 1, "text.tasks": 2, "text.streams": 3, "text.batches": 4,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3, "formats.packed": 2,
-    "inference.sampling": 1, "inference.cache": 1, "inference.kernels": 1, "inference.packed": 2,
+    "inference.sampling": 1, "inference.cache": 1, "inference.kernels": 1, "inference.packed": 2, "inference.fixed_point": 0, "inference.integer": 2,
     "api": 6,
     "experiments.plotting": 6, "experiments.agreement": 6, "experiments.costs": 6, "experiments.peers": 6,
     "_command": 7, "train": 8, "evaluate": 8, "generate": 8, "pack": 8, "tokenizer": 8, "bench": 8, "data": 8, "__main__": 8,

@@ -9,8 +9,8 @@ product of floats, the head's or attention's, is added up in another order at an
 bits than a whole sequence, and where these move a value across a rounding tie, another code.)
 
 Matrices that see the same input are stacked: q, k, v are one product, gate and up another. Embedding and head may be float16 or
-bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used. For one token the head, the largest matrix,
-is read block by block in any case, by all threads.
+bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used. Where only the last
+token's logits are wanted, the head, the largest matrix, is read block by block in any case, by all threads.
 """
 import numpy as np
 
@@ -45,10 +45,10 @@ class PackedModel:
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
             x = block(x, rotary, cache)
         x = np.ascontiguousarray(x[..., -1:]) if last else x
-        return self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps))
+        return self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps), in_blocks=last)
 
-    def project(self, x):                                  # (C, B, T) -> (V, B, T): the head
-        if self.head.dtype == np.float32 and x.size > len(x):
+    def project(self, x, in_blocks):                       # (C, B, T) -> (V, B, T): the head
+        if self.head.dtype == np.float32 and not in_blocks:
             return ops.matmul(self.head, x)
         rows = max(1, HEAD_BLOCK // len(x))
         y = np.empty((len(self.head), *x.shape[1:]), np.float32)

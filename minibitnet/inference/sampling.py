@@ -1,7 +1,13 @@
 """From logits to the next token, and the loop that decodes one token after another."""
+import math
+from functools import partial
+
 import numpy as np
 
 from ..errors import UserError
+from .fixed_point import FRACTION_BITS, exp2, mantissa, shift
+
+TOP_P_BITS = 16
 
 
 def check_sampling(temperature, top_k, top_p, seed):
@@ -31,20 +37,47 @@ def sample(logits, rng, *, temperature=1.0, top_k=0, top_p=1.0):
     return int(order[np.searchsorted(p.cumsum(), rng.random()).clip(max=len(p) - 1)])
 
 
+def sample_integer(logits, rng, *, beta, top_k=0, top_p=1 << TOP_P_BITS):
+    """``sample`` without a float: int32 logits (V,), |logits| < 2^28 -> one id. beta is a mantissa and an exponent <= 0, the
+    probability of a logit that is x below the largest being 2^-(beta x) with ``exp2``'s 16 bits; top_p is in 1/2^16.
+
+    The draw is a whole number below the sum of the weights, each equally likely: as exact as the weights.
+    """
+    order = np.argsort(-logits, kind="stable")[:top_k or None]
+    m, exponent = beta
+    weights = exp2(shift((logits[order[0]] - logits[order]).astype(np.int64) * m, min(-exponent, 62)))
+    up_to = weights.cumsum()                                   # below 2^24 V <= 2^44
+    if top_p < 1 << TOP_P_BITS:
+        up_to = up_to[:np.searchsorted(up_to << TOP_P_BITS, up_to[-1] * top_p) + 1]
+    return int(order[np.searchsorted(up_to, rng.integers(int(up_to[-1])), side="right")])
+
+
+def sampler(temperature, top_k, top_p, logit_bits=None):
+    """-> choose(logits, rng) -> id.  logit_bits None: float logits; else whole numbers in units of 2^-logit_bits, and the settings
+    become whole numbers here, once."""
+    if logit_bits is None:
+        return partial(sample, temperature=temperature, top_k=top_k, top_p=top_p)
+    if temperature == 0:
+        return lambda logits, rng: int(logits.argmax())
+    beta = 2.0 ** (FRACTION_BITS - logit_bits) / math.log(2) / temperature
+    return partial(sample_integer, beta=mantissa(min(beta, 2.0**30)), top_k=top_k, top_p=round(top_p * 2**TOP_P_BITS))
+
+
 def decode(model, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=0):
     """Yield ``tokens`` ids that continue the ids of prompt, one by one, with a key-value cache.
 
     model: anything with ``config.context``, ``new_caches()`` and ``next_logits(ids, caches) -> (V,)``, which appends ids
-    to the caches. When the context is full, the newest half of it is encoded again from position 0 and decoding goes
-    on: a sliding window that moves by half a context at a time.
+    to the caches; with ``logit_bits`` where the logits are whole numbers. When the context is full, the newest half of it
+    is encoded again from position 0 and decoding goes on: a sliding window that moves by half a context at a time.
     """
     rng = np.random.default_rng(seed)
+    choose = sampler(temperature, top_k, top_p, getattr(model, "logit_bits", None))
     context = model.config.context
     history = list(prompt)[-context:]
     pending, caches = history, model.new_caches()
     for _ in range(tokens):
         if caches[0].length + len(pending) > context:
             pending, caches = history[-max(1, context // 2):], model.new_caches()
-        chosen = sample(model.next_logits(np.array(pending), caches), rng, temperature=temperature, top_k=top_k, top_p=top_p)
+        chosen = choose(model.next_logits(np.array(pending), caches), rng)
         yield chosen
         history, pending = (history + [chosen])[-context:], [chosen]

@@ -89,7 +89,7 @@ def test_the_head_in_blocks_is_the_head(rng, monkeypatch):
     engine = engine_of(Transformer(c), BFLOAT16)
     monkeypatch.setattr(module, "HEAD_BLOCK", 7 * 32)
     x = rng.standard_normal((32, 2, 3)).astype(np.float32)
-    assert np.allclose(engine.project(x), ops.matmul(widen(engine.head), x), rtol=1e-5, atol=1e-5)
+    assert np.allclose(engine.project(x, False), ops.matmul(widen(engine.head), x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("linear", ["ternary", "binary"])

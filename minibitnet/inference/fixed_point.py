@@ -1,0 +1,81 @@
+"""Arithmetic in whole numbers: int64 arrays in, int64 arrays out, and no float on the way.
+
+A fixed-point number is an integer X with a number of bits f that is known from the context; it stands for X 2^-f. A
+positive factor is a *mantissa* in [2^30, 2^31) and an exponent e, and stands for mantissa 2^e: what a float is, with the
+exponent in a variable of its own. ``mantissa`` makes one from a float, when a model is converted; everything else here
+runs between token id and chosen token.
+
+Shifts to the right round halves up, divisions round halves to even (as ``np.rint`` does). Nothing saturates: each function
+says how large its arguments may be, and whoever calls it proves that they are not larger.
+"""
+import math
+
+import numpy as np
+
+POWERS = np.left_shift(1, np.arange(63, dtype=np.int64))    # 1, 2, 4 .. 2^62
+EXP2_BITS = 24                                              # of exp2's result: 2^-0 is 2^24
+FRACTION_BITS = 16                                          # of its argument
+EXP2_TABLE = np.rint(2.0 ** (EXP2_BITS - np.arange(257) / 256)).astype(np.int64)
+
+
+def mantissa(value):
+    """A positive float -> (m, e):  value ≈ m 2^e,  2^30 <= m < 2^31. For conversion: the only function with a float."""
+    fraction, e = math.frexp(value)                         # fraction in [1/2, 1)
+    return min(round(fraction * 2**31), 2**31 - 1), e - 31
+
+
+def bit_length(x):                                          # 0 <= x < 2^63
+    """The number of bits of each x, as int.bit_length: 0 -> 0, 1 -> 1, 7 -> 3, 8 -> 4."""
+    return np.searchsorted(POWERS, x, side="right")
+
+
+def shift(x, k):                                            # |x| < 2^62, 0 <= k <= 62
+    """x / 2^k, halves up."""
+    return (x + ((1 << k) >> 1)) >> k
+
+
+def divide(a, b):                                           # |a| < 2^61, 0 < b < 2^61
+    """a / b, halves to even."""
+    quotient, rest = np.divmod(2 * a + b, 2 * b)            # of floor(a / b + 1/2)
+    return quotient - ((rest == 0) & quotient & 1)          # no rest: it was a half, which went up
+
+
+def narrow(x, bits, axis=0, least=0):                       # |x| < 2^62
+    """x -> (x 2^-k, k) with the smallest k >= least, one for all values along axis, that leaves |x 2^-k| <= 2^bits."""
+    k = np.maximum(bit_length(np.abs(x).max(axis, keepdims=True)) - bits, least)
+    return shift(x, k), k.squeeze(axis)
+
+
+def normalized(x):                                          # 0 < x < 2^63
+    """x -> its mantissa and exponent, cut off below."""
+    e = bit_length(x) - 31
+    return x >> np.maximum(e, 0) << np.maximum(-e, 0), e
+
+
+def square_root(x):                                         # 0 < x < 2^62
+    """The root of x -> mantissa and exponent, cut off below: x is scaled by 4^e into [2^60, 2^62) first.
+
+    Newton's r <- (r + x / r) / 2 from r = 2^31, which is above the root: its relative error goes 1, 1/4, 1/40, 3e-4, 5e-8,
+    1e-15. Taken in floors it never falls below floor(root), and after five steps it is there or one above.
+    """
+    e = (62 - bit_length(x)) >> 1
+    x = x << 2 * e
+    r = np.full_like(x, 1 << 31)
+    for _ in range(5):
+        r = (r + x // r) >> 1
+    return r - (r * r > x), -e
+
+
+def ratio(x, y):                                            # 0 < x < 2^63, 0 < y < 2^62
+    """x / sqrt(y) -> m, e with  x / sqrt(y) ≈ m 2^e,  2^29 <= m < 2^31."""
+    (a, ea), (b, eb) = normalized(x), square_root(y)
+    return (a << 30) // b, ea - eb - 30
+
+
+def exp2(d):                                                # d >= 0, with 16 bits after the point
+    """2^-d with 24 bits: a table of 256 steps to the octave, a straight line between two of them, a shift. At most 17
+    units of 2^-24 above the true value, and 0 from d = 25 on."""
+    d = np.minimum(d, 32 << FRACTION_BITS)
+    octave, step, between = d >> 16, d >> 8 & 255, d & 255
+    left = EXP2_TABLE[step]
+    return shift(left - ((left - EXP2_TABLE[step + 1]) * between >> 8), octave)

@@ -1,0 +1,364 @@
+"""The model of ``nn/model.py`` without one float between token id and chosen token: whole numbers, shifts and tables.
+
+Floats appear once, in the conversion at the end of this file, and leave integer arrays and Python's integers behind (the
+configuration keeps its own, which are not read). The table is meant to be enough for a port to C or Verilog: 64 bits hold
+everything, and nothing saturates. f is ``model.bits``, the bits after the point of all activations; C, m: features summed
+over; g: a scale. A type is the smallest that holds the number; NumPy computes in int64 where that is less to write.
+``fixed_point.py`` says how each rounding is done.
+
+    number                         type            one unit is                 range          rounding
+    embedding, head (V, C)         int16           2^-bits[v], by row          < 2^15         to even, at conversion
+    residual stream                int32           2^-f                        < 2^28         exact sums
+    inside a norm: x'              int32           2^-f 2^k, k by token        <= 2^23        halves up
+      LayerNorm: C x' - sum(x')    int64           2^-f 2^k / C                < 2^39         exact, then as x'
+      sum of squares S, with eps   int64                                       < 2^62         exact; eps cut off
+      gain                         int32           2^-a, a by norm             <= 2^23        to even, at conversion
+      y = x' gain                  int64                                       <= 2^46        exact
+    activation codes x~            int8            g / 127, by token           <= 127         to even
+      their scale g / sqrt(S)      int32           2^e, by token               < 2^31         cut off
+    weight codes W~                2 bits           s_w, by matrix              <= 1           (no rounding here)
+      their scale                  int32           2^e, by matrix              < 2^31         to even, at conversion
+    W~ x~                          int32                                       <= 127 m       exact
+    q k v gate up, o and down      int32           2^-f                        < 2^28         halves up
+    cos, sin (D/2, context)        int16           2^-14                       <= 2^14        to even, at conversion
+    query, rotated                 int16           2^-f 2^k, by head and token <= 2^14        halves up
+    key, value: the cache          int8            g / 127, the same           <= 127         to even
+      their scale g                int32           2^-f                        < 2^28         exact
+    k~^T q                         int32                                       < 2^30         exact (D <= 512)
+    score k~^T q g, base 2         int64           2^-16                       < 2^60         halves up
+    softmax weight w, before 1/Z   int32           2^-24                       <= 2^24        ``exp2``
+    u = w g of the value           int64           2^-(f+12)                   <= 2^40        halves up
+    sum u v~, and its Z = sum w    int64                                       < Z 2^23       exact (context <= 8192)
+    attention's output             int64           2^-(f+1) / 127              < 2^37         to even
+    act(gate): SwiGLU, ReLU^2      int64           2^-(f+24) 2^k, 2^-2f 2^k    <= 2^31        halves up
+    act(gate) up                   int64           the same times 2^-f         < 2^59         exact
+    the head's input               int16           2^k, by token               <= 2^14        halves up
+    logits                         int32           2^-logit_bits               < 2^28         halves up
+
+**No overflow.** A normed token has |n|_2 <= sqrt(m), whatever the token, so each output of a BitLinear has a largest possible
+value that only its weights and gains decide (``largest_output``), and so has their sum, the residual stream. Conversion
+takes f, at most 20, such that all of them stay below 2^28; the other ranges follow from the sizes that ``check_limits``
+admits. A model that would need f < 12 is refused.
+
+**What cancels.** Absmax codes do not change when x is multiplied by a positive number: codes are taken of y = x gain, and 1/rms
+goes into the output's scale. (In 1/rms = sqrt(C / S) sqrt(C) is a constant, in the BitLinear's mantissa.) For the same reason
+k, the shift that narrows a token to so many bits, need not be undone in front of a norm: only eps must know it.
+
+**A cache changes no bit.** Each number above belongs to one token (or one token and head), except the sums over keys, and those
+are exact in any order; a key that a query may not see has the weight 0, exactly. So decoding token by token, in pieces, or
+all at once, alone or in a batch gives the same integers. (Float attention rounds in an order that the shapes decide.)
+
+**What it costs.** On ``train --tiny``, against the float engine over the 46,504 validation tokens: loss -0.0001 nats, greedy
+agreement 99.2 %, and 99.96 % where the two best logits differ by more than 0.1. That is about what an 8-bit cache does to the
+float engine, or noise of 1 part in 10,000 on its embeddings; even 1 part in a million does half of it. An activation code
+that was close to a half flips, and all later layers hear of it.
+"""
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import UserError
+from ..nn import ops
+from ..quant import QB
+from ..packing import unpack_ternary, widen
+from .fixed_point import EXP2_BITS, FRACTION_BITS, bit_length, divide, exp2, mantissa, narrow, ratio, shift
+from .kernels import BitPlanes, matmul, repack
+
+RANGE_BITS = 28      # every activation is proven to stay below 2^28 ...
+MOST_BITS = 20       # ... with at most so many of them after the point,
+LEAST_BITS = 12      # and at least so many
+VALUE_BITS = 23      # of values inside a norm, and of gains
+QUERY_BITS = 14      # of queries, and of the head's inputs
+ROTARY_BITS = 14     # of cos and sin
+WEIGHT_SHIFT = 12    # what weight times value scale gives up, so that sums over the context fit
+LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
+QUERY_BLOCK = 64     # queries that attention handles at a time
+
+
+class Rows(NamedTuple):
+    """A matrix for embedding or head: row v is codes[v] 2^-bits[v]."""
+    codes: np.ndarray        # int16 (V, C)
+    bits: np.ndarray         # int8 (V,)
+
+
+class Norm(NamedTuple):
+    gain: np.ndarray | None  # int32 (C,), None: all ones
+    centred: bool            # LayerNorm: without the mean
+    eps: int                 # C eps in the square of 2^eps_exponent units of the input
+    eps_exponent: int
+
+
+class BitLinear(NamedTuple):
+    codes: BitPlanes         # (n, m): -1, 0, +1, two bits each
+    mantissa: int            # from sums of codes, and the token's scale, to activations
+    exponent: int
+
+
+class Activation(NamedTuple):
+    """x~ with its scale mantissa 2^exponent for every token, but for what is the same for all tokens: that is the BitLinear's."""
+    codes: np.ndarray        # int8 (m, B, T)
+    mantissa: np.ndarray     # int64 (B, T), below 2^31
+    exponent: np.ndarray     # int64 (B, T)
+
+
+class Block(NamedTuple):
+    input_norm: Norm
+    q: BitLinear
+    k: BitLinear
+    v: BitLinear
+    attn_sub_norm: Norm
+    o: BitLinear
+    post_attention_norm: Norm
+    gate: BitLinear
+    up: BitLinear
+    ffn_sub_norm: Norm
+    down: BitLinear
+
+
+# ---- between token id and logits: whole numbers
+
+def normed(norm, x, exponent=0):                 # integers (C, B, T), the token's exponent (B, T) -> (C, B, T), (B, T)
+    """y and S such that  n gain = y sqrt(C / S):  the norm but for the factor 1/rms, which changes no absmax code of y."""
+    if norm.centred:                             # C x - sum(x) is C times x - mean(x), and whole
+        x, k = narrow(x, VALUE_BITS)
+        x, exponent = len(x) * x - x.sum(0), exponent + k
+    x, k = narrow(x, VALUE_BITS, least=np.maximum(norm.eps_exponent - exponent, 0))
+    S = (x * x).sum(0) + (norm.eps >> np.minimum(2 * (k + exponent - norm.eps_exponent), 62))
+    return x if norm.gain is None else x * norm.gain.astype(np.int64)[:, None, None], np.maximum(S, 1)
+
+
+def absmax_codes(x, axis=0):                     # |x| < 2^54
+    """x -> int8 codes and gamma:  x~ = round(127 x / gamma),  gamma = max|x| along axis.   [bitnet] eqs. 4-5
+
+    gamma is at least 1 unit, where ``quant.absmax_int8`` has at least 1e-5; value = code * gamma / 127.
+    """
+    gamma = np.maximum(np.abs(x).max(axis, keepdims=True), 1)
+    return divide(QB * x, gamma).astype(np.int8), gamma.squeeze(axis)
+
+
+def quantized(y, S):                             # as ``normed`` gives them -> Activation
+    """x~ = round(127 y / gamma),  gamma = max|y|;  its scale is gamma sqrt(m / S) / 127."""
+    codes, gamma = absmax_codes(y)
+    return Activation(codes, *ratio(gamma, S))
+
+
+def bit_linear(w, x):                            # BitLinear (n, m), Activation (m, B, T) -> int64 (n, B, T)
+    """y = (W~ x~) s_w s_x in units of 2^-bits: one multiplier for each token, of 28 to 31 bits, and one shift."""
+    sums = matmul(x.codes, w.codes, integer=True)
+    multiplier = (x.mantissa * w.mantissa) >> 31
+    return shift(sums * multiplier, np.clip(-31 - w.exponent - x.exponent, 0, 62))     # beyond 62 all becomes 0
+
+
+def rotated(x, tables):                          # (H D, B, T), (2, D/2, T) -> (H D, B, T)
+    """[rope] eq. 34, as ``ops.rope``."""
+    cos, sin = tables.astype(np.int64)[:, :, None]
+    a, b = np.moveaxis(x.reshape(-1, 2, *cos.shape[:1], *x.shape[1:]), 1, 0)
+    return shift(np.stack([a * cos - b * sin, a * sin + b * cos], axis=1), ROTARY_BITS).reshape(x.shape)
+
+
+def attention(q, k, k_scale, v, v_scale, bits):  # (H D, B, T); int8 (K, D, B, S), int32 (K, B, S), twice -> (H D, B, T)
+    """o = v P,  P = softmax over keys of k^T q / sqrt(D), in units of 2^-(bits+1) / 127. q comes multiplied by log2(e) / sqrt(D) 128/127:
+    the exponential is then 2^(k^T q), and the 127 of k's scale a shift."""
+    n_kv_heads, D, B, S = k.shape
+    T, out = q.shape[2], np.empty_like(q)
+    q, exponent = narrow(q.reshape(n_kv_heads, -1, D, B, T), QUERY_BITS, axis=2)
+    o = out.reshape(q.shape)
+    k, v = k.astype(np.int32), v.astype(np.int64)
+    k_scale, v_scale = (scale.astype(np.int64).transpose(1, 0, 2)[:, :, None, :, None] for scale in (k_scale, v_scale))   # (B, K, 1, S, 1)
+    for t in range(0, T, QUERY_BLOCK):
+        queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T
+        s = np.einsum("kdbs,kgdbt->bkgst", k[..., :seen], q[..., queries].astype(np.int32)) * k_scale[..., :seen, :]
+        s = shift(s, 2 * bits + 7 - FRACTION_BITS - exponent[..., queries].transpose(2, 0, 1, 3)[..., None, :])
+        hidden = np.arange(seen)[:, None] > np.arange(t, t + s.shape[-1]) + S - T
+        s = np.where(hidden, -1 << 61, s)
+        w = exp2(s.max(-2, keepdims=True) - s)                           # 0 where hidden
+        total = w.sum(-2).transpose(1, 2, 0, 3)[:, :, None]              # (K, G, 1, B, t)
+        length = bit_length(total)                                       # 25 to 38; the quotient below is a / total 2^13 in 62 bits
+        u = shift(w * v_scale[..., :seen, :], WEIGHT_SHIFT)
+        a = np.einsum("kdbs,bkgst->kgdbt", v[..., :seen], u)
+        o[..., queries] = divide(a << 38 - length, total >> length - 25)
+    return out
+
+
+def silu(gate, bits):                            # units 2^-bits -> units 2^-(bits + 24)
+    """x s,  s = 1 / (1 + 2^-(x log2 e)):  the exponential of -|x|, whatever the sign of x, so that it is at most 1."""
+    e = exp2(shift(np.abs(gate) * LOG2E, 30 + bits - FRACTION_BITS))
+    one = 1 << EXP2_BITS
+    return gate * ((np.where(gate < 0, e, one) << EXP2_BITS) // (one + e))
+
+
+def relu2(gate, bits):                           # units 2^-bits -> units 2^-(2 bits)
+    r = np.maximum(gate, 0)
+    return r * r
+
+
+class Cache:
+    """Rotated keys and values of the positions seen so far, for one layer, in 8 bits: value = code * scale / 127 2^-bits, one
+    scale for each head and token. Room for ``context`` positions."""
+
+    def __init__(self, n_kv_heads, head_dim, batch, context):
+        self.k, self.v = np.zeros((2, n_kv_heads, head_dim, batch, context), np.int8)
+        self.k_scale, self.v_scale = np.zeros((2, n_kv_heads, batch, context), np.int32)
+        self.length = 0
+
+    def extend(self, *new):                      # k, k_scale, v, v_scale of new positions -> of all positions
+        end, all_of = self.length + new[0].shape[-1], (self.k, self.k_scale, self.v, self.v_scale)
+        for stored, part in zip(all_of, new):
+            stored[..., self.length:end] = part
+        self.length = end
+        return [stored[..., :end] for stored in all_of]
+
+
+class IntegerModel:
+    """Token ids to logits in whole numbers: ``model(ids) * model.logit_scale`` approximates the float engine's logits.
+
+    c: a configuration, with the sizes as attributes; matrices: {name: PackedMatrix} of the BitLinears, arrays: {name: float32 array} of
+    embedding, gains and head, as formats/packed.py reads them. UserError for a model that the proven ranges do not hold.
+    """
+
+    def __init__(self, c, matrices, arrays):
+        self.config = c
+        convert(self, c, matrices, {name: widen(a) for name, a in arrays.items()})
+
+    def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits int32 (V, B, T), or of the last token alone (V, B, 1)
+        x = self.encode(ids, caches)
+        return self.score(x[..., -1:] if last else x)
+
+    def new_caches(self, batch=1):
+        c = self.config
+        return [Cache(c.n_kv_heads, c.head_dim, batch, c.context) for _ in self.blocks]
+
+    @property
+    def logit_scale(self):
+        return 2.0**-self.logit_bits
+
+    def encode(self, ids, caches=None):          # (B, T) -> residual stream (C, B, T), int64
+        c, start = self.config, caches[0].length if caches else 0
+        end = start + ids.shape[1]
+        if end > c.context:
+            raise ValueError(f"{end} tokens: expected at most the context of {c.context}")
+        table, tables = self.embedding, self.rotary[..., start:end]
+        x = (table.codes[ids].astype(np.int64) << self.bits - table.bits[ids].astype(np.int64)[..., None]).transpose(2, 0, 1)
+        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+            x = x + self.attend(block, quantized(*normed(block.input_norm, x)), tables, cache)
+            x = x + self.feed_forward(block, quantized(*normed(block.post_attention_norm, x)))
+        return x
+
+    def attend(self, block, x, tables, cache):
+        q, k = rotated(bit_linear(block.q, x), tables), rotated(bit_linear(block.k, x), tables)
+        heads = (self.config.n_kv_heads, -1, *k.shape[1:])
+        past = *absmax_codes(k.reshape(heads), axis=1), *absmax_codes(bit_linear(block.v, x).reshape(heads), axis=1)
+        a = attention(q, *(cache.extend(*past) if cache is not None else past), self.bits)
+        return bit_linear(block.o, quantized(*normed(block.attn_sub_norm, a)))
+
+    def feed_forward(self, block, x):
+        act = {"silu": silu, "relu2": relu2}[self.config.activation]
+        gated, exponent = narrow(act(bit_linear(block.gate, x), self.bits), 31)
+        return bit_linear(block.down, quantized(*normed(block.ffn_sub_norm, gated * bit_linear(block.up, x), exponent)))
+
+    def score(self, x):                          # (C, B, T) -> int32 (V, B, T)
+        """logits = W n in units of 2^-logit_bits:  n gain = y sqrt(C / S), y in 15 bits a token."""
+        y, S = normed(self.norm, x)
+        y, k = narrow(y, QUERY_BITS)
+        m, e = ratio(1 << k, S)
+        sums = np.einsum("vc,cbt->vbt", self.head.codes.astype(np.int64), y)
+        multiplier = (m * self.logit_mantissa) >> 43                     # 17 to 19 bits: |sums| < 2^15 2^14 C <= 2^42
+        places = -43 - self.logit_exponent - e + self.head.bits.astype(np.int64)[:, None, None]
+        return shift(sums * multiplier, np.clip(places, 0, 62)).astype(np.int32)
+
+
+# ---- conversion: the only floats
+
+def convert(model, c, matrices, arrays):
+    """Fill in an IntegerModel."""
+    check_limits(c)
+    model.bits = activation_bits(c, matrices, arrays)
+    model.embedding = rows(arrays["embed_tokens.weight"], model.bits)
+    model.head = model.embedding if c.tied else rows(arrays["lm_head.weight"], model.bits)
+    model.rotary = np.rint(np.ldexp(ops.rotary_tables(c.head_dim, c.context, c.rope_theta), ROTARY_BITS)).astype(np.int16)
+    model.blocks = [block(f"layers.{i}.", c, matrices, arrays, model.bits) for i in range(c.n_layers)]
+    model.norm, unit = norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
+    head = arrays["embed_tokens.weight" if c.tied else "lm_head.weight"].astype(np.float64)
+    largest = math.sqrt(c.d_model) * np.sqrt(np.square(head) @ np.square(arrays["norm.weight"].astype(np.float64))).max()
+    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(1.001 * largest, 1))))
+    model.logit_mantissa, model.logit_exponent = mantissa(unit * math.sqrt(c.d_model) * 2.0**model.logit_bits)
+
+
+def check_limits(c):
+    """UserError for what the module's table does not cover."""
+    if c.linear == "float":
+        raise UserError("linear = 'float': expected a model with ternary or binary weights; a full-precision one has no integer form here")
+    for name, limit in {"vocab_size": 2**20, "d_model": 2**13, "d_ffn": 2**15, "context": 2**13, "head_dim": 2**9}.items():
+        if getattr(c, name) > limit:
+            raise UserError(f"{name} = {getattr(c, name):,}: the integer engine's sums are proven to fit up to {limit:,}")
+
+
+def activation_bits(c, matrices, arrays):
+    """The bits after the point of all activations: as many as keep their largest possible values below 2^28."""
+    residual, largest = np.abs(arrays["embed_tokens.weight"]).max(), 0
+    for name, (packed, n, scale) in matrices.items():
+        bound = largest_output(unpack_ternary(packed, n), scale, input_gain(name, arrays))
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            residual += bound
+        else:
+            largest = max(largest, bound)
+    bits = min(MOST_BITS, math.floor(RANGE_BITS - math.log2(max(residual, math.sqrt(2) * largest, 1))))     # a rotation adds up to sqrt 2
+    if bits < LEAST_BITS:
+        raise UserError(f"activations may reach {max(residual, largest):.3g}: the integer engine holds up to "
+                        f"{2.0**(RANGE_BITS - LEAST_BITS):,.0f}; are gains or scales off?")
+    return bits
+
+
+NORM_OF = {"q_proj": "input_layernorm", "k_proj": "input_layernorm", "v_proj": "input_layernorm", "o_proj": "self_attn.attn_sub_norm",
+           "gate_proj": "post_attention_layernorm", "up_proj": "post_attention_layernorm", "down_proj": "mlp.ffn_sub_norm"}
+
+
+def input_gain(name, arrays):
+    """"layers.0.mlp.down_proj.weight" -> the gain of the norm in front of it, or None."""
+    _, i, _, matrix, _ = name.split(".")
+    return arrays.get(f"layers.{i}.{NORM_OF[matrix]}.weight")
+
+
+def largest_output(w, scale, gain):
+    """No |y_i| of y = W^ x^ is larger: a normed x has |n| <= sqrt(m), so |W^ (n gain)|_i <= s_w |w_i gain| sqrt(m) by Cauchy and
+    Schwarz, and rounding x~ adds half a step, max|n gain| / 254, for each weight that is not 0."""
+    gain = np.ones(w.shape[1]) if gain is None else np.abs(gain.astype(np.float64))
+    w = np.abs(w).astype(np.float64)
+    return 1.001 * float(scale) * math.sqrt(w.shape[1]) * float(np.sqrt(w @ (gain * gain)).max() + w.sum(1).max() * gain.max() / (2 * QB))
+
+
+def rows(matrix, most):
+    """float (V, C) -> Rows: each row with as many bits as int16 holds, up to ``most``."""
+    bits = np.minimum(15 - np.frexp(np.abs(matrix).max(1))[1], most)
+    codes = np.rint(np.ldexp(matrix.astype(np.float64), bits[:, None]))
+    return Rows(np.minimum(codes, 2**15 - 1).astype(np.int16), bits.astype(np.int8))
+
+
+def norm(gain, centred, size, eps, unit):
+    """-> Norm of values in this unit, and the unit of its gain."""
+    if gain is not None:
+        places = VALUE_BITS - math.frexp(np.abs(gain).max())[1]
+        gain = np.rint(np.ldexp(gain.astype(np.float64), places)).astype(np.int32)
+    eps = size * eps / unit**2 * (size**2 if centred else 1)
+    exponent = max(0, math.ceil((math.log2(max(eps, 1)) - 60) / 2))
+    return Norm(gain, centred, round(eps / 4.0**exponent), exponent), 1.0 if gain is None else 2.0**-places
+
+
+def block(prefix, c, matrices, arrays, bits):
+    def normalization(name, size, unit):
+        return norm(arrays.get(f"{prefix}{name}.weight"), c.linear == "binary", size, c.norm_eps, unit)
+
+    def projection(name, unit, factor=1.0):
+        packed, n, scale = matrices[f"{prefix}{name}.weight"]
+        return BitLinear(repack(packed, n), *mantissa(float(scale) / QB * unit * math.sqrt(packed.shape[1]) * factor * 2.0**bits))
+
+    one = 2.0**-bits
+    input_norm, a = normalization("input_layernorm", c.d_model, one)
+    attn_sub_norm, b = normalization("self_attn.attn_sub_norm", c.d_model, one / 2 / QB)
+    post_attention_norm, d = normalization("post_attention_layernorm", c.d_model, one)
+    ffn_sub_norm, e = normalization("mlp.ffn_sub_norm", c.d_ffn, one**2 * (2.0**-EXP2_BITS if c.activation == "silu" else one))
+    softmax = 128 / QB / math.log(2) / math.sqrt(c.head_dim)
+    return Block(input_norm, projection("self_attn.q_proj", a, softmax), projection("self_attn.k_proj", a),
+                 projection("self_attn.v_proj", a), attn_sub_norm, projection("self_attn.o_proj", b), post_attention_norm,
+                 projection("mlp.gate_proj", d), projection("mlp.up_proj", d), ffn_sub_norm, projection("mlp.down_proj", e))

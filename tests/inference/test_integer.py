@@ -1,0 +1,473 @@
+"""The integer engine: each part against the float op it stands for, the whole against itself, and no float anywhere."""
+import ast
+import inspect
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from minibitnet.errors import UserError
+from minibitnet.formats.packed import PackedMatrix
+from minibitnet.inference import fixed_point, integer, kernels, sampling
+from minibitnet.inference.integer import IntegerModel
+from minibitnet.inference.sampling import decode, sampler
+from minibitnet.nn import ops
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.model import Transformer
+from minibitnet.packing import pack_ternary
+from minibitnet.quant import Quantized, absmax_int8
+
+SIZES = {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 4, "context": 12}
+ARMS = {
+    "ternary": ModelConfig(**SIZES),
+    "ternary relu2 tied": ModelConfig(**SIZES, activation="relu2", tied=True),
+    "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2),
+    "binary relu2 tied": ModelConfig(**SIZES, linear="binary", activation="relu2", tied=True, n_kv_heads=1),
+}
+
+
+def engines(c):
+    """(float, integer) of the same random model, with gains that are not all ones."""
+    model, rng = Transformer(c), np.random.default_rng(1)
+    for name, p in model.parameters().items():
+        if p.data.ndim == 1:
+            p.data[:] = rng.uniform(0.3, 2, p.data.shape)
+    running = model.quantized()
+    return running, IntegerModel(c, *converted(running))
+
+
+def converted(running):
+    data = {name: p.data for name, p in running.parameters().items()}
+    matrices = {name: PackedMatrix(pack_ternary(d.codes), len(d.codes), d.scale[0, 0]) for name, d in data.items() if isinstance(d, Quantized)}
+    return matrices, {name: d for name, d in data.items() if name not in matrices}
+
+
+@pytest.fixture(params=ARMS)
+def arm(request):
+    return engines(ARMS[request.param])
+
+
+@pytest.fixture
+def ids(rng):
+    return rng.integers(0, 40, (3, 12))
+
+
+# ---- each part against its float op
+
+def float_norm(x, gain):
+    """RMSNorm with a gain, LayerNorm without."""
+    return ops.layer_norm.forward(x, eps=1e-6) if gain is None else ops.rms_norm.forward(x, gain.astype(float), eps=1e-6)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("size", [0.001, 1, 300])         # eps decides, does not matter, and x is narrowed
+def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
+    """The same codes but for values within a hair of a half (1 in 1,000 at most), and the same scale to 6 digits."""
+    x = np.rint(rng.standard_normal((64, 2, 50)) * size * 2**20).astype(np.int64)
+    gain = None if centred else rng.uniform(-2, 2, 64).astype(np.float32)
+    norm, unit = integer.norm(gain, centred, 64, 1e-6, 2.0**-20)
+    out = integer.quantized(*integer.normed(norm, x))
+    codes, scale = absmax_int8(float_norm(x / 2**20, gain))
+    assert np.abs(out.codes - codes).max() <= 1 and (out.codes != codes).mean() < 1e-3
+    assert np.allclose(np.ldexp(out.mantissa * unit * 64**0.5 / 127, out.exponent), scale[0], rtol=1e-6, atol=0)
+
+
+def test_codes_do_not_change_when_a_token_is_multiplied(rng):
+    """Why 1/rms is not needed for them: 8 x has the codes of x (eps = 0), and its scale is the same too."""
+    x = rng.integers(-2**20, 2**20, (16, 1, 5))
+    norm, _ = integer.norm(np.ones(16, np.float32), False, 16, 0.0, 1.0)
+    for a, b in zip(integer.quantized(*integer.normed(norm, x)), integer.quantized(*integer.normed(norm, 8 * x))):
+        assert np.array_equal(a, b)
+
+
+def test_a_token_of_zeros_has_codes_zero():
+    """And S = 1, even without eps: a root of 0 would have no mantissa."""
+    norm, _ = integer.norm(None, True, 16, 0.0, 1.0)
+    y, S = integer.normed(norm, np.zeros((16, 1, 1), np.int64))
+    assert S == 1 and not integer.quantized(y, S).codes.any()
+
+
+def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
+    """The float product, from the same codes in float64, differs by half a unit and by 1 part in 2^27."""
+    running, model = arm
+    x, block = rng.integers(-2**22, 2**22, (32, 2, 5)), model.blocks[0]
+    y, S = integer.normed(block.input_norm, x)
+    out = integer.bit_linear(block.v, integer.quantized(y, S))
+    w = running.layers[0].self_attn.v_proj.weight.data
+    gain = converted(running)[1].get("layers.0.input_layernorm.weight")
+    scale = absmax_int8(float_norm(x * 2.0**-model.bits, gain)).scale
+    codes = integer.quantized(y, S).codes.astype(float)
+    real = ops.quantized_linear.forward(Quantized(codes, scale), Quantized(*(a.astype(float) for a in w)))
+    assert np.abs(out - real * 2.0**model.bits).max() < 0.5 + np.abs(out).max() * 2**-20
+
+
+def test_rotation_is_ropes(rng):
+    x = rng.integers(-2**26, 2**26, (24, 2, 20))
+    cos, sin = (np.repeat(t[:, None].astype(float), 2, axis=1) for t in ops.rotary_tables(8, 20, 100.0))
+    assert np.abs(integer.rotated(x, np.rint(np.ldexp(ops.rotary_tables(8, 20, 100.0), 14)).astype(np.int16)) - ops.rope.forward(x.astype(float), cos=cos, sin=sin)).max() < 2**26 * 2**-14
+
+
+@pytest.mark.parametrize("queries", [1, 5, 150])           # one with a cache, some, more than a block of them
+def test_attention_is_the_float_one_on_the_same_keys_and_values(rng, queries):
+    S, D, bits = 150, 8, 16
+    q = rng.standard_normal((4 * D, 2, queries)) * 3
+    k, v = rng.integers(-127, 128, (2, 2, D, 2, S)).astype(np.int8)
+    k_scale, v_scale = rng.integers(2**14, 2**18, (2, 2, 2, S)).astype(np.int32)
+    o = integer.attention(np.rint(q * 2**bits * 128 / 127 / np.log(2) / D**0.5).astype(np.int64), k, k_scale, v, v_scale, bits)
+    keys, values = ((codes * (scale[:, None] / 127 / 2**bits)).reshape(-1, 2, S) for codes, scale in ((k, k_scale), (v, v_scale)))
+    real = ops.causal_attention.forward(q, keys, values, head_dim=D)
+    assert np.abs(o / 2**(bits + 1) / 127 - real).max() < 1e-3 * np.abs(real).max()
+
+
+def test_gates_are_the_float_ones(rng):
+    x = np.append(rng.integers(-2**24, 2**24, 1000), [0, 2**28 - 1, 1 - 2**28])
+    ones = np.ones(x.shape)
+    assert np.allclose(integer.silu(x, 20) / 2**44, ops.swiglu.forward(x / 2**20, ones), rtol=2e-6, atol=2e-6)
+    assert np.array_equal(integer.relu2(x, 20) / 2**40, ops.relu2_gate.forward(x / 2**20, ones))
+
+
+def test_rows_take_the_bits_that_fit():
+    """Row 0's largest is 0.75: 15 bits hold it as 24576; row 1's is 3: 13 bits; row 2 is so small that only `most` stops it."""
+    matrix = integer.rows(np.float32([[0.75, -0.5], [3, 0], [2**-12, 0]]), most=20)
+    assert matrix.bits.tolist() == [15, 13, 20] and matrix.codes.tolist() == [[24576, -16384], [24576, 0], [256, 0]]
+
+
+# ---- the whole
+
+def test_logits_are_close_to_the_float_engines(arm, ids):
+    """Codes near a half flip, so single logits move; on average the two engines differ by less than 3 % of the logits' spread."""
+    running, model = arm
+    real, logits = running(ids).data, model(ids)
+    assert logits.dtype == np.int32 and logits.shape == (40, 3, 12)
+    assert np.sqrt(np.square(logits * model.logit_scale - real).mean()) < 0.03 * real.std()
+
+
+def test_the_comparison_sees_a_wrong_scale(arm, ids):
+    """A single matrix's scale off by 10 % is more than the engines' own difference: the test above is not idle."""
+    running, model = arm
+    model.blocks[1] = model.blocks[1]._replace(down=model.blocks[1].down._replace(mantissa=model.blocks[1].down.mantissa * 9 // 10))
+    real = running(ids).data
+    assert np.sqrt(np.square(model(ids) * model.logit_scale - real).mean()) > 0.03 * real.std()
+
+
+@pytest.mark.parametrize("pieces", [[1] * 12, [5, 1, 1, 5], [11, 1]])
+def test_decoding_in_pieces_gives_the_same_integers(arm, ids, pieces):
+    _, model = arm
+    caches, ends = model.new_caches(batch=3), np.cumsum(pieces)
+    steps = [model(ids[:, end - n:end], caches) for n, end in zip(pieces, ends)]
+    assert np.array_equal(np.concatenate(steps, axis=2), model(ids))
+    assert caches[0].length == 12 and caches[0].k.dtype == np.int8
+
+
+def test_a_block_border_changes_nothing(rng):
+    """Queries go in blocks of 64; the keys of 100 positions come whole, or one by one."""
+    _, model = engines(ModelConfig(**SIZES | {"context": 100, "n_layers": 1}))
+    ids, caches = rng.integers(0, 40, (1, 100)), model.new_caches()
+    assert np.array_equal(np.concatenate([model(ids[:1, t:t + 1], caches, last=True) for t in range(100)], axis=-1), model(ids)[:, :1])
+
+
+def test_a_sequence_alone_and_in_a_batch_gives_the_same_integers(arm, ids):
+    _, model = arm
+    assert np.array_equal(model(ids[1:2]), model(ids)[:, 1:2])
+
+
+def test_later_tokens_change_no_earlier_logits(arm, ids):
+    _, model = arm
+    other = np.where(np.arange(12) < 7, ids, (ids + 1) % 40)
+    assert np.array_equal(model(ids)[..., :7], model(other)[..., :7]) and not np.array_equal(model(ids), model(other))
+
+
+def test_a_full_context_slides_in_decode_and_is_refused_by_the_model(arm, ids):
+    _, model = arm
+    assert len(list(decode(model, [1, 2, 3], 30, temperature=0))) == 30
+    with pytest.raises(ValueError, match="13 tokens: expected at most the context of 12"):
+        model(np.zeros((1, 13), np.int64))
+
+
+def test_greedy_decoding_is_the_argmax_of_the_whole_sequence(arm):
+    _, model = arm
+    ids = [1, 2, 3, *decode(model, [1, 2, 3], 9, temperature=0)]
+    assert model(np.array([ids]))[:, 0, 2:-1].argmax(0).tolist() == ids[3:]
+
+
+# ---- ranges
+
+def test_no_output_exceeds_its_bound_and_one_comes_near():
+    """Row 0 is all ones, the token too: |n| = sqrt(m), the largest sum there is, 64 s_w (and 1/4 more for the rounding of x~)."""
+    w, ones = np.vstack([np.ones(64), np.eye(64)[0]]), np.ones((64, 1, 1), np.int64)
+    bound = integer.largest_output(w, 0.5, None)
+    x = integer.quantized(*integer.normed(integer.norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
+    y = integer.bit_linear(integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(0.5 / 127 * 8 * 2**16)), x)[0, 0, 0] / 2**16
+    assert y == pytest.approx(32, rel=1e-6) and y <= bound < 1.3 * y
+
+
+def test_bounds_hold_for_tokens_that_look_for_them(rng, arm):
+    """Tokens along each row of W gain, where Cauchy and Schwarz are equal, and random ones."""
+    _, model = arm
+    for w, norm in ((model.blocks[0].q, model.blocks[0].input_norm), (model.blocks[0].down, model.blocks[0].ffn_sub_norm)):
+        rows = kernels.unpack(w.codes).T.astype(np.int64) * (1 if norm.gain is None else norm.gain[:, None])
+        x = np.hstack([rows, rng.integers(-2**27, 2**27, rows.shape)])[:, None]
+        assert np.abs(integer.bit_linear(w, integer.quantized(*integer.normed(norm, x)))).max() < 2**28
+
+
+def test_a_norm_at_its_limits_is_exact():
+    """2^15 features of 2^62 - 1 and the largest gain: narrowed to 2^23 each, S = 2^15 2^46 = 2^61, y = 2^46."""
+    norm = integer.Norm(np.full(2**15, 2**23, np.int32), False, 0, 0)
+    y, S = integer.normed(norm, np.full((2**15, 1, 1), 2**62 - 1))
+    assert S == 2**61 and (y == 2**46).all() and (integer.absmax_codes(y)[0] == 127).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_attention_at_its_limits_is_exact(sign):
+    """8,192 equal keys and values of the largest size, in a head of 512: every weight is 1, so the output is the value."""
+    scale, codes = np.full((1, 1, 8192), 2**28 - 1, np.int32), np.full((1, 512, 1, 8192), 127, np.int8)
+    q = np.full((512, 1, 1), sign * (2**28 - 1))
+    assert (integer.attention(q, codes, scale, (sign * codes).astype(np.int8), scale, 12) == sign * 2 * 127 * (2**28 - 1)).all()
+
+
+def test_activations_take_as_many_bits_as_their_bound_allows(arm):
+    """Below 2^8 a bound leaves all 20 bits after the point; then each doubling of it takes one, down to the twelfth."""
+    running, model = arm
+    matrices, arrays = converted(running)
+
+    def scaled(n):
+        return {name: w._replace(scale=w.scale * 2**n) for name, w in matrices.items()}, arrays
+    assert model.bits == 20
+    assert np.diff([integer.activation_bits(running.config, *scaled(n)) for n in (6, 7, 8)]).tolist() == [-1, -1]
+    with pytest.raises(UserError, match="activations may reach .* the integer engine holds up to 65,536"):
+        IntegerModel(running.config, *scaled(16))
+
+
+@pytest.mark.parametrize("field, value, text", [
+    ("context", 8193, "context = 8,193"), ("d_model", 8200, "d_model = 8,200"), ("d_ffn", 32769, "d_ffn = 32,769"),
+    ("linear", "float", "linear = 'float'")])
+def test_what_the_proof_does_not_cover_is_refused(field, value, text):
+    with pytest.raises(UserError, match=text):
+        IntegerModel(ModelConfig(**SIZES | {field: value}), {}, {})
+
+
+# ---- no float, no overflow: arrays that raise, NumPy that raises, and source that has no float
+
+class Trapped(Exception):
+    """A float where none may be, or an integer that is not the one of Python's unbounded arithmetic."""
+
+
+def refuse(x):
+    """x, or Trapped if there is a float in it."""
+    if isinstance(x, (tuple, list)):
+        for part in x:
+            refuse(part)
+    elif isinstance(x, dict):
+        refuse(list(x.values()))
+    else:
+        kind = x if isinstance(x, type) else getattr(x, "dtype", type(x)).type if isinstance(x, (np.ndarray, np.dtype)) else type(x)
+        if issubclass(kind, (float, complex, np.inexact)):
+            raise Trapped(kind.__name__)
+    return x
+
+
+def disguise(x):
+    """x, its arrays as Whole."""
+    if isinstance(x, (tuple, list)):
+        parts = [disguise(part) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    return refuse(x).view(Whole) if isinstance(x, np.ndarray) else x
+
+
+def bare(x):
+    return type(x)(bare(part) for part in x) if type(x) in (tuple, list) else x.view(np.ndarray) if isinstance(x, Whole) else x
+
+
+class Whole(np.ndarray):
+    """An array that raises Trapped in any operation with a float among its arguments or results, and where an integer overflows."""
+
+    def __array_finalize__(self, parent):                  # of views, copies, casts, slices
+        refuse(self.dtype.type)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        refuse((inputs, options))
+        exact = unbounded(inputs)                              # before the result, which may be written over an input
+        result = refuse(getattr(ufunc, method)(*bare(inputs), **{k: bare(v) for k, v in options.items()}))
+        if ufunc in (np.add, np.subtract, np.multiply, np.left_shift, np.negative, np.absolute) and method in ("__call__", "reduce"):
+            same(result, getattr(ufunc, method)(*exact, **{k: v for k, v in options.items() if k in ("axis", "keepdims")}))
+        return disguise(result)
+
+    def __array_function__(self, function, types, args, options):
+        refuse((args, options))
+        result = refuse(super().__array_function__(function, types, args, options))
+        if function is np.einsum:
+            same(result, np.einsum(*unbounded(args)))
+        return disguise(result)
+
+    def astype(self, dtype, **options):
+        return disguise(same(bare(self).astype(refuse(np.dtype(dtype)), **options), bare(self)))
+
+
+def unbounded(args):
+    return [x if isinstance(x, str) else bare(np.asarray(x)).astype(object) for x in args]
+
+
+def same(result, exact):
+    if not np.array_equal(result, exact):
+        raise Trapped("overflow")
+    return result
+
+
+class NumPyWithoutFloats:
+    """In place of a module's np: what its functions return is trapped too, and float types are not there."""
+
+    def __getattr__(self, name):
+        value = refuse(getattr(np, name))
+        if isinstance(value, (type, np.ufunc)) or not callable(value):
+            return value
+        return lambda *args, **options: disguise(refuse(value(*refuse(args), **refuse(options))))
+
+
+class NoMath:
+    prod = staticmethod(math.prod)                         # of shapes
+
+    def __getattr__(self, name):
+        raise Trapped(f"math.{name}")
+
+
+def trapped(model):
+    """A copy of an IntegerModel of Whole arrays, integers and nothing else; its configuration keeps only sizes and words."""
+    def checked(x):
+        if isinstance(x, (tuple, list)):
+            for part in x:
+                checked(part)
+        elif not isinstance(x, (np.ndarray, int, str, type(None))):
+            raise Trapped(f"{type(x).__name__} in the model")
+        return disguise(x)
+    copy = object.__new__(IntegerModel)
+    vars(copy).update({name: checked(value) for name, value in vars(model).items() if name != "config"})
+    sizes = {name: value for name, value in vars(model.config).items() if type(value) in (int, str, bool)}
+    copy.config = SimpleNamespace(**sizes, head_dim=model.config.head_dim)
+    return copy
+
+
+class Draws:
+    """A generator that can only draw integers."""
+
+    def __init__(self):
+        self.integers = np.random.default_rng(0).integers
+
+
+@pytest.fixture
+def no_floats(monkeypatch):
+    def arm_the_trap():
+        for module in (fixed_point, integer, kernels, sampling):
+            for name, value in vars(module).items():
+                if isinstance(value, np.ndarray):
+                    monkeypatch.setattr(module, name, disguise(value))
+            monkeypatch.setattr(module, "np", NumPyWithoutFloats())
+            if hasattr(module, "math"):
+                monkeypatch.setattr(module, "math", NoMath())
+    return arm_the_trap
+
+
+def run(model, ids, choosers, rng):
+    """All ids at once, then from a cache; the next token by each chooser."""
+    logits, caches = model(ids), model.new_caches()
+    last = [model(ids[:1, t:t + 1], caches, last=True) for t in range(4)][-1][:, 0, 0]
+    return logits, [choose(last, rng) for choose in choosers]
+
+
+def test_from_ids_to_the_chosen_token_there_is_no_float_and_no_overflow(arm, ids, no_floats):
+    """The trapped run ends with arrays that still carry the trap (nothing slipped out of it), and with the same integers."""
+    _, model = arm
+    choosers = [sampler(0, 0, 1.0, model.logit_bits), sampler(0.8, 5, 1.0, model.logit_bits), sampler(1.0, 0, 0.9, model.logit_bits)]
+    expected = run(model, ids, choosers, Draws())
+    no_floats()
+    logits, chosen = run(trapped(model), disguise(ids), choosers, Draws())
+    assert type(logits) is Whole and logits.dtype == np.int32
+    assert np.array_equal(bare(logits), expected[0]) and chosen == expected[1]
+
+
+@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize("scale, gain", [(2**9, 1), (2**-14, 1), (2**5, 30), (1, 2**-12)])
+def test_extreme_models_do_not_overflow(name, scale, gain, no_floats, ids):
+    """Activations with 12 or 13 bits after the point, or almost all zeros; the gains of one norm from 2^-12 to 60."""
+    running, _ = engines(ARMS[name])
+    matrices, arrays = converted(running)
+    arrays |= {key: a * np.where(np.arange(len(a)) % 3, 1, gain).astype(np.float32) for key, a in arrays.items() if a.ndim == 1}
+    model = IntegerModel(running.config, {key: w._replace(scale=w.scale * scale) for key, w in matrices.items()}, arrays)
+    expected = model(ids)
+    no_floats()
+    assert np.array_equal(bare(trapped(model)(disguise(ids))), expected)
+
+
+PLANTS = {
+    "a float scale": lambda y: y * 0.5,
+    "a true division": lambda y: y / 2,
+    "a mean": lambda y: y - y.mean(),
+    "a root": lambda y: np.sqrt(np.abs(y)),
+    "a cast": lambda y: y.astype(np.float32).astype(np.int64),
+    "a view": lambda y: y.view(np.float64),
+    "a sum in floats": lambda y: y.sum(0, dtype=np.float64),
+    "a comparison with a float": lambda y: y > 0.5,
+    "a float array": lambda y: y + np.ones(y.shape),
+    "a product with one": lambda y: np.einsum("cbt,c->bt", y, np.ones(len(y))),
+    "an overflow": lambda y: y << 50,
+    "a cast that overflows": lambda y: y.astype(np.int8),
+    "a sum that overflows": lambda y: np.einsum("cbt,cbt->bt", y << 30, y << 30),
+    "a float in place": lambda y: np.multiply(y, 1.5, out=y, casting="unsafe"),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_float_or_overflow_is_caught(plant, ids, no_floats, monkeypatch):
+    _, model = engines(ARMS["ternary"])
+    whole = integer.bit_linear
+    no_floats()
+    monkeypatch.setattr(integer, "bit_linear", lambda w, x: PLANTS[plant](whole(w, x)))
+    with pytest.raises(Trapped):
+        trapped(model)(disguise(ids))
+
+
+@pytest.mark.parametrize("code", [
+    "np.zeros(3)", "np.asarray([1, 2], float)", "np.asarray(a, 'f4')", "np.linspace(0, 3, 4)", "np.float32(1)", "math.sqrt(2)"])
+def test_a_float_that_numpy_or_math_would_make_is_caught(code, no_floats):
+    """These do not begin with a trapped array: the modules' np and math are trapped as well."""
+    no_floats()
+    with pytest.raises(Trapped):
+        eval(code, vars(integer) | {"a": np.arange(3)})
+
+
+@pytest.mark.parametrize("name, value", [
+    ("bits", 20.0), ("rotary", np.ones((2, 4, 12))), ("blocks", [integer.Norm(np.ones(3, np.float32), False, 0, 0)]),
+    ("blocks", [integer.BitLinear(np.ones((2, 2), np.int8), 1.5, 0)]), ("extra", {"hidden": 1.5})])
+def test_a_float_in_the_model_is_caught(name, value):
+    """So the test above runs on a model of which every number is an integer, and every array carries the trap."""
+    _, model = engines(ARMS["ternary"])
+    setattr(model, name, value)
+    with pytest.raises(Trapped):
+        trapped(model)
+
+
+CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "activation_bits", "input_gain", "largest_output", "rows",
+              "rotary_tables", "norm", "block", "normalization", "projection"}
+
+
+def floats_in(source, only=None):
+    """What divides to a float or names one in this source's functions (all but the conversion's): Python's own numbers carry no trap."""
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef) and function.name not in CONVERSION and function.name in (only or [function.name]):
+            yield from (f"{function.name}: {ast.unparse(node)}" for node in ast.walk(function) if makes_float(node))
+
+
+def makes_float(node):
+    return isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.Div) \
+        or isinstance(node, ast.Constant) and isinstance(node.value, float) \
+        or isinstance(node, ast.Name) and node.id in ("float", "math") or isinstance(node, ast.Attribute) and "float" in node.attr
+
+
+def test_the_source_between_id_and_token_has_no_float():
+    assert list(floats_in(inspect.getsource(fixed_point))) == list(floats_in(inspect.getsource(integer))) == []
+    assert list(floats_in(inspect.getsource(sampling), only={"sample_integer"})) == []
+
+
+@pytest.mark.parametrize("code", ["int(a / 2)", "int(a * 0.5)", "int(float(a))", "math.floor(a)", "np.float32(a)"])
+def test_the_search_finds_a_planted_float(code):
+    assert list(floats_in(f"def f(a):\n    return {code}"))
