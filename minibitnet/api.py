@@ -42,7 +42,6 @@ class LanguageModel:
     def __init__(self, engine, tokenizer, settings):
         self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
-        self.logit_bits = getattr(engine, "logit_bits", None)      # of the integer engine, whose logits are whole numbers
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None      # what a document begins and ends with
 
     def logits(self, ids):
@@ -64,7 +63,7 @@ class LanguageModel:
         check_sampling(temperature, top_k, top_p, seed)
         ids = self._checked(self.encode(prompt))
         text_of = self.tokenizer.decode_stream()
-        for i in decode(self, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
+        for i in decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
             if i == self.begin:
                 return
             yield text_of(i)
@@ -92,10 +91,6 @@ class LanguageModel:
     def generate(self, prompt, tokens=200, **sampling):
         """The continuation of the text prompt, as text; keywords as in ``stream``."""
         return "".join(self.stream(prompt, tokens, **sampling))
-
-    def next_logits(self, ids, caches):
-        """Append ids (T,) to the caches -> scores (V,) of the token after them."""
-        return self.engine(ids[None], caches, last=True)[:, 0, 0]
 
     def _checked(self, ids):
         ids = np.asarray(ids)

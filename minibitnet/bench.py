@@ -61,7 +61,7 @@ def main(argv):
     parser.add_argument("--shapes", nargs="+", type=shape, default=[(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)],
                         metavar="NxM", help="kernels: outputs x inputs (13824x2560 2560x6912 2560x2560 768x288 288x288)")
     parser.add_argument("--tokens", type=_command.positive_int, default=1, metavar="N", help="kernels: columns of activations (%(default)s)")
-    parser.add_argument("--shape", choices=tuple(DECODE), default="15m", help="decode: of which model (%(default)s)")
+    parser.add_argument("--shape", choices=tuple(DECODE), default="15m", help="decode: of tiny 15m 2b4t (%(default)s)", metavar="MODEL")
     parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="train: of S M L (S M)")
     parser.add_argument("--linear", nargs="+", choices=("ternary", "float"), default=["ternary", "float"], metavar="ARM",
                         help="train: of ternary float (both)")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from .api import ENGINES, load
 from .errors import UserError
 from .experiments.agreement import CLEAR, TokenByToken, agreement
+from .experiments.trigram import trigram_loss
 from .nn.training import mean_loss
 from .text import tasks
 from .text.batches import part_of, parts
@@ -36,6 +37,7 @@ def main(argv):
     parser.add_argument("--engine", choices=ENGINES, default="float",
                         help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: the same without a float (%(default)s)")
     parser.add_argument("--compare", action="store_true", help="also compare the engine with the float engine, token by token")
+    parser.add_argument("--trigram", action="store_true", help="also count trigrams on the text before the validation split, and score it with them")
     parser.add_argument("--tasks", metavar="stories|FILE", help="answer multiple-choice questions instead: about stories, or of a file of JSON lines")
     parser.add_argument("--items", type=_command.positive_int, default=200, metavar="N", help="questions of each kind about stories (%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N")
@@ -48,17 +50,21 @@ def main(argv):
             result = answers(args, model, pool)
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
-        corpus, split, part = text_to_score(args, model)
+        corpus, split, part, before = text_to_score(args, model)
         result = {"data": corpus.name, "split": split, "engine": args.engine, "checkpoint": args.checkpoint, "replaced": corpus.replaced,
                   **scores(model, part, pool)}
         if args.compare:
             result |= comparison(model, load(args.model, "float", args.checkpoint, warn=lambda note: None), part)
+        if args.trigram:
+            if split != "validation":
+                raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
+            result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens, model.config.vocab_size)
     print(json.dumps(result) if args.json else "\n".join(in_words(result)))
     return _command.DONE
 
 
 def text_to_score(args, model):
-    """-> (Corpus, split's name, Part to score)"""
+    """-> (Corpus, split's name, Part to score, the training Part or None where there is no split)"""
     trained_on = model.settings["corpus"]
     corpus = load_corpus(args.data or model.settings["train"]["data"])
     own = corpus.sha256 == trained_on["sha256"]
@@ -69,8 +75,9 @@ def text_to_score(args, model):
     if len(stream.tokens) < 2:
         raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one to predict the next from")
     if split == "all":
-        return corpus, split, part_of(stream, model.config.context)
-    return corpus, split, parts(stream, model.config.context, model.settings["train"]["val_fraction"])[split == "validation"]
+        return corpus, split, part_of(stream, model.config.context), None
+    training, validation = parts(stream, model.config.context, model.settings["train"]["val_fraction"])
+    return corpus, split, validation if split == "validation" else training, training
 
 
 def scores(model, part, pool):
@@ -121,6 +128,8 @@ def in_words(r):
                f"{r['excess_per_document']:.2f} nats too many for a document")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
+    if "trigram_loss" in r:
+        yield f"a trigram model of the training split has perplexity {math.exp(r['trigram_loss']):.3f}, {math.exp(r['trigram_loss'] - r['loss']):.2f} times it"
     for name, title in (("against_float", "beside the float engine"), ("token_by_token", "token by token, beside the whole sequence")):
         if name in r:
             a = r[name]

@@ -105,7 +105,7 @@ def test_bytes_that_are_not_utf8_are_reported(here):
 
 def test_the_list_of_commands_is_complete(home):
     result = subprocess.run([sys.executable, "-m", "minibitnet"], capture_output=True, text=True, cwd=home)
-    for name in ("train", "evaluate", "generate", "data", "tokenizer", "bench"):
+    for name in ("train", "evaluate", "generate", "pack", "data", "tokenizer", "bench"):
         assert f"minibitnet.{name}" in result.stdout
         assert command(name, "--help", cwd=home).returncode == 0
 
@@ -145,6 +145,117 @@ def test_mistakes_with_a_vocabulary_are_one_line(here):
         fails(code, *words, module="tokenizer", args=args, cwd=here)
     assert not (here / "new.tiktoken").exists() and (here / "v.tiktoken").read_text() == "AA== 0\n"
     assert command("tokenizer", *train, "280", "--out", "v.tiktoken", "--overwrite", cwd=here).returncode == 0
+
+
+# ---- documents of a known source, and the engines
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory):
+    """A folder with a corpus of stories and a small finished run on it, made once."""
+    folder = tmp_path_factory.mktemp("stories")
+    assert command("data", "make", "stories", "--seed", 5, "--size", 60_000, "--out", "s.txt", cwd=folder).returncode == 0
+    result = command("train", "--data", "s.txt", "--tokenizer", "bpe:300", "--out", "run", "--d-model", 32, "--n-layers", 1, "--n-heads", 2,
+                     "--context", 96, "--batch", 4, "--steps", 30, "--eval-every", 15, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    (folder / "train.out").write_text(result.stdout, encoding="utf-8")
+    return folder
+
+
+def test_the_floor_of_stories_is_told_everywhere_and_not_beaten(stories):
+    """Three standard errors below it is where no model can be: of the documents' own nats, about 4 of 56 each, over some ten documents."""
+    out = (stories / "train.out").read_text(encoding="utf-8")
+    assert "whose perplexity cannot be below" in out and "nats too many for a story" in out and "of 10 stories" in out
+    lines = [json.loads(line) for line in (stories / "run/metrics.jsonl").read_text().splitlines()]
+    result = json.loads(command("evaluate", "--model", "run", "--json", cwd=stories).stdout)
+    assert lines[-1]["floor"] == result["floor"] and result["documents"] >= 10
+    for line in (line for line in lines if "val_loss" in line):
+        assert line["val_loss"] >= line["floor"] * (1 - 3 * 4 / 56 / result["documents"]**0.5)
+    assert result["excess_per_document"] == pytest.approx((result["loss"] - result["floor"]) * result["tokens"] / result["documents"])
+
+
+def test_a_model_of_documents_begins_and_ends_them(stories):
+    """An empty prompt is the beginning of a document; of two drawn tokens in 300, one may be its end."""
+    result = command("generate", "--model", "run", "--prompt", "", "--tokens", 50, cwd=stories)
+    assert result.returncode == 0 and result.stdout.strip() and "<|endoftext|>" not in result.stdout
+    fails(1, "empty prompt", module="generate", args=["--model", "char", "--prompt", ""], cwd=char_run(stories))
+
+
+def char_run(folder):
+    """A run without documents beside it."""
+    (folder / "plain.txt").write_text(TEXT, encoding="utf-8")
+    if not (folder / "char").exists():
+        assert command("train", "--data", "plain.txt", "--out", "char", *SMALL, cwd=folder).returncode == 0
+    return folder
+
+
+def test_the_packed_engine_scores_as_the_float_engine_does(stories):
+    float_engine, packed = (json.loads(command("evaluate", "--model", "run", "--engine", engine, "--json", cwd=stories).stdout) for engine in ("float", "packed"))
+    assert packed["engine"] == "packed" and packed["loss"] == float_engine["loss"]
+
+
+def test_the_integer_engine_is_compared_with_the_float_engine(stories):
+    r = json.loads(command("evaluate", "--model", "run", "--engine", "integer", "--compare", "--json", cwd=stories).stdout)
+    a, t = r["against_float"], r["token_by_token"]
+    assert abs(a["loss"] - a["reference_loss"]) < 0.01 and a["agree"] > 0.98 and a["agree_clear"] >= 0.999 and a["targets"] == r["tokens"]
+    assert t["identical"] == 1 and t["loss"] == t["reference_loss"]
+    words = command("evaluate", "--model", "run", "--engine", "integer", "--compare", cwd=stories).stdout
+    assert "beside the float engine" in words and "equal to the bit at 100.0%" in words
+
+
+@pytest.mark.parametrize("engine", ["packed", "integer"])
+def test_each_engine_writes(engine, stories):
+    first, again = (command("generate", "--model", "run", "--prompt", "Once", "--tokens", 20, "--engine", engine, "--top-k", 40, "--top-p", 0.9, cwd=stories) for _ in "ab")
+    assert first.returncode == 0 and first.stdout == again.stdout and first.stdout.startswith("Once") and "tokens/s" in first.stderr
+
+
+def test_a_packed_model_runs_without_its_checkpoints(stories, tmp_path):
+    for name in ("packed.safetensors", "tokenizer.json"):
+        shutil.copy(stories / "run" / name, tmp_path / name)
+    assert command("generate", "--model", ".", "--prompt", "", "--engine", "integer", "--tokens", 5, cwd=tmp_path).returncode == 0
+    fails(1, "last.safetensors", module="generate", args=["--model", ".", "--prompt", "a"], cwd=tmp_path)
+
+
+def test_questions_about_stories_are_answered(stories):
+    r = json.loads(command("evaluate", "--model", "run", "--tasks", "stories", "--items", 8, "--json", cwd=stories).stdout)
+    assert r.keys() == {"pronoun", "owner", "place", "ending", "count"}
+    for score in r.values():
+        assert 0 <= score["accuracy"] <= 1 and score["chance"] == 0.25 and score["ceiling"] == 1 and score["n"] == 8
+    assert "chance" in command("evaluate", "--model", "run", "--tasks", "stories", "--items", 2, cwd=stories).stdout
+
+
+def test_questions_of_a_file_are_answered(stories):
+    (stories / "q.jsonl").write_text('{"query": "Once upon a", "choices": ["time", "zxqj"], "gold": 0}\n', encoding="utf-8")
+    r = json.loads(command("evaluate", "--model", "run", "--tasks", "q.jsonl", "--json", cwd=stories).stdout)
+    assert r["q"]["n"] == 1 and r["q"]["chance"] == 0.5 and r["q"]["ceiling"] is None
+    (stories / "bad.jsonl").write_text('{"query": "Once upon a", "choices": ["time", "zxqj"], "gold": 2}\n', encoding="utf-8")
+    fails(1, "bad.jsonl, line 1", "none of the 2 choices", module="evaluate", args=["--model", "run", "--tasks", "bad.jsonl"], cwd=stories)
+
+
+def test_pack_tells_the_bytes_of_everything(stories):
+    """d 32, 1 layer, d_ffn 88: 4 * 32^2 + 3 * 32 * 88 = 12,544 weights in 3,136 bytes, 7 scales, 3 * 32 + 88 + 32 gains, 2 * 300 * 32 others."""
+    result = command("pack", "--model", "run", "--float16", "--json", cwd=stories)
+    table = json.loads(result.stdout)["components"]
+    assert table["BitLinear weights"] == {"numbers": 12_544, "packed": 3_136, "float16": 25_088, "float32": 50_176}
+    assert table["BitLinear scales"]["packed"] == 28 and table["norms"]["packed"] == 4 * 216 and table["head"]["packed"] == 4 * 9_600
+    sizes = json.loads(result.stdout)["files"]
+    assert 0 < sizes["packed.safetensors"] - table["total"]["packed"] < 4_000 and 0 < sizes["float16.safetensors"] - table["total"]["float16"] < 3_000
+    assert "2.00 bits for each" in command("pack", "--model", "run", "--dtype", "bfloat16", cwd=stories).stdout
+    assert command("evaluate", "--model", "run", "--engine", "packed", cwd=stories).returncode == 0
+    command("pack", "--model", "run", cwd=stories)                     # as the other tests expect it
+
+
+def test_what_pack_and_the_engines_refuse(stories):
+    folder = char_run(stories)
+    assert command("train", "--data", "plain.txt", "--linear", "float", "--out", "dense", *SMALL, cwd=folder).returncode == 0
+    fails(1, "linear = 'float'", "expected ternary or binary", module="pack", args=["--model", "dense"], cwd=folder)
+    fails(1, "packed.safetensors is not there", "minibitnet.pack", module="generate", args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
+    fails(1, "absent", module="pack", args=["--model", "absent"], cwd=folder)
+    for flag, value, word in (("--temperature", -1, "temperature"), ("--top-p", 0, "top_p"), ("--top-p", 1.5, "top_p"), ("--top-k", -1, "top_k")):
+        fails(1, word, module="generate", args=["--model", "run", "--prompt", "a", "--engine", "integer", flag, value], cwd=folder)
+    packed = folder / "char/packed.safetensors"
+    packed.write_bytes(packed.read_bytes()[:-9])
+    fails(1, "packed.safetensors", "truncated", module="evaluate", args=["--model", "char", "--engine", "packed"], cwd=folder)
+    shutil.rmtree(folder / "char")
 
 
 # ---- interruption

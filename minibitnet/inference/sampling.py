@@ -63,21 +63,21 @@ def sampler(temperature, top_k, top_p, logit_bits=None):
     return partial(sample_integer, beta=mantissa(min(beta, 2.0**30)), top_k=top_k, top_p=round(top_p * 2**TOP_P_BITS))
 
 
-def decode(model, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=0):
+def decode(engine, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=0):
     """Yield ``tokens`` ids that continue the ids of prompt, one by one, with a key-value cache.
 
-    model: anything with ``config.context``, ``new_caches()`` and ``next_logits(ids, caches) -> (V,)``, which appends ids
-    to the caches; with ``logit_bits`` where the logits are whole numbers. When the context is full, the newest half of it
+    engine: anything with ``config.context`` and ``new_caches()`` that maps (ids (1, T), caches, last=True) to logits (V, 1, 1) of the
+    last token and appends ids to the caches; with ``logit_bits`` where the logits are whole numbers. When the context is full, the newest half of it
     is encoded again from position 0 and decoding goes on: a sliding window that moves by half a context at a time.
     """
     rng = np.random.default_rng(seed)
-    choose = sampler(temperature, top_k, top_p, getattr(model, "logit_bits", None))
-    context = model.config.context
+    choose = sampler(temperature, top_k, top_p, getattr(engine, "logit_bits", None))
+    context = engine.config.context
     history = list(prompt)[-context:]
-    pending, caches = history, model.new_caches()
+    pending, caches = history, engine.new_caches()
     for _ in range(tokens):
         if caches[0].length + len(pending) > context:
-            pending, caches = history[-max(1, context // 2):], model.new_caches()
-        chosen = choose(model.next_logits(np.array(pending), caches), rng)
+            pending, caches = history[-max(1, context // 2):], engine.new_caches()
+        chosen = choose(engine(np.array([pending]), caches, last=True)[:, 0, 0], rng)
         yield chosen
         history, pending = (history + [chosen])[-context:], [chosen]
