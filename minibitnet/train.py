@@ -191,7 +191,7 @@ def fit(job, threads):
     print(f"run      {job.run.path}, steps {start:,} to {c.steps:,} of {c.batch} x {job.model_config.context} tokens, "
           f"{threads} thread{'s' if threads > 1 else ''}, learning rate {c.lr:.2g}", flush=True)
 
-    with Interruption() as interruption, Progress(start, c.steps) as progress:
+    with Interruption() as interruption, Progress(start, c.steps, floor) as progress:
         done = train(model, optimizer, c, job.training, job.validation, run=job.run, settings=job.settings, start=start, threads=threads,
                      val_bytes=job.tokenizer.count_bytes(job.validation.stream.tokens[1:]), floor=floor,
                      best=saved.best_val_loss if saved else math.inf, report=progress, stopped=lambda: interruption.signal)
@@ -256,8 +256,9 @@ class Interruption:
 class Progress:
     """A bar in a terminal; elsewhere a line at every tenth of the way and at every evaluation."""
 
-    def __init__(self, start, steps):
+    def __init__(self, start, steps, floor=None):
         self.steps, self.every = steps, max(1, steps // 10)
+        self.floor = "" if floor is None else f" (floor {math.exp(floor):.3f})"
         self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
         self.began, self.start = time.perf_counter(), start
 
@@ -271,14 +272,14 @@ class Progress:
     def __call__(self, line):
         validation = f"  validation {line['val_loss']:.4f}" if "val_loss" in line else ""
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.4g} lr {line['lr']:.1e} "
+            self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.4g}{self.floor} lr {line['lr']:.1e} "
                                      f"{line['tokens_per_s']:,.0f} tok/s", refresh=False)
             self.bar.update()
             if validation:
                 self.bar.write(f"step {line['step']:,}{validation}", file=sys.stderr)
         elif validation or line["step"] % self.every == 0:
             eta = (time.perf_counter() - self.began) / (line["step"] - self.start) * (self.steps - line["step"])
-            _command.say(f"step {line['step']:>{len(str(self.steps))}}/{self.steps}  loss {line['loss']:.4f}  ppl {line['ppl']:.4g}  "
+            _command.say(f"step {line['step']:>{len(str(self.steps))}}/{self.steps}  loss {line['loss']:.4f}  ppl {line['ppl']:.4g}{self.floor}  "
                          f"lr {line['lr']:.2e}  {line['tokens_per_s']:,.0f} tok/s  ETA {eta:.0f} s{validation}")
 
 

@@ -13,3 +13,13 @@ def test_the_loss_figure_is_a_small_png(tmp_path):
     metrics = [{"tokens": 10**5 * i, "loss": 5 / i, **({"val_loss": 5.5 / i} if i % 2 else {})} for i in range(1, 8)]
     assert plotting.loss_figure(metrics, tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "loss.png").stat().st_size < 100_000
+
+
+def test_the_floor_is_a_line_of_the_loss_figure(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, dpi: drawn.append([line.get_label() for line in self.axes[0].lines]))
+    metrics = [{"tokens": 10**5, "loss": 2.0, "val_loss": 2.0, "floor": None}]
+    plotting.loss_figure(metrics, tmp_path / "loss.png")
+    plotting.loss_figure([metrics[0] | {"floor": 1.25}], tmp_path / "loss.png")
+    assert [len(labels) for labels in drawn] == [2, 3] and drawn[1][2] == "entropy of the source (1.250): the floor"
