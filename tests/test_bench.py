@@ -58,3 +58,21 @@ def test_shapes_are_outputs_x_inputs():
     for bad in ("2560", "2560x", "0x5", "axb", "2x3x4"):
         with pytest.raises(bench.argparse.ArgumentTypeError, match=f"{bad}: expected outputs x inputs"):
             bench.shape(bad)
+
+
+def test_whole_models_are_decoded_side_by_side():
+    """The tiny shape, one round: both engines, their speeds, and 0.7 MB of packed weights against 3.6 MB."""
+    row = bench.measure_decode("tiny", rounds=1, threads=1)
+    packed, dense = row[bench.PACKED], row[bench.FLOAT]
+    assert packed["ours_to_this"] == 1 and dense["ours_to_this"] > 0 and min(packed["decode_tokens_per_s"], dense["prefill_tokens_per_s"]) > 1
+    assert 4 < dense["weights_mb"] / packed["weights_mb"] < 6
+    assert "packed engine" in bench.decode_in_words(row)
+
+
+def test_a_random_model_is_a_model():
+    """Every code is one of three, scales are positive, embeddings have the dtype that was asked for."""
+    c = bench.ModelConfig(**bench.DECODE["tiny"])
+    weights = bench.RandomModel(c, bench.BFLOAT16)
+    packed, n, scale = weights["layers.0.mlp.gate_proj.weight"]
+    assert (n, packed.shape, scale > 0) == (352, (88, 128), True) and set(bench.unpack_ternary(packed, n).ravel()) == {-1, 0, 1}
+    assert weights["embed_tokens.weight"].dtype == bench.BFLOAT16 and (weights["norm.weight"] == 1).all()
