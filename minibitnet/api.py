@@ -74,19 +74,35 @@ class LanguageModel:
         return ids if self.begin is None else np.concatenate([np.array([self.begin], ids.dtype), ids])
 
     def log_likelihoods(self, context, continuations):
-        """log p(continuation | context) in nats, of each. Context and continuation are tokenized together, and the continuation's
-        tokens are those that come after as many as the context has alone; what exceeds the model's context is cut off on the left."""
-        rows = [self.encode(context + text)[-self.config.context - 1:] for text in continuations]
-        width, given = max(map(len, rows)), len(self.encode(context))
-        ids, targets = np.zeros((len(rows), width - 1), np.int64), np.full((len(rows), width - 1), -1)
-        for row, padded_ids, padded_targets, text in zip(rows, ids, targets, continuations):
-            n = max(1, len(self.encode(context + text)) - given)
-            padded_ids[:len(row) - 1] = row[:-1]
-            padded_targets[len(row) - 1 - n:len(row) - 1] = row[-n:]
+        """log p(continuation | context) in nats, of each. Both are tokenized together; the continuation's tokens are those from the
+        first on that context alone does not have. What exceeds the model's context is cut off on the left."""
+        alone, rows = self.encode(context), [self.encode(context + text) for text in continuations]
+        if self.begin is None and not len(alone):
+            raise UserError("an empty context: expected text, for this model was not trained on documents and cannot begin one")
+        kept = [row[-self.config.context - 1:] for row in rows]
+        ids, targets = np.zeros((2, len(rows), max(map(len, kept)) - 1), np.int64)
+        targets -= 1                                                 # no target, but for
+        for row, last, padded_ids, padded_targets in zip(rows, kept, ids, targets):
+            given = next((i for i, (a, b) in enumerate(zip(alone, row)) if a != b), min(len(alone), len(row)))
+            n = min(max(1, len(row) - given), len(last) - 1)         # the continuation's
+            padded_ids[:len(last) - 1] = last[:-1]
+            padded_targets[len(last) - 1 - n:len(last) - 1] = last[-n:]
+        return -np.where(targets >= 0, self.nats(ids, targets), 0).sum(1)
+
+    def nats(self, ids, targets):
+        """Two (B, T) -> -log p(target | the ids up to its place), (B, T) float64; of a target below 0 a number without meaning."""
         logits = self.engine(ids).astype(np.float64) * self.logit_scale
         logits -= logits.max(0)
-        log_p = np.take_along_axis(logits, np.maximum(targets, 0)[None], 0)[0] - np.log(np.exp(logits).sum(0))
-        return np.where(targets >= 0, log_p, 0).sum(1).tolist()
+        return np.log(np.exp(logits).sum(0)) - np.take_along_axis(logits, np.maximum(targets, 0)[None], 0)[0]
+
+    def along(self, text):
+        """Where a document costs what -> (nats of each token, where each ends in the text, in characters), its end token last. Beside
+        ``text.grammar.along``, which says what it had to cost."""
+        ids = np.append(self._checked(self.encode(text)), [] if self.begin is None else [self.begin]).astype(np.int64)
+        if len(ids) > self.config.context + 1:
+            raise UserError(f"{len(ids) - 1:,} tokens: expected at most the context of {self.config.context:,}")
+        text_of = self.tokenizer.decode_stream()
+        return self.nats(ids[None, :-1], ids[None, 1:])[0], np.cumsum([len(text_of(i)) for i in ids[1:]])
 
     def generate(self, prompt, tokens=200, **sampling):
         """The continuation of the text prompt, as text; keywords as in ``stream``."""

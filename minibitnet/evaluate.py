@@ -31,7 +31,7 @@ def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("evaluate", DESCRIPTION)
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
-    parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file or pydoc (the run's own corpus)")
+    parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list (the run's own corpus)")
     parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text (see above)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=ENGINES, default="float",
@@ -44,6 +44,8 @@ def main(argv):
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
+    if args.tasks and (args.data or args.split or args.trigram or args.compare):
+        parser.error("--tasks answers questions instead of scoring a text: --data, --split, --trigram and --compare do not go with it")
     with ThreadPoolExecutor(args.threads) as pool:
         model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
         if args.tasks:
@@ -51,13 +53,13 @@ def main(argv):
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
         corpus, split, part, before = text_to_score(args, model)
+        if args.trigram and split != "validation":
+            raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
         result = {"data": corpus.name, "split": split, "engine": args.engine, "checkpoint": args.checkpoint, "replaced": corpus.replaced,
                   **scores(model, part, pool)}
         if args.compare:
             result |= comparison(model, load(args.model, "float", args.checkpoint, warn=lambda note: None), part)
         if args.trigram:
-            if split != "validation":
-                raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
             result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens, model.config.vocab_size)
     print(json.dumps(result) if args.json else "\n".join(in_words(result)))
     return _command.DONE
@@ -71,7 +73,8 @@ def text_to_score(args, model):
     if not own and not args.data:
         raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); name a text with --data")
     split = args.split or ("validation" if own else "all")
-    stream = token_stream(corpus, model.tokenizer)
+    with tqdm(total=corpus.size, unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
+        stream = token_stream(corpus, model.tokenizer, model.begin is not None, bar.update)
     if len(stream.tokens) < 2:
         raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one to predict the next from")
     if split == "all":
@@ -85,8 +88,10 @@ def scores(model, part, pool):
     batches = math.ceil((part.n_targets / model.config.context if part.windows is None else len(part.windows.starts)) / BATCH)
     progress = partial(tqdm, total=batches, unit="batch", leave=False) if sys.stderr.isatty() else iter
     loss, floor = mean_loss(model.loss, part, pool, BATCH, progress), part.floor(model.tokenizer)
+    bits_per_byte = part.n_targets / math.log(2) / part.count_bytes(model.tokenizer)        # of one nat per token
     return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
-            "bits_per_byte": loss * part.n_targets / math.log(2) / model.tokenizer.count_bytes(part.stream.tokens[1:]), "floor": floor,
+            "bits_per_byte": loss * bits_per_byte, "floor": floor,
+            "floor_bits_per_byte": None if floor is None else floor * bits_per_byte,
             "excess_per_document": None if floor is None else (loss - floor) * part.n_targets / part.n_documents}
 
 
@@ -124,7 +129,7 @@ def in_words(r):
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, {r['bits_per_byte']:.4f} bits per byte over "
            f"{r['tokens']:,} tokens ({r['engine']} engine, {r['checkpoint']} checkpoint)")
     if r["floor"] is not None:
-        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}: {math.exp(r['loss'] - r['floor']):.3f} times it, "
+        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: {math.exp(r['loss'] - r['floor']):.3f} times it, "
                f"{r['excess_per_document']:.2f} nats too many for a document")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"

@@ -231,6 +231,28 @@ def test_questions_of_a_file_are_answered(stories):
     fails(1, "bad.jsonl, line 1", "none of the 2 choices", module="evaluate", args=["--model", "run", "--tasks", "bad.jsonl"], cwd=stories)
 
 
+@pytest.mark.parametrize("item, word", [('{"query": "Once", "choices": ["a", " "], "gold": 0}', "at least two choices"),
+                                        ('{"query": "Once", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": 3}', "none of the 2 choices"),
+                                        ('{"query": "Once", "choices": ["a", "b"], "gold": true}', "none of the 2 choices")])
+def test_odd_questions_are_one_line(item, word, stories):
+    (stories / "odd.jsonl").write_text(item, encoding="utf-8")
+    fails(1, "odd.jsonl, line 1", word, module="evaluate", args=["--model", "run", "--tasks", "odd.jsonl"], cwd=stories)
+
+
+def test_questions_longer_than_the_context_or_without_one(stories):
+    """The end of a long choice still counts; a model without documents cannot begin with nothing."""
+    (stories / "long.jsonl").write_text(json.dumps({"query": "", "choices": ["Once upon a time " * 40, "zx " * 3], "gold": 0}), encoding="utf-8")
+    assert json.loads(command("evaluate", "--model", "run", "--tasks", "long.jsonl", "--json", cwd=stories).stdout)["long"]["n"] == 1
+    fails(1, "empty context", module="evaluate", args=["--model", "char", "--tasks", "long.jsonl"], cwd=char_run(stories))
+    fails(2, "--tasks", "do not go with it", module="evaluate", args=["--model", "run", "--tasks", "long.jsonl", "--trigram"], cwd=stories)
+
+
+def test_a_trigram_model_is_counted_on_the_training_split(stories):
+    r = json.loads(command("evaluate", "--model", "run", "--trigram", "--json", cwd=stories).stdout)
+    assert 0 < r["trigram_loss"] < 5.8 and r["floor_bits_per_byte"] == pytest.approx(r["floor"] * r["bits_per_byte"] / r["loss"])
+    fails(1, "--trigram", "validation split", module="evaluate", args=["--model", "run", "--trigram", "--split", "all"], cwd=stories)
+
+
 def test_pack_tells_the_bytes_of_everything(stories):
     """d 32, 1 layer, d_ffn 88: 4 * 32^2 + 3 * 32 * 88 = 12,544 weights in 3,136 bytes, 7 scales, 3 * 32 + 88 + 32 gains, 2 * 300 * 32 others."""
     result = command("pack", "--model", "run", "--float16", "--json", cwd=stories)

@@ -13,7 +13,7 @@ def loss_figure(metrics, path):
     validation = [(m["tokens"] / 1e6, m["val_loss"]) for m in metrics if "val_loss" in m]
     axes.plot(*zip(*training), color="0.6", linewidth=1, label="training, one step")
     axes.plot(*zip(*validation), color="black", marker="o", label=f"validation ({validation[-1][1]:.3f} at the end)")
-    if validation and (floor := metrics[-1].get("floor")) is not None:
+    if (floor := metrics[-1].get("floor")) is not None:
         axes.axhline(floor, color="black", linestyle="--", linewidth=1, label=f"entropy of the source ({floor:.3f}): the floor")
     axes.legend()
     axes.grid(alpha=0.3)
