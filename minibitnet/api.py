@@ -37,10 +37,10 @@ class FloatEngine:
 
 class LanguageModel:
     """A trained model that only runs: ``logits``, ``generate``, ``stream``; ``tokenizer``, ``config`` (ModelConfig) and
-    ``settings`` (the run's config.json). ``engine`` maps ids (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
+    ``settings`` (the run's config.json), ``step`` that it was trained to. ``engine`` maps ids (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
 
-    def __init__(self, engine, tokenizer, settings):
-        self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
+    def __init__(self, engine, tokenizer, settings, step=0):
+        self.engine, self.tokenizer, self.settings, self.step = engine, tokenizer, settings, step
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None      # what a document begins and ends with
 
@@ -118,10 +118,10 @@ class LanguageModel:
         return ids
 
 
-def load(path, engine="float", checkpoint="last", warn=warnings.warn, pool=None):
+def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1):
     """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged:
-    warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors. pool: whose threads the
-    packed engine may use."""
+    warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it was
+    made from. threads: of the packed engine, for its large products."""
     run = RunDirectory(path)
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
@@ -130,20 +130,22 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, pool=None)
                         f"(python -m minibitnet.train --tiny makes runs/tiny)")
     if engine == "float":
         saved, path_read = latest(run, checkpoint, warn)
-        running, config = FloatEngine(model_of(saved, path_read)), saved.config
+        running, config, step = FloatEngine(model_of(saved, path_read)), saved.config, saved.step
     else:
         if not run.packed.exists():
+            if run.last.exists() and latest(run, warn=warn)[0].config["model"].get("linear") == "float":
+                raise UserError(f"{run.path} is a run with linear = 'float': expected ternary or binary weights for the {engine} engine")
             raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack --model {run.path} makes it)")
         path_read = run.packed
-        config, c, matrices, arrays = packed.load(path_read, lambda config: from_json(ModelConfig, config["model"], path_read))
-        running = PackedModel(c, matrices, arrays, pool) if engine == "packed" else IntegerModel(c, matrices, arrays)
+        config, step, c, matrices, arrays = packed.load(path_read, lambda config: from_json(ModelConfig, config["model"], path_read))
+        running = PackedModel(c, matrices, arrays, threads) if engine == "packed" else IntegerModel(c, matrices, arrays)
     tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
     if tokenizer.vocab_size != running.config.vocab_size:
         raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
                         f"{running.config.vocab_size:,}: the two are not from one run")
     train = from_json(TrainConfig, config["train"], path_read)
     return LanguageModel(running, tokenizer, {"model": config["model"], "train": asdict(train),
-                                              "corpus": {"name": "", "sha256": ""} | config["corpus"]})
+                                              "corpus": {"name": "", "sha256": ""} | config["corpus"]}, step)
 
 
 def latest(run, checkpoint="last", warn=warnings.warn):

@@ -2,7 +2,6 @@
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from .api import ENGINES, load
 
@@ -22,9 +21,10 @@ def main(argv):
                         help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: the same without a float (%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N", help="for the packed engine (%(default)s)")
     args = parser.parse_args(argv)
+    if args.engine != "float" and args.checkpoint != "last":
+        parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack --checkpoint {args.checkpoint} packs that one)")
 
-    model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"),
-                 pool=ThreadPoolExecutor(args.threads) if args.threads > 1 else None)
+    model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"), threads=args.threads)
     pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, seed=args.seed)
     print(args.prompt, end="", flush=True)
     times = []                                             # the first piece includes reading the prompt

@@ -92,6 +92,8 @@ def new_job(args, given):
     from_file = read_config(args.config) if args.config else {"model": {}, "train": {}}
     from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
     options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]} for part in given}
+    if options["train"].get("data") != TINY["train"]["data"] and "tokenizer" not in from_file["train"] | given["train"]:
+        options["train"].pop("tokenizer", None)      # the tiny run's vocabulary is for the stories; a small text has not so many pairs
     train_config = from_json(TrainConfig, options["train"], args.config)
     corpus = load_corpus(train_config.data)
     tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), end=corpus.has_documents)
@@ -224,7 +226,7 @@ def finish(job, model):
         print(f"\nA sample; the part before | is from the validation text:\n{begin}|{speaker.generate(begin, 400)}\n")
         prompt = '"The "' if speaker.begin is None else prompt
     if job.model_config.linear in packed.QUANTIZERS:
-        packed.save(job.run.packed, job.settings, *packed.pack({name: p.data for name, p in model.parameters().items()}, job.model_config))
+        packed.save(job.run.packed, job.settings, job.train_config.steps, *packed.pack({name: p.data for name, p in model.parameters().items()}, job.model_config))
     drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
     print(f"{job.run.path}: last.safetensors and best.safetensors (model){', packed.safetensors' * job.run.packed.exists()}, metrics.jsonl, config.json{', loss.png' if drawn else ''}")
     print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt {prompt}")

@@ -189,8 +189,22 @@ def char_run(folder):
 
 
 def test_the_packed_engine_scores_as_the_float_engine_does(stories):
-    float_engine, packed = (json.loads(command("evaluate", "--model", "run", "--engine", engine, "--json", cwd=stories).stdout) for engine in ("float", "packed"))
-    assert packed["engine"] == "packed" and packed["loss"] == float_engine["loss"]
+    float_engine = json.loads(command("evaluate", "--model", "run", "--json", cwd=stories).stdout)
+    packed = json.loads(command("evaluate", "--model", "run", "--engine", "packed", "--compare", "--json", cwd=stories).stdout)
+    assert packed["engine"] == "packed" and packed["loss"] == float_engine["loss"] and packed["step"] == float_engine["step"] == 30
+    assert packed["against_float"]["identical"] == 1 and packed["against_float"]["moved"] == 0
+    assert abs(packed["token_by_token"]["loss"] - packed["token_by_token"]["reference_loss"]) < 1e-3
+
+
+def test_an_engine_is_compared_with_the_checkpoint_it_was_packed_from(stories, tmp_path):
+    shutil.copytree(stories / "run", tmp_path / "run")
+    fails(2, "--engine packed", "--checkpoint", module="evaluate", args=["--model", "run", "--engine", "packed", "--checkpoint", "best"], cwd=stories)
+    assert command("pack", "--model", "run", cwd=tmp_path).returncode == 0
+    for name in ("last", "prev", "best"):                              # a run that went on: no checkpoint of step 30 any more
+        saved = checkpoint.load(tmp_path / f"run/{name}.safetensors")
+        saved.step = 20
+        checkpoint.save(tmp_path / f"run/{name}.safetensors", saved)
+    fails(1, "packed.safetensors is of step 30", module="evaluate", args=["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"], cwd=tmp_path)
 
 
 def test_the_integer_engine_is_compared_with_the_float_engine(stories):
@@ -199,7 +213,7 @@ def test_the_integer_engine_is_compared_with_the_float_engine(stories):
     assert abs(a["loss"] - a["reference_loss"]) < 0.01 and a["agree"] > 0.98 and a["agree_clear"] >= 0.999 and a["targets"] == r["tokens"]
     assert t["identical"] == 1 and t["loss"] == t["reference_loss"]
     words = command("evaluate", "--model", "run", "--engine", "integer", "--compare", cwd=stories).stdout
-    assert "beside the float engine" in words and "equal to the bit at 100.0%" in words
+    assert "beside the float engine" in words and "move by more than 0.001 nats at 0.0%" in words
 
 
 @pytest.mark.parametrize("engine", ["packed", "integer"])
@@ -243,7 +257,8 @@ def test_questions_longer_than_the_context_or_without_one(stories):
     """The end of a long choice still counts; a model without documents cannot begin with nothing."""
     (stories / "long.jsonl").write_text(json.dumps({"query": "", "choices": ["Once upon a time " * 40, "zx " * 3], "gold": 0}), encoding="utf-8")
     assert json.loads(command("evaluate", "--model", "run", "--tasks", "long.jsonl", "--json", cwd=stories).stdout)["long"]["n"] == 1
-    fails(1, "empty context", module="evaluate", args=["--model", "char", "--tasks", "long.jsonl"], cwd=char_run(stories))
+    (stories / "short.jsonl").write_text(json.dumps({"query": "", "choices": ["the word", "the"], "gold": 0}), encoding="utf-8")
+    fails(1, "empty context", module="evaluate", args=["--model", "char", "--tasks", "short.jsonl"], cwd=char_run(stories))
     fails(2, "--tasks", "do not go with it", module="evaluate", args=["--model", "run", "--tasks", "long.jsonl", "--trigram"], cwd=stories)
 
 
@@ -270,7 +285,7 @@ def test_what_pack_and_the_engines_refuse(stories):
     folder = char_run(stories)
     assert command("train", "--data", "plain.txt", "--linear", "float", "--out", "dense", *SMALL, cwd=folder).returncode == 0
     fails(1, "linear = 'float'", "expected ternary or binary", module="pack", args=["--model", "dense"], cwd=folder)
-    fails(1, "packed.safetensors is not there", "minibitnet.pack", module="generate", args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
+    fails(1, "linear = 'float'", "expected ternary or binary", module="generate", args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
     fails(1, "absent", module="pack", args=["--model", "absent"], cwd=folder)
     for flag, value, word in (("--temperature", -1, "temperature"), ("--top-p", 0, "top_p"), ("--top-p", 1.5, "top_p"), ("--top-k", -1, "top_k")):
         fails(1, word, module="generate", args=["--model", "run", "--prompt", "a", "--engine", "integer", flag, value], cwd=folder)
