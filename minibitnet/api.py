@@ -56,17 +56,25 @@ class LanguageModel:
         logits = self.engine(ids)
         return float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
 
-    def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0):
-        """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens. A model that was trained on
-        documents takes the prompt, which may be empty, for the beginning of one and stops where it ends. When the context is
-        full, its newest half is kept."""
+    def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0, stop=""):
+        """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens, up to the text ``stop`` if there is one.
+        A model that was trained on documents takes the prompt, which may be empty, for the beginning of one and stops where it
+        ends. When the context is full, its newest half is kept."""
         check_sampling(temperature, top_k, top_p, seed)
         ids = self._checked(self.encode(prompt))
-        text_of = self.tokenizer.decode_stream()
+        text_of, held = self.tokenizer.decode_stream(), ""
         for i in decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
             if i == self.begin:
+                break
+            held += text_of(i)
+            if stop and stop in held:
+                yield held[:held.index(stop)]
                 return
-            yield text_of(i)
+            open_end = max((n for n in range(1, len(stop)) if held.endswith(stop[:n])), default=0)     # perhaps the beginning of stop
+            yield held[:len(held) - open_end]
+            held = held[len(held) - open_end:]
+        if held:
+            yield held
 
     def encode(self, text):
         """Token ids of a text that begins a document, with the document's begin token where the model knows documents."""

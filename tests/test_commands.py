@@ -222,6 +222,14 @@ def test_each_engine_writes(engine, stories):
     assert first.returncode == 0 and first.stdout == again.stdout and first.stdout.startswith("Once") and "tokens/s" in first.stderr
 
 
+def test_generate_stops_before_the_stop_text(home):
+    """Also where it comes in pieces, as it does from a character tokenizer."""
+    whole = command("generate", "--model", "run", "--prompt", "the word", "--tokens", 60, cwd=home).stdout
+    stop = whole[30:34]
+    part = command("generate", "--model", "run", "--prompt", "the word", "--tokens", 60, "--stop", stop, cwd=home).stdout
+    assert part == "the word" + whole[8:8 + whole[8:].index(stop)] + "\n"
+
+
 def test_a_packed_model_runs_without_its_checkpoints(stories, tmp_path):
     for name in ("packed.safetensors", "tokenizer.json"):
         shutil.copy(stories / "run" / name, tmp_path / name)
