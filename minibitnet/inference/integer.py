@@ -68,6 +68,7 @@ from .kernels import BitPlanes, matmul, repack
 RANGE_BITS = 28      # every activation is proven to stay below 2^28 ...
 MOST_BITS = 20       # ... with at most so many of them after the point,
 LEAST_BITS = 12      # and at least so many
+HEAD_BITS = 62       # an untied head's rows take as many bits as they like
 VALUE_BITS = 23      # of values inside a norm, and of gains
 QUERY_BITS = 14      # of queries, and of the head's inputs
 ROTARY_BITS = 14     # of cos and sin
@@ -144,7 +145,7 @@ def quantized(y, S):                             # as ``normed`` gives them -> A
 
 
 def bit_linear(w, x):                            # BitLinear (n, m), Activation (m, B, T) -> int64 (n, B, T)
-    """y = (W~ x~) s_w s_x in units of 2^-bits: one multiplier for each token, of 28 to 31 bits, and one shift."""
+    """y = (W~ x~) s_w s_x in units of 2^-bits: one multiplier for each token, of 29 to 31 bits, and one shift."""
     sums = matmul(x.codes, w.codes, integer=True)
     multiplier = (x.mantissa * w.mantissa) >> 31
     return shift(sums * multiplier, np.clip(-31 - w.exponent - x.exponent, 0, 62))     # beyond 62 all becomes 0
@@ -273,15 +274,16 @@ class IntegerModel:
 def convert(model, c, matrices, arrays):
     """Fill in an IntegerModel."""
     check_limits(c)
+    check_finite(matrices, arrays)
     model.bits = activation_bits(c, matrices, arrays)
     model.embedding = rows(arrays["embed_tokens.weight"], model.bits)
-    model.head = model.embedding if c.tied else rows(arrays["lm_head.weight"], model.bits)
+    model.head = model.embedding if c.tied else rows(arrays["lm_head.weight"], HEAD_BITS)
     model.rotary = np.rint(np.ldexp(ops.rotary_tables(c.head_dim, c.context, c.rope_theta), ROTARY_BITS)).astype(np.int16)
     model.blocks = [block(f"layers.{i}.", c, matrices, arrays, model.bits) for i in range(c.n_layers)]
     model.norm, unit = norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
-    head = arrays["embed_tokens.weight" if c.tied else "lm_head.weight"].astype(np.float64)
-    largest = math.sqrt(c.d_model) * np.sqrt(np.square(head) @ np.square(arrays["norm.weight"].astype(np.float64))).max()
-    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(1.001 * largest, 1))))
+    head = np.ldexp(model.head.codes.astype(np.float64), -model.head.bits[:, None])
+    largest = largest_output(head, 1.0, unit * model.norm.gain, 2**(QUERY_BITS - 1))     # a narrowed token's largest is at least 2^13
+    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(largest, 1))))
     model.logit_mantissa, model.logit_exponent = mantissa(unit * math.sqrt(c.d_model) * 2.0**model.logit_bits)
 
 
@@ -294,20 +296,34 @@ def check_limits(c):
             raise UserError(f"{name} = {getattr(c, name):,}: the integer engine's sums are proven to fit up to {limit:,}")
 
 
+def check_finite(matrices, arrays):
+    """UserError for an infinite or undefined number, which no bound bounds."""
+    for name, values in (arrays | {name: matrix.scale for name, matrix in matrices.items()}).items():
+        if not np.isfinite(values).all():
+            raise UserError(f"{name} holds values that are not finite: expected numbers; did the training diverge?")
+
+
 def activation_bits(c, matrices, arrays):
     """The bits after the point of all activations: as many as keep their largest possible values below 2^28."""
-    residual, largest = np.abs(arrays["embed_tokens.weight"]).max(), 0
+    residual, largest = float(np.abs(arrays["embed_tokens.weight"]).max()), 1.0
     for name, (packed, n, scale) in matrices.items():
-        bound = largest_output(unpack_ternary(packed, n), scale, input_gain(name, arrays))
+        bound = largest_output(unpack_ternary(packed, n), float(scale), input_gain(name, arrays))
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             residual += bound
-        else:
-            largest = max(largest, bound)
-    bits = min(MOST_BITS, math.floor(RANGE_BITS - math.log2(max(residual, math.sqrt(2) * largest, 1))))     # a rotation adds up to sqrt 2
+        else:                                    # a rotation adds up to sqrt 2
+            largest = max(largest, math.sqrt(2) * bound * (max(1, query_factor(c)) if name.endswith("q_proj.weight") else 1))
+    largest = max(largest, residual)
+    bits = min(MOST_BITS, math.floor(RANGE_BITS - math.log2(largest)))
     if bits < LEAST_BITS:
-        raise UserError(f"activations may reach {max(residual, largest):.3g}: the integer engine holds up to "
+        raise UserError(f"activations may reach {largest:.3g}: the integer engine holds up to "
                         f"{2.0**(RANGE_BITS - LEAST_BITS):,.0f}; are gains or scales off?")
     return bits
+
+
+def query_factor(c):
+    """What queries are multiplied by: 1 / sqrt(D) log2(e), so that softmax is of base 2, and 128/127, which makes the 127 of k's scale a shift.
+    Above 1 at D = 2."""
+    return 128 / QB / math.log(2) / math.sqrt(c.head_dim)
 
 
 NORM_OF = {"q_proj": "input_layernorm", "k_proj": "input_layernorm", "v_proj": "input_layernorm", "o_proj": "self_attn.attn_sub_norm",
@@ -320,12 +336,13 @@ def input_gain(name, arrays):
     return arrays.get(f"layers.{i}.{NORM_OF[matrix]}.weight")
 
 
-def largest_output(w, scale, gain):
-    """No |y_i| of y = W^ x^ is larger: a normed x has |n| <= sqrt(m), so |W^ (n gain)|_i <= s_w |w_i gain| sqrt(m) by Cauchy and
-    Schwarz, and rounding x~ adds half a step, max|n gain| / 254, for each weight that is not 0."""
+def largest_output(w, scale, gain, steps=QB):
+    """No |y_i| of y = s_w W~ (n gain) is larger: a normed token has |n| <= sqrt(m), so |W~ (n gain)|_i <= |w_i gain| sqrt(m) by Cauchy and
+    Schwarz. n gain is rounded to a step of at most max|n gain| / steps, which adds half a step times each |weight|. (0.001 is for the
+    other roundings, of parts in 2^16 and smaller.)"""
     gain = np.ones(w.shape[1]) if gain is None else np.abs(gain.astype(np.float64))
     w = np.abs(w).astype(np.float64)
-    return 1.001 * float(scale) * math.sqrt(w.shape[1]) * float(np.sqrt(w @ (gain * gain)).max() + w.sum(1).max() * gain.max() / (2 * QB))
+    return 1.001 * scale * math.sqrt(w.shape[1]) * float((np.sqrt(np.square(w) @ np.square(gain)) + w.sum(1) * gain.max() / (2 * steps)).max())
 
 
 def rows(matrix, most):
@@ -358,7 +375,6 @@ def block(prefix, c, matrices, arrays, bits):
     attn_sub_norm, b = normalization("self_attn.attn_sub_norm", c.d_model, one / 2 / QB)
     post_attention_norm, d = normalization("post_attention_layernorm", c.d_model, one)
     ffn_sub_norm, e = normalization("mlp.ffn_sub_norm", c.d_ffn, one**2 * (2.0**-EXP2_BITS if c.activation == "silu" else one))
-    softmax = 128 / QB / math.log(2) / math.sqrt(c.head_dim)
-    return Block(input_norm, projection("self_attn.q_proj", a, softmax), projection("self_attn.k_proj", a),
+    return Block(input_norm, projection("self_attn.q_proj", a, query_factor(c)), projection("self_attn.k_proj", a),
                  projection("self_attn.v_proj", a), attn_sub_norm, projection("self_attn.o_proj", b), post_attention_norm,
                  projection("mlp.gate_proj", d), projection("mlp.up_proj", d), ffn_sub_norm, projection("mlp.down_proj", e))

@@ -133,6 +133,12 @@ def test_rows_take_the_bits_that_fit():
     assert matrix.bits.tolist() == [15, 13, 20] and matrix.codes.tolist() == [[24576, -16384], [24576, 0], [256, 0]]
 
 
+def test_a_row_just_below_a_power_of_two_stays_in_int16():
+    """0.999999 * 32768 = 32767.97 would be 32768, which int16 reads as -32768."""
+    matrix = integer.rows(np.float32([[0.999999, -0.999999], [1, -1]]), most=20)
+    assert matrix.bits.tolist() == [15, 14] and matrix.codes.tolist() == [[32767, -32768], [16384, -16384]]
+
+
 # ---- the whole
 
 def test_logits_are_close_to_the_float_engines(arm, ids):
@@ -226,6 +232,76 @@ def test_attention_at_its_limits_is_exact(sign):
     assert (integer.attention(q, codes, scale, (sign * codes).astype(np.int8), scale, 12) == sign * 2 * 127 * (2**28 - 1)).all()
 
 
+def product_of_codes(w, norm, scale, x, bits=0):
+    """W^ x^ of tokens x (m, B, T) in units of 2^-bits, with a Norm of unit 1."""
+    to_unit = scale / 127 * len(x)**0.5 * 2.0**bits
+    return integer.bit_linear(integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(to_unit)), integer.quantized(*integer.normed(norm, x)))
+
+
+def test_rounding_codes_can_double_an_output_and_the_bound_knows_it():
+    """n = 1 everywhere and gains 253, 1, 1 ...: x~ = 127, round(127/253 = 0.502) = 1, so a row that skips feature 0 gives 63 * 253/127 = 125.5.
+    By Cauchy and Schwarz it would be sqrt(63) 8 = 63.5 at most; the rounding may add 63 * 8 * 253/254 = 502."""
+    gain, w = np.float32([253] + [1] * 63), np.float32([[0] + [1] * 63])
+    norm, unit = integer.norm(gain, False, 64, 0.0, 1.0)
+    y = product_of_codes(w, norm, unit, np.full((64, 1, 1), 2**20), bits=8)
+    assert y == round(63 * 253 / 127 * 256) and integer.largest_output(w, 1.0, gain) == pytest.approx(1.001 * (63.5 + 502), abs=0.1)
+
+
+def bits_of(name, bound, head_dim=4, layers=1):
+    """activation_bits where one matrix alone, of a row [s], decides; its largest output is ``bound``."""
+    matrices = {f"layers.{i}.{name}.weight": PackedMatrix(pack_ternary(np.ones((1, 1))), 1, np.float32(bound / integer.largest_output(np.ones((1, 1)), 1.0, None)))
+                for i in range(layers)}
+    return integer.activation_bits(SimpleNamespace(head_dim=head_dim), matrices, {"embed_tokens.weight": np.zeros((1, 1), np.float32)})
+
+
+def test_bits_by_pencil():
+    """A bound of 0.9 2^10 leaves 28 - 10 bits. A key is rotated, so 0.9 sqrt 2 = 1.27 counts and takes one more, 0.7 sqrt 2 = 0.99 does not.
+    A query is multiplied by 128/127 log2(e) / sqrt(2) = 1.028 in heads of two: 0.7 sqrt 2 1.028 = 1.02 takes one more as well. Two
+    layers' 0.4 add up to 0.8 in the residual stream, 0.6 to 1.2."""
+    assert [bits_of("mlp.down_proj", b * 2**10) for b in (0.9, 1.1)] == [18, 17]
+    assert [bits_of("self_attn.k_proj", b * 2**10, head_dim=2) for b in (0.7, 0.9)] == [18, 17]
+    assert [bits_of("self_attn.q_proj", 0.7 * 2**10, head_dim=D) for D in (2, 4)] == [17, 18]
+    assert [bits_of("self_attn.o_proj", b * 2**10, layers=2) for b in (0.4, 0.6)] == [18, 17]
+
+
+def test_the_largest_query_of_the_smallest_head_stays_below_its_range():
+    """Two heads of two, rows and token of ones: 2 * 4 s. At position 18 the angle 18 - 6 pi = -0.85 is close to a diagonal: 1.41 times longer.
+    The scale is the largest for 14 bits, were it not for the factor 1.028 of queries, with which 2^28 would be passed."""
+    c, ones = ModelConfig(**SIZES | {"d_model": 4, "n_heads": 2, "context": 19, "n_layers": 1}), np.ones((4, 4))
+    matrices, arrays = converted(Transformer(c).quantized())
+    scale = np.float32(2**14 / 1.0001 / 2**0.5 / integer.largest_output(ones, 1.0, None))
+    model = IntegerModel(c, matrices | {"layers.0.self_attn.q_proj.weight": PackedMatrix(pack_ternary(ones), 4, scale)}, arrays)
+    x = integer.quantized(*integer.normed(model.blocks[0].input_norm, np.full((4, 1, 1), 2**20)))
+    q = integer.rotated(integer.bit_linear(model.blocks[0].q, x), model.rotary[..., 18:])
+    assert model.bits == 13 and 2**27 < np.abs(q).max() < 2**28
+
+
+def with_head(c, head, gain):
+    """An IntegerModel with this head and final gain, and logits of tokens (C, B, T)."""
+    matrices, arrays = converted(Transformer(c).quantized())
+    return IntegerModel(c, matrices, arrays | {"lm_head.weight": head.astype(np.float32), "norm.weight": gain.astype(np.float32)})
+
+
+def test_the_largest_logit_takes_all_of_its_range():
+    """A row of 1016 and a token of ones: 64 * 1016 = 0.992 2^16, so 12 bits and 0.992 2^28 (0.001 is left for roundings)."""
+    model = with_head(ModelConfig(**SIZES | {"d_model": 64}), np.full((40, 64), 1016), np.ones(64))
+    assert model.logit_bits == 12 and (model.score(np.full((64, 1, 1), 2**20)) >> 16 == int(0.992 * 2**12)).all()
+
+
+def test_a_feature_that_the_head_ignores_overflows_no_logit():
+    """With a gain of 8,750 it decides by how many bits y is narrowed: x = 1.88 there becomes 8,225 and the 63 ones 0.5, which goes to 1. The
+    logit is then 63 * 2 / |n| = 124 times the row's 1,000, where Cauchy and Schwarz say 63.5: 1.9 2^28, were only they asked."""
+    model = with_head(ModelConfig(**SIZES | {"d_model": 64}), np.tile(np.append(0, np.full(63, 1000)), (40, 1)), np.append(8750, np.ones(63)))
+    logits = model.score(np.append(int(1.88 * 2**20), np.full(63, 2**20))[:, None, None])
+    assert (logits * model.logit_scale > 123_000).all() and logits.max() < 2**28
+
+
+def test_an_untied_head_keeps_15_bits_of_any_row():
+    """0.75 2^-30 takes 45 bits to the 24,576 that 0.75 is in row 0; a tied head is the embedding, whose rows stop at ``model.bits``."""
+    model = with_head(ModelConfig(**SIZES), np.outer(2.0 ** -np.arange(40), np.full(32, 0.75)), np.ones(32))
+    assert model.head.bits.tolist() == [*range(15, 55)] and (model.head.codes == 24576).all()
+
+
 def test_activations_take_as_many_bits_as_their_bound_allows(arm):
     """Below 2^8 a bound leaves all 20 bits after the point; then each doubling of it takes one, down to the twelfth."""
     running, model = arm
@@ -237,6 +313,25 @@ def test_activations_take_as_many_bits_as_their_bound_allows(arm):
     assert np.diff([integer.activation_bits(running.config, *scaled(n)) for n in (6, 7, 8)]).tolist() == [-1, -1]
     with pytest.raises(UserError, match="activations may reach .* the integer engine holds up to 65,536"):
         IntegerModel(running.config, *scaled(16))
+
+
+def test_a_scale_near_float32s_largest_is_refused_in_one_line(arm):
+    """Bounds are added up in Python's floats: in float32, 3e38 times anything is infinite, and has no whole number of bits."""
+    matrices, arrays = converted(arm[0])
+    with pytest.raises(UserError, match="activations may reach .*e\\+4.*: the integer engine holds up to 65,536"):
+        IntegerModel(arm[0].config, {name: w._replace(scale=np.float32(3e38)) for name, w in matrices.items()}, arrays)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("name", ["layers.1.mlp.up_proj.weight", "embed_tokens.weight", "norm.weight"])
+def test_what_is_not_finite_is_refused(arm, name, value):
+    matrices, arrays = converted(arm[0])
+    if name in matrices:
+        matrices[name] = matrices[name]._replace(scale=np.float32(value))
+    else:
+        arrays[name] = np.full_like(arrays[name], value)
+    with pytest.raises(UserError, match=f"{name} holds values that are not finite"):
+        IntegerModel(arm[0].config, matrices, arrays)
 
 
 @pytest.mark.parametrize("field, value, text", [
@@ -446,7 +541,7 @@ def test_a_float_in_the_model_is_caught(name, value):
         trapped(model)
 
 
-CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "activation_bits", "input_gain", "largest_output", "rows",
+CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "query_factor", "input_gain", "largest_output", "rows",
               "rotary_tables", "norm", "block", "normalization", "projection"}
 
 
