@@ -46,8 +46,8 @@ def narrow(x, bits, axis=0, least=0):                       # |x| < 2^62
     return shift(x, k), k.squeeze(axis)
 
 
-def normalized(x):                                          # 0 < x < 2^63
-    """x -> its mantissa and exponent, cut off below."""
+def leading_bits(x):                                        # 0 < x < 2^63
+    """x -> its mantissa and exponent: the 31 leading bits, cut off below."""
     e = bit_length(x) - 31
     return x >> np.maximum(e, 0) << np.maximum(-e, 0), e
 
@@ -68,7 +68,7 @@ def square_root(x):                                         # 0 < x < 2^62
 
 def ratio(x, y):                                            # 0 < x < 2^63, 0 < y < 2^62
     """x / sqrt(y) -> m, e with  x / sqrt(y) ≈ m 2^e,  2^29 <= m < 2^31."""
-    (a, ea), (b, eb) = normalized(x), square_root(y)
+    (a, ea), (b, eb) = leading_bits(x), square_root(y)
     return (a << 30) // b, ea - eb - 30
 
 

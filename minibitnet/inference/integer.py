@@ -75,9 +75,10 @@ ROTARY_BITS = 14     # of cos and sin
 WEIGHT_SHIFT = 12    # what weight times value scale gives up, so that sums over the context fit
 LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
 QUERY_BLOCK = 64     # queries that attention handles at a time
+HEAD_BLOCK = 2**18   # weights of the head that are widened at a time, to 2 MB
 
 
-class Rows(NamedTuple):
+class ScaledRows(NamedTuple):
     """A matrix for embedding or head: row v is codes[v] 2^-bits[v]."""
     codes: np.ndarray        # int16 (V, C)
     bits: np.ndarray         # int8 (V,)
@@ -91,7 +92,7 @@ class Norm(NamedTuple):
 
 
 class BitLinear(NamedTuple):
-    codes: BitPlanes         # (n, m): -1, 0, +1, two bits each
+    planes: BitPlanes        # (n, m): -1, 0, +1, two bits each
     mantissa: int            # from sums of codes, and the token's scale, to activations
     exponent: int
 
@@ -104,13 +105,13 @@ class Activation(NamedTuple):
 
 
 class Block(NamedTuple):
-    input_norm: Norm
+    input_layernorm: Norm
     q: BitLinear
     k: BitLinear
     v: BitLinear
     attn_sub_norm: Norm
     o: BitLinear
-    post_attention_norm: Norm
+    post_attention_layernorm: Norm
     gate: BitLinear
     up: BitLinear
     ffn_sub_norm: Norm
@@ -146,7 +147,7 @@ def quantized(y, S):                             # as ``normed`` gives them -> A
 
 def bit_linear(w, x):                            # BitLinear (n, m), Activation (m, B, T) -> int64 (n, B, T)
     """y = (W~ x~) s_w s_x in units of 2^-bits: one multiplier for each token, of 29 to 31 bits, and one shift."""
-    sums = matmul(x.codes, w.codes, integer=True)
+    sums = matmul(x.codes, w.planes, integer=True)
     multiplier = (x.mantissa * w.mantissa) >> 31
     return shift(sums * multiplier, np.clip(-31 - w.exponent - x.exponent, 0, 62))     # beyond 62 all becomes 0
 
@@ -165,7 +166,8 @@ def attention(q, k, k_scale, v, v_scale, bits):  # (H D, B, T); int8 (K, D, B, S
     T, out = q.shape[2], np.empty_like(q)
     q, exponent = narrow(q.reshape(n_kv_heads, -1, D, B, T), QUERY_BITS, axis=2)
     o = out.reshape(q.shape)
-    k, v = k.astype(np.int32), v.astype(np.int64)
+    if T > 1:                                    # a single query reads each number once: einsum widens as it goes, and copies no cache
+        k, v = k.astype(np.int32), v.astype(np.int64)
     k_scale, v_scale = (scale.astype(np.int64).transpose(1, 0, 2)[:, :, None, :, None] for scale in (k_scale, v_scale))   # (B, K, 1, S, 1)
     for t in range(0, T, QUERY_BLOCK):
         queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T
@@ -215,7 +217,8 @@ class IntegerModel:
     """Token ids to logits in whole numbers: ``model(ids) * model.logit_scale`` approximates the float engine's logits.
 
     c: a configuration, with the sizes as attributes; matrices: {name: PackedMatrix} of the BitLinears, arrays: {name: float32 array} of
-    embedding, gains and head, as formats/packed.py reads them. UserError for a model that the proven ranges do not hold.
+    embedding, gains and head, as formats/packed.py reads them. ``matrices`` is emptied, so that the bytes of the file and the resident form of
+    the whole model are never in memory together. UserError for a model that the proven ranges do not hold.
     """
 
     def __init__(self, c, matrices, arrays):
@@ -242,8 +245,8 @@ class IntegerModel:
         table, tables = self.embedding, self.rotary[..., start:end]
         x = (table.codes[ids].astype(np.int64) << self.bits - table.bits[ids].astype(np.int64)[..., None]).transpose(2, 0, 1)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
-            x = x + self.attend(block, quantized(*normed(block.input_norm, x)), tables, cache)
-            x = x + self.feed_forward(block, quantized(*normed(block.post_attention_norm, x)))
+            x = x + self.attend(block, quantized(*normed(block.input_layernorm, x)), tables, cache)
+            x = x + self.feed_forward(block, quantized(*normed(block.post_attention_layernorm, x)))
         return x
 
     def attend(self, block, x, tables, cache):
@@ -263,10 +266,13 @@ class IntegerModel:
         y, S = normed(self.norm, x)
         y, k = narrow(y, QUERY_BITS)
         m, e = ratio(1 << k, S)
-        sums = np.einsum("vc,cbt->vbt", self.head.codes.astype(np.int64), y)
         multiplier = (m * self.logit_mantissa) >> 43                     # 17 to 19 bits: |sums| < 2^15 2^14 C <= 2^42
         places = -43 - self.logit_exponent - e + self.head.bits.astype(np.int64)[:, None, None]
-        return shift(sums * multiplier, np.clip(places, 0, 62)).astype(np.int32)
+        logits, rows = np.empty(places.shape, np.int32), max(1, HEAD_BLOCK // len(x))
+        for i in range(0, len(logits), rows):
+            sums = np.einsum("vc,cbt->vbt", self.head.codes[i:i + rows].astype(np.int64), y)
+            logits[i:i + rows] = shift(sums * multiplier, np.clip(places[i:i + rows], 0, 62)).astype(np.int32)
+        return logits
 
 
 # ---- conversion: the only floats
@@ -276,11 +282,11 @@ def convert(model, c, matrices, arrays):
     check_limits(c)
     check_finite(matrices, arrays)
     model.bits = activation_bits(c, matrices, arrays)
-    model.embedding = rows(arrays["embed_tokens.weight"], model.bits)
-    model.head = model.embedding if c.tied else rows(arrays["lm_head.weight"], HEAD_BITS)
+    model.embedding = scaled_rows(arrays["embed_tokens.weight"], model.bits)
+    model.head = model.embedding if c.tied else scaled_rows(arrays["lm_head.weight"], HEAD_BITS)
     model.rotary = np.rint(np.ldexp(ops.rotary_tables(c.head_dim, c.context, c.rope_theta), ROTARY_BITS)).astype(np.int16)
-    model.blocks = [block(f"layers.{i}.", c, matrices, arrays, model.bits) for i in range(c.n_layers)]
-    model.norm, unit = norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
+    model.blocks = [integer_block(f"layers.{i}.", c, matrices, arrays, model.bits) for i in range(c.n_layers)]
+    model.norm, unit = integer_norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
     head = np.ldexp(model.head.codes.astype(np.float64), -model.head.bits[:, None])
     largest = largest_output(head, 1.0, unit * model.norm.gain, 2**(QUERY_BITS - 1))     # a narrowed token's largest is at least 2^13
     model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(largest, 1))))
@@ -326,13 +332,14 @@ def query_factor(c):
     return 128 / QB / math.log(2) / math.sqrt(c.head_dim)
 
 
-NORM_OF = {"q_proj": "input_layernorm", "k_proj": "input_layernorm", "v_proj": "input_layernorm", "o_proj": "self_attn.attn_sub_norm",
-           "gate_proj": "post_attention_layernorm", "up_proj": "post_attention_layernorm", "down_proj": "mlp.ffn_sub_norm"}
+NORM_OF = {"self_attn.q_proj": "input_layernorm", "self_attn.k_proj": "input_layernorm", "self_attn.v_proj": "input_layernorm",
+           "self_attn.o_proj": "self_attn.attn_sub_norm", "mlp.gate_proj": "post_attention_layernorm",
+           "mlp.up_proj": "post_attention_layernorm", "mlp.down_proj": "mlp.ffn_sub_norm"}
 
 
 def input_gain(name, arrays):
     """"layers.0.mlp.down_proj.weight" -> the gain of the norm in front of it, or None."""
-    _, i, _, matrix, _ = name.split(".")
+    _, i, matrix = name.removesuffix(".weight").split(".", 2)
     return arrays.get(f"layers.{i}.{NORM_OF[matrix]}.weight")
 
 
@@ -345,14 +352,14 @@ def largest_output(w, scale, gain, steps=QB):
     return 1.001 * scale * math.sqrt(w.shape[1]) * float((np.sqrt(np.square(w) @ np.square(gain)) + w.sum(1) * gain.max() / (2 * steps)).max())
 
 
-def rows(matrix, most):
-    """float (V, C) -> Rows: each row with as many bits as int16 holds, up to ``most``."""
+def scaled_rows(matrix, most):
+    """float (V, C) -> ScaledRows: each row with as many bits as int16 holds, up to ``most``."""
     bits = np.minimum(15 - np.frexp(np.abs(matrix).max(1))[1], most)
     codes = np.rint(np.ldexp(matrix.astype(np.float64), bits[:, None]))
-    return Rows(np.minimum(codes, 2**15 - 1).astype(np.int16), bits.astype(np.int8))
+    return ScaledRows(np.minimum(codes, 2**15 - 1).astype(np.int16), bits.astype(np.int8))
 
 
-def norm(gain, centred, size, eps, unit):
+def integer_norm(gain, centred, size, eps, unit):
     """-> Norm of values in this unit, and the unit of its gain."""
     if gain is not None:
         places = VALUE_BITS - math.frexp(np.abs(gain).max())[1]
@@ -362,19 +369,16 @@ def norm(gain, centred, size, eps, unit):
     return Norm(gain, centred, round(eps / 4.0**exponent), exponent), 1.0 if gain is None else 2.0**-places
 
 
-def block(prefix, c, matrices, arrays, bits):
-    def normalization(name, size, unit):
-        return norm(arrays.get(f"{prefix}{name}.weight"), c.linear == "binary", size, c.norm_eps, unit)
-
-    def projection(name, unit, factor=1.0):
-        packed, n, scale = matrices[f"{prefix}{name}.weight"]
-        return BitLinear(repack(packed, n), *mantissa(float(scale) / QB * unit * math.sqrt(packed.shape[1]) * factor * 2.0**bits))
-
+def integer_block(prefix, c, matrices, arrays, bits):
+    """-> Block, out of ``matrices``."""
     one = 2.0**-bits
-    input_norm, a = normalization("input_layernorm", c.d_model, one)
-    attn_sub_norm, b = normalization("self_attn.attn_sub_norm", c.d_model, one / 2 / QB)
-    post_attention_norm, d = normalization("post_attention_layernorm", c.d_model, one)
-    ffn_sub_norm, e = normalization("mlp.ffn_sub_norm", c.d_ffn, one**2 * (2.0**-EXP2_BITS if c.activation == "silu" else one))
-    return Block(input_norm, projection("self_attn.q_proj", a, query_factor(c)), projection("self_attn.k_proj", a),
-                 projection("self_attn.v_proj", a), attn_sub_norm, projection("self_attn.o_proj", b), post_attention_norm,
-                 projection("mlp.gate_proj", d), projection("mlp.up_proj", d), ffn_sub_norm, projection("mlp.down_proj", e))
+    inputs = {"input_layernorm": (c.d_model, one), "self_attn.attn_sub_norm": (c.d_model, one / 2 / QB), "post_attention_layernorm": (c.d_model, one),
+              "mlp.ffn_sub_norm": (c.d_ffn, one**2 * (2.0**-EXP2_BITS if c.activation == "silu" else one))}       # their sizes and units
+    norms = {name: integer_norm(arrays.get(f"{prefix}{name}.weight"), c.linear == "binary", size, c.norm_eps, unit)
+             for name, (size, unit) in inputs.items()}
+    fields = {name.split(".")[-1]: norm for name, (norm, _) in norms.items()}
+    for name, norm in NORM_OF.items():
+        packed, n, scale = matrices.pop(f"{prefix}{name}.weight")
+        factor = float(scale) / QB * norms[norm][1] * math.sqrt(packed.shape[1]) * (query_factor(c) if name == "self_attn.q_proj" else 1)
+        fields[name.split(".")[1].removesuffix("_proj")] = BitLinear(repack(packed, n), *mantissa(factor * 2.0**bits))
+    return Block(**fields)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from minibitnet.inference.fixed_point import bit_length, divide, exp2, mantissa, narrow, normalized, ratio, shift, square_root
+from minibitnet.inference.fixed_point import bit_length, divide, exp2, leading_bits, mantissa, narrow, ratio, shift, square_root
 
 
 def integers(*values):
@@ -62,9 +62,9 @@ def test_ratio_is_x_over_the_root_of_y(rng):
     assert m.min() >= 2**29 and m.max() < 2**31
 
 
-def test_mantissa_and_normalized_agree_on_what_a_float_is():
+def test_mantissa_and_leading_bits_agree_on_what_a_float_is():
     """10 = 1.25 2^3 = (1.25 2^30) 2^-27"""
-    assert mantissa(10.0) == (5 * 2**28, -27) == tuple(int(part) for part in normalized(np.int64(10)))
+    assert mantissa(10.0) == (5 * 2**28, -27) == tuple(int(part) for part in leading_bits(np.int64(10)))
     m, e = mantissa(1 - 2.0**-53)                           # would round up to 2^31
     assert m == 2**31 - 1 and e == -31
 

@@ -66,7 +66,7 @@ def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
     """The same codes but for values within a hair of a half (1 in 1,000 at most), and the same scale to 6 digits."""
     x = np.rint(rng.standard_normal((64, 2, 50)) * size * 2**20).astype(np.int64)
     gain = None if centred else rng.uniform(-2, 2, 64).astype(np.float32)
-    norm, unit = integer.norm(gain, centred, 64, 1e-6, 2.0**-20)
+    norm, unit = integer.integer_norm(gain, centred, 64, 1e-6, 2.0**-20)
     out = integer.quantized(*integer.normed(norm, x))
     codes, scale = absmax_int8(float_norm(x / 2**20, gain))
     assert np.abs(out.codes - codes).max() <= 1 and (out.codes != codes).mean() < 1e-3
@@ -76,14 +76,14 @@ def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
 def test_codes_do_not_change_when_a_token_is_multiplied(rng):
     """Why 1/rms is not needed for them: 8 x has the codes of x (eps = 0), and its scale is the same too."""
     x = rng.integers(-2**20, 2**20, (16, 1, 5))
-    norm, _ = integer.norm(np.ones(16, np.float32), False, 16, 0.0, 1.0)
+    norm, _ = integer.integer_norm(np.ones(16, np.float32), False, 16, 0.0, 1.0)
     for a, b in zip(integer.quantized(*integer.normed(norm, x)), integer.quantized(*integer.normed(norm, 8 * x))):
         assert np.array_equal(a, b)
 
 
 def test_a_token_of_zeros_has_codes_zero():
     """And S = 1, even without eps: a root of 0 would have no mantissa."""
-    norm, _ = integer.norm(None, True, 16, 0.0, 1.0)
+    norm, _ = integer.integer_norm(None, True, 16, 0.0, 1.0)
     y, S = integer.normed(norm, np.zeros((16, 1, 1), np.int64))
     assert S == 1 and not integer.quantized(y, S).codes.any()
 
@@ -92,7 +92,7 @@ def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
     """The float product, from the same codes in float64, differs by half a unit and by 1 part in 2^27."""
     running, model = arm
     x, block = rng.integers(-2**22, 2**22, (32, 2, 5)), model.blocks[0]
-    y, S = integer.normed(block.input_norm, x)
+    y, S = integer.normed(block.input_layernorm, x)
     out = integer.bit_linear(block.v, integer.quantized(y, S))
     w = running.layers[0].self_attn.v_proj.weight.data
     gain = converted(running)[1].get("layers.0.input_layernorm.weight")
@@ -129,13 +129,13 @@ def test_gates_are_the_float_ones(rng):
 
 def test_rows_take_the_bits_that_fit():
     """Row 0's largest is 0.75: 15 bits hold it as 24576; row 1's is 3: 13 bits; row 2 is so small that only `most` stops it."""
-    matrix = integer.rows(np.float32([[0.75, -0.5], [3, 0], [2**-12, 0]]), most=20)
+    matrix = integer.scaled_rows(np.float32([[0.75, -0.5], [3, 0], [2**-12, 0]]), most=20)
     assert matrix.bits.tolist() == [15, 13, 20] and matrix.codes.tolist() == [[24576, -16384], [24576, 0], [256, 0]]
 
 
 def test_a_row_just_below_a_power_of_two_stays_in_int16():
     """0.999999 * 32768 = 32767.97 would be 32768, which int16 reads as -32768."""
-    matrix = integer.rows(np.float32([[0.999999, -0.999999], [1, -1]]), most=20)
+    matrix = integer.scaled_rows(np.float32([[0.999999, -0.999999], [1, -1]]), most=20)
     assert matrix.bits.tolist() == [15, 14] and matrix.codes.tolist() == [[32767, -32768], [16384, -16384]]
 
 
@@ -173,6 +173,21 @@ def test_a_block_border_changes_nothing(rng):
     assert np.array_equal(np.concatenate([model(ids[:1, t:t + 1], caches, last=True) for t in range(100)], axis=-1), model(ids)[:, :1])
 
 
+def test_the_head_in_blocks_of_rows_gives_the_same_integers(arm, ids, monkeypatch):
+    """Blocks of 3 rows: the last of 40 is alone."""
+    _, model = arm
+    whole = model(ids)
+    monkeypatch.setattr(integer, "HEAD_BLOCK", 3 * 32)
+    assert np.array_equal(model(ids), whole)
+
+
+def test_conversion_lets_go_of_the_files_matrices():
+    running = Transformer(ModelConfig(**SIZES)).quantized()
+    matrices, arrays = converted(running)
+    IntegerModel(running.config, matrices, arrays)
+    assert matrices == {}
+
+
 def test_a_sequence_alone_and_in_a_batch_gives_the_same_integers(arm, ids):
     _, model = arm
     assert np.array_equal(model(ids[1:2]), model(ids)[:, 1:2])
@@ -203,7 +218,7 @@ def test_no_output_exceeds_its_bound_and_one_comes_near():
     """Row 0 is all ones, the token too: |n| = sqrt(m), the largest sum there is, 64 s_w (and 1/4 more for the rounding of x~)."""
     w, ones = np.vstack([np.ones(64), np.eye(64)[0]]), np.ones((64, 1, 1), np.int64)
     bound = integer.largest_output(w, 0.5, None)
-    x = integer.quantized(*integer.normed(integer.norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
+    x = integer.quantized(*integer.normed(integer.integer_norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
     y = integer.bit_linear(integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(0.5 / 127 * 8 * 2**16)), x)[0, 0, 0] / 2**16
     assert y == pytest.approx(32, rel=1e-6) and y <= bound < 1.3 * y
 
@@ -211,8 +226,8 @@ def test_no_output_exceeds_its_bound_and_one_comes_near():
 def test_bounds_hold_for_tokens_that_look_for_them(rng, arm):
     """Tokens along each row of W gain, where Cauchy and Schwarz are equal, and random ones."""
     _, model = arm
-    for w, norm in ((model.blocks[0].q, model.blocks[0].input_norm), (model.blocks[0].down, model.blocks[0].ffn_sub_norm)):
-        rows = kernels.unpack(w.codes).T.astype(np.int64) * (1 if norm.gain is None else norm.gain[:, None])
+    for w, norm in ((model.blocks[0].q, model.blocks[0].input_layernorm), (model.blocks[0].down, model.blocks[0].ffn_sub_norm)):
+        rows = kernels.unpack(w.planes).T.astype(np.int64) * (1 if norm.gain is None else norm.gain[:, None])
         x = np.hstack([rows, rng.integers(-2**27, 2**27, rows.shape)])[:, None]
         assert np.abs(integer.bit_linear(w, integer.quantized(*integer.normed(norm, x)))).max() < 2**28
 
@@ -242,7 +257,7 @@ def test_rounding_codes_can_double_an_output_and_the_bound_knows_it():
     """n = 1 everywhere and gains 253, 1, 1 ...: x~ = 127, round(127/253 = 0.502) = 1, so a row that skips feature 0 gives 63 * 253/127 = 125.5.
     By Cauchy and Schwarz it would be sqrt(63) 8 = 63.5 at most; the rounding may add 63 * 8 * 253/254 = 502."""
     gain, w = np.float32([253] + [1] * 63), np.float32([[0] + [1] * 63])
-    norm, unit = integer.norm(gain, False, 64, 0.0, 1.0)
+    norm, unit = integer.integer_norm(gain, False, 64, 0.0, 1.0)
     y = product_of_codes(w, norm, unit, np.full((64, 1, 1), 2**20), bits=8)
     assert y == round(63 * 253 / 127 * 256) and integer.largest_output(w, 1.0, gain) == pytest.approx(1.001 * (63.5 + 502), abs=0.1)
 
@@ -271,7 +286,7 @@ def test_the_largest_query_of_the_smallest_head_stays_below_its_range():
     matrices, arrays = converted(Transformer(c).quantized())
     scale = np.float32(2**14 / 1.0001 / 2**0.5 / integer.largest_output(ones, 1.0, None))
     model = IntegerModel(c, matrices | {"layers.0.self_attn.q_proj.weight": PackedMatrix(pack_ternary(ones), 4, scale)}, arrays)
-    x = integer.quantized(*integer.normed(model.blocks[0].input_norm, np.full((4, 1, 1), 2**20)))
+    x = integer.quantized(*integer.normed(model.blocks[0].input_layernorm, np.full((4, 1, 1), 2**20)))
     q = integer.rotated(integer.bit_linear(model.blocks[0].q, x), model.rotary[..., 18:])
     assert model.bits == 13 and 2**27 < np.abs(q).max() < 2**28
 
@@ -541,8 +556,8 @@ def test_a_float_in_the_model_is_caught(name, value):
         trapped(model)
 
 
-CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "query_factor", "input_gain", "largest_output", "rows",
-              "rotary_tables", "norm", "block", "normalization", "projection"}
+CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "query_factor", "input_gain", "largest_output", "scaled_rows",
+              "rotary_tables", "integer_norm", "integer_block"}
 
 
 def floats_in(source, only=None):
