@@ -2,10 +2,12 @@
 
 A fixed-point number is an integer X with a number of bits f that is known from the context; it stands for X 2^-f. A
 positive factor is a *mantissa* in [2^30, 2^31) and an exponent e, and stands for mantissa 2^e: what a float is, with the
-exponent in a variable of its own. ``mantissa`` makes one from a float, when a model is converted; everything else here
-runs between token id and chosen token.
+exponent in a variable of its own. (Only a ``ratio``'s mantissa may have one bit less.) Floats are in two places: ``mantissa``
+makes a pair from one, when a model is converted, and EXP2_TABLE is made once, at import. Everything else here runs between
+token id and chosen token.
 
-Shifts to the right round halves up, divisions round halves to even (as ``np.rint`` does). Nothing saturates: each function
+``>>`` is an arithmetic shift, also of negative numbers: it floors, and so does ``//``. On these two stand ``shift``, which
+rounds halves up, and ``divide``, which rounds halves to even (as ``np.rint`` does). Nothing saturates: each function
 says how large its arguments may be, and whoever calls it proves that they are not larger.
 """
 import math
@@ -19,7 +21,7 @@ EXP2_TABLE = np.rint(2.0 ** (EXP2_BITS - np.arange(257) / 256)).astype(np.int64)
 
 
 def mantissa(value):
-    """A positive float -> (m, e):  value ≈ m 2^e,  2^30 <= m < 2^31. For conversion: the only function with a float."""
+    """A positive float -> (m, e):  value ≈ m 2^e,  2^30 <= m < 2^31. For conversion."""
     fraction, e = math.frexp(value)                         # fraction in [1/2, 1)
     return min(round(fraction * 2**31), 2**31 - 1), e - 31
 
