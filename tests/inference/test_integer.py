@@ -88,6 +88,17 @@ def test_a_token_of_zeros_has_codes_zero():
     assert S == 1 and not integer.quantized(y, S).codes.any()
 
 
+@pytest.mark.parametrize("size", [1, 2**10, 2**20, 2**30, 2**50])
+def test_eps_counts_in_tokens_of_any_size(rng, size):
+    """Units of 2^-44, those of silu(gate) up: 64 eps is then 2^74.1, more than the 60 bits it has, and is kept as 2^58.1 times 4^8. To be added
+    to it, even a token far smaller than that must give up 8 bits; what vanishes is below 2^7 units, 2^-27 in n."""
+    x = np.rint(rng.uniform(-size, size, (64, 1, 20))).astype(np.int64)
+    norm, _ = integer.integer_norm(None, False, 64, 1e-6, 2.0**-44)
+    y, S = integer.normed(norm, x)
+    real = ops.rms_norm.forward(x * 2.0**-44, np.ones(64), eps=1e-6)
+    assert norm.eps_exponent == 8 and np.abs(y * np.sqrt(64 / S) - real).max() < max(2.0**-27, np.abs(real).max() * 2.0**-23)
+
+
 def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
     """The float product, from the same codes in float64, differs by half a unit and by 1 part in 2^27."""
     running, model = arm
