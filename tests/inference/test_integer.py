@@ -1,5 +1,6 @@
 """The integer engine: each part against the float op it stands for, the whole against itself, and no float anywhere."""
 import ast
+import hashlib
 import inspect
 import math
 from types import SimpleNamespace
@@ -221,6 +222,60 @@ def test_greedy_decoding_is_the_argmax_of_the_whole_sequence(arm):
     _, model = arm
     ids = [1, 2, 3, *decode(model, [1, 2, 3], 9, temperature=0)]
     assert model(np.array([ids]))[:, 0, 2:-1].argmax(0).tolist() == ids[3:]
+
+
+# ---- golden numbers: with these a port to another language checks itself
+
+def golden_model(c):
+    """Made without a float that a machine could round in its own way: s <- (1103515245 s + 12345) mod 2^31 from s = 1, and each next s >> 16 gives,
+    tensor by tensor in the order below and row by row, a weight code ((s >> 16) mod 3 - 1; binary: 2 ((s >> 16) mod 2) - 1) or another number
+    (((s >> 16) mod 255 - 127) / 64, gains ((s >> 16) mod 255 + 1) / 128); the scale of layer l is 1 / (2 + l)."""
+    s = 1
+
+    def stream(*shape):
+        nonlocal s
+        out = np.empty(math.prod(shape), np.int64)
+        for i in range(out.size):
+            s = (1103515245 * s + 12345) % 2**31
+            out[i] = s >> 16
+        return out.reshape(shape)
+    D, K, F, matrices, arrays = c.d_model, c.n_kv_heads * c.head_dim, c.d_ffn, {}, {}
+    arrays["embed_tokens.weight"] = (stream(c.vocab_size, D) % 255 - 127) / 64
+    for i in range(c.n_layers):
+        for name, n, m in (("self_attn.q_proj", D, D), ("self_attn.k_proj", K, D), ("self_attn.v_proj", K, D), ("self_attn.o_proj", D, D),
+                           ("mlp.gate_proj", F, D), ("mlp.up_proj", F, D), ("mlp.down_proj", D, F)):
+            codes = stream(n, m) % 3 - 1 if c.linear == "ternary" else 2 * (stream(n, m) % 2) - 1
+            matrices[f"layers.{i}.{name}.weight"] = PackedMatrix(pack_ternary(codes), n, np.float32(1 / (2 + i)))
+        if c.linear == "ternary":
+            for name, size in (("input_layernorm", D), ("self_attn.attn_sub_norm", D), ("post_attention_layernorm", D), ("mlp.ffn_sub_norm", F)):
+                arrays[f"layers.{i}.{name}.weight"] = (stream(size) % 255 + 1) / 128
+    arrays["norm.weight"] = (stream(D) % 255 + 1) / 128
+    if not c.tied:
+        arrays["lm_head.weight"] = (stream(c.vocab_size, D) % 255 - 127) / 64
+    return IntegerModel(c, matrices, {name: a.astype(np.float32) for name, a in arrays.items()})
+
+
+GOLDEN_SIZES = {"vocab_size": 8, "d_model": 8, "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "d_ffn": 12, "context": 8, "norm_eps": 2.0**-20}
+GOLDEN = {
+    "ternary, SwiGLU, untied": (
+        ModelConfig(**GOLDEN_SIZES), (20, 16), (1112684167, -39), (1518500250, -35),
+        [156341, 357866, -86368, 472422, 407539, 198432, -94502, -276574], "24167f14bd12e147a1ed4ebe475f033567ad68b5edbe1e94fd5d8cc1b7a257d8"),
+    "binary, ReLU^2, tied": (
+        ModelConfig(**GOLDEN_SIZES, linear="binary", activation="relu2", tied=True), (20, 16), (1112684167, -17), (1518500250, -35),
+        [407037, -21737, 98421, -231574, -52519, 39885, 113884, 99720], "8219a4b887494ecf4ecac1c83d6b6c8950742ea94ba62f49fe239e772aa805f0"),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_logits(name):
+    """Of tokens 0 to 7: the bits, the mantissas and exponents of block 0's q and of the head, logits of token 7, SHA-256 of all (token by
+    token, four bytes each, the lowest first)."""
+    c, bits, q, head, last, digest = GOLDEN[name]
+    model = golden_model(c)
+    logits = model(np.arange(8)[None])[:, 0].T
+    assert (model.bits, model.logit_bits, model.blocks[0].q[1:], (model.logit_mantissa, model.logit_exponent)) == (*bits, q, head)
+    assert logits[-1].tolist() == last
+    assert hashlib.sha256(logits.astype("<i4").tobytes()).hexdigest() == digest
 
 
 # ---- ranges
