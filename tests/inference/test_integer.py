@@ -315,8 +315,8 @@ def test_attention_at_its_limits_is_exact(sign):
 
 def product_of_codes(w, norm, scale, x, bits=0):
     """W^ x^ of tokens x (m, B, T) in units of 2^-bits, with a Norm of unit 1."""
-    to_unit = scale / 127 * len(x)**0.5 * 2.0**bits
-    return integer.bit_linear(integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(to_unit)), integer.quantized(*integer.normed(norm, x)))
+    linear = integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(scale / 127 * len(x)**0.5 * 2.0**bits))
+    return integer.bit_linear(linear, integer.quantized(*integer.normed(norm, x)))
 
 
 def test_rounding_codes_can_double_an_output_and_the_bound_knows_it():
@@ -330,8 +330,9 @@ def test_rounding_codes_can_double_an_output_and_the_bound_knows_it():
 
 def bits_of(name, bound, head_dim=4, layers=1):
     """activation_bits where one matrix alone, of a row [s], decides; its largest output is ``bound``."""
-    matrices = {f"layers.{i}.{name}.weight": PackedMatrix(pack_ternary(np.ones((1, 1))), 1, np.float32(bound / integer.largest_output(np.ones((1, 1)), 1.0, None)))
-                for i in range(layers)}
+    one = np.ones((1, 1))
+    matrix = PackedMatrix(pack_ternary(one), 1, np.float32(bound / integer.largest_output(one, 1.0, None)))
+    matrices = {f"layers.{i}.{name}.weight": matrix for i in range(layers)}
     return integer.activation_bits(SimpleNamespace(head_dim=head_dim), matrices, {"embed_tokens.weight": np.zeros((1, 1), np.float32)})
 
 
@@ -622,8 +623,8 @@ def test_a_float_in_the_model_is_caught(name, value):
         trapped(model)
 
 
-CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "query_factor", "input_gain", "largest_output", "scaled_rows",
-              "rotary_tables", "integer_norm", "integer_block"}
+CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "query_factor", "input_gain", "largest_output",
+              "scaled_rows", "integer_norm", "integer_block"}
 
 
 def floats_in(source, only=None):
