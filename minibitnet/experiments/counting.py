@@ -33,8 +33,9 @@ KINDS = {
 }
 KIND = {ufunc: kind for kind, names in KINDS.items() for ufunc in names}
 PARTS = {  # a function on the stack -> the part of the model that its operations belong to
-    "quantized_linear": "BitLinear", "bit_linear": "BitLinear", "unpack": "BitLinear, unpacking", "by_blas": "BitLinear", "by_bit_planes": "BitLinear",
-    "linear": "plain products", "project": "plain products", "score": "plain products", "causal_attention": "attention", "attention": "attention",
+    "quantized_linear": "BitLinear", "BitLinear.__call__": "BitLinear", "bit_linear": "BitLinear", "unpack": "BitLinear, unpacking",
+    "linear": "plain products", "PackedModel.project": "plain products", "IntegerModel.score": "plain products",
+    "causal_attention": "attention", "attention": "attention",
     "absmax_int8": "quantizer", "absmax_codes": "quantizer", "embedding": "embedding",
 }
 MODULES = (quant, ops, cache, kernels, packed, fixed_point, integer)     # whose new arrays must count as well
@@ -134,11 +135,11 @@ def tell_products(dtype, made, summed):
 
 
 def part():
-    """The part of the model that is at work: the innermost function on the stack that PARTS knows."""
+    """The part of the model that is at work: the innermost function on the stack that PARTS names."""
     frame = sys._getframe(2)
     while frame:
-        if frame.f_code.co_name in PARTS and frame.f_globals.get("__name__", "").startswith(__package__.split(".")[0]):
-            return PARTS[frame.f_code.co_name]
+        if frame.f_code.co_qualname in PARTS:
+            return PARTS[frame.f_code.co_qualname]
         frame = frame.f_back
     return "the rest"
 

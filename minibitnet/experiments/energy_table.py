@@ -25,5 +25,5 @@ def in_words(result):
     yield (f"{len(result['rows']) - len(missed)} of {len(result['rows'])} cells of {result['source']} to the digits printed; the formula is inferred, "
            "not published (experiments/energy.py)")
     for r in result["rows"]:
-        yield f"{r['size']}, {r['bits']} bits, {r['column']}: {r['printed']} J | {r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'} | {result['tokens']} tokens"
+        yield f"{r['size']} with {r['bits']}-bit weights, {r['column']}: {r['printed']} J | {r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'} | {result['tokens']} tokens"
     yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."

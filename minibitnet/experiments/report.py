@@ -31,7 +31,7 @@ def page(out, tell):
 
 def overview():
     """All rows in one table: what is claimed, how it stands here, and where to look."""
-    yield "| row | paper | claim | state | command |\n|---|---|---|---|---|"
+    yield "| row | source | paper | here | command |\n|---|---|---|---|---|"
     for row in ROWS:
         where = f"[`reproduce {row.name}`](#{row.experiment})" if row.experiment else f"`minibitnet.{row.home}`" if row.home else ""
         yield f"| {row.name} | {escaped(row.source)} | {escaped(row.claim)} | {escaped(row.state)} | {where} |"
