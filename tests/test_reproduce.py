@@ -176,6 +176,15 @@ def test_without_matplotlib_the_page_has_no_picture(tmp_path, monkeypatch):
     assert pictures == 0 and "![" not in text and "## memory_table" in text
 
 
+def test_an_experiment_that_cannot_run_here_is_told_and_the_page_goes_on(tmp_path, monkeypatch):
+    def no_model():
+        raise UserError("runs/tiny is not there")
+    monkeypatch.setattr("minibitnet.experiments.contexts.quick", no_model)
+    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment in ("contexts", "experts")])
+    text, _, live = page(tmp_path / "page.md", lambda name: None)
+    assert live == 1 and "## contexts\n\nnot run: runs/tiny is not there" in text and "46.7e9 parameters" in text
+
+
 def test_lines_of_three_parts_become_a_table_and_columns_stay_as_they_are():
     assert list(body(["so it is", "8 x | 7 x* | small", "and so"])) == ["so it is\n", "| paper | here | scale |\n|---|---|---|", r"| 8 x | 7 x\* | small |",
                                                                          "", "and so\n", ""]

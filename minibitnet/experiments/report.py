@@ -1,6 +1,7 @@
 """One page of all rows: paper | here | scale | command, with pictures where matplotlib is."""
 import importlib
 
+from ..errors import UserError
 from . import results
 from .rows import ROWS
 
@@ -18,15 +19,22 @@ def page(out, tell):
     for name in dict.fromkeys(row.experiment for row in ROWS if row.experiment):
         experiment = importlib.import_module(f".{name}", __package__)
         record = results.load(name)
-        if record is None:
-            tell(name)
-            live += 1
-        result = record["result"] if record else experiment.quick()
+        try:
+            result = record["result"] if record else quick(experiment, name, tell)
+        except UserError as e:                   # no trained model, say: the page tells, and goes on
+            parts += [f"## {name}\n\nnot run: {escaped(str(e))}\n"]
+            continue
+        live += record is None
         picture = out.with_name(f"{out.stem}-{name}.png")
         drawn = hasattr(experiment, "figure") and experiment.figure(result, picture)
         pictures += bool(drawn)
         parts += section(name, experiment.in_words(result), record, picture.name if drawn else None)
     return "\n".join(parts) + "\n", pictures, live
+
+
+def quick(experiment, name, tell):
+    tell(name)
+    return experiment.quick()
 
 
 def overview():
