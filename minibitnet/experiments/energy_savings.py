@@ -61,5 +61,5 @@ def in_words(result):
 
 def figure(result, path):
     rows = [r for r in result["savings"] if "2402" in r["source"]]
-    return plotting.bars([r["size"] for r in rows], {"printed": [float(r["printed"]) for r in rows], "here": [r["ours"] for r in rows]}, path,
-                         "energy of FP16 over BitNet b1.58's")
+    series = {name: {r["size"]: float(r[key]) for r in rows} for name, key in (("printed", "printed"), ("by the formula", "ours"))}
+    return plotting.points(series, "model", "energy of FP16 / of BitNet b1.58", path)

@@ -41,6 +41,5 @@ def in_words(result):
 
 
 def figure(result, path):
-    rows = result["ratios"]
-    return plotting.bars([r["size"] for r in rows], {"printed": [float(r["printed"]) for r in rows], "weights alone": [r["weights"] for r in rows]}, path,
-                         "memory of LLaMA over BitNet b1.58's")
+    series = {name: {r["size"]: float(r[key]) for r in result["ratios"]} for name, key in (("printed", "printed"), ("weights alone", "weights"))}
+    return plotting.points(series, "model", "memory of LLaMA / of BitNet b1.58", path)
