@@ -16,9 +16,12 @@ def context(size, bits, which):
 
 
 def in_words(result):
-    yield f"Longest context in {result['budget'] / 1e9:.0f} GB, beside the weights and nothing else; below 16 bits one 16-bit scale for each head and token."
+    yield (f"Longest context in {result['budget'] / 1e9:.0f} GB, beside the weights and nothing else; below 16 bits one 16-bit scale for each head "
+           "and token.")
     for r in result["rows"]:
         claim = {16: "1 x", 8: "2 x the context", 4: "4 x, \"losslessly\""}[r["bits"]]
         full = f"{r['float16']:,}" if r["float16"] else "none: the weights alone do not fit"
-        yield f"{r['size']}, cache in {r['bits']} bits: {claim} | {r['bytes']:,} bytes a token, context {r['ternary']:,} (16-bit weights: {full}) | counted"
-    yield "The scales cost a little: 8 bits give 1.97 times the context of 16 bits at 128 numbers a head, not 2. What 4 bits do to the loss is measured, not counted."
+        yield (f"{r['size']}, cache in {r['bits']} bits: {claim} | {r['bytes']:,} bytes a token, context {r['ternary']:,} (16-bit weights: {full}) | "
+               "counted")
+    yield ("The scales cost a little: 8 bits give 1.97 times the context of 16 bits at 128 numbers a head, not 2. What 4 bits do to the loss is "
+           "measured, not counted.")

@@ -17,7 +17,7 @@ from . import paper
 
 TOKENS = 512             # of the papers' energy figures
 LEFT_OUT = (
-    "reading the weights: the energy of moving data, which at one token at a time is most of it",
+    "reading the weights: moving data takes energy, and at one token at a time every weight is read for a single product",
     "embedding, head, norms, softmax, rotary embedding, gates, residual sums, and the quantizers themselves (maxima, divisions, rounding)",
     "that a sum of INT8 numbers needs a wider adder: a row of 4,096 weights sums to 20 bits, and is priced as INT8",
     "causality: keys that no query may see are counted in both models",
@@ -51,8 +51,7 @@ def prices(node):
 
 def transformer_energy(p, price, bits="FP16"):
     """-> {"MUL": J, "ADD": J}.   [bitnet] eqs. 16-17"""
-    products = p.projections + p.attention
-    return {"MUL": 1e-12 * products * price[bits]["mul"], "ADD": 1e-12 * products * price[bits]["add"]}
+    return {kind: 1e-12 * (p.projections + p.attention) * price[bits][kind.lower()] for kind in ("MUL", "ADD")}
 
 
 def bitnet_energy(p, price):

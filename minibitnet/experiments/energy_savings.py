@@ -49,7 +49,8 @@ def of_report(table, name, price):
 def in_words(result):
     yield "The formula, and which (layers, width) a point has, are inferred, not published (experiments/energy.py); 512 tokens at 7 nm."
     for r in result["savings"]:
-        yield f"{r['source']}, {r['size']}: {r['printed']} x | {r['ours']:.2f} x{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, {r['width']} wide"
+        ours = f"{r['ours']:.3f} x{'' if r['agrees'] else ' (differs)'}"
+        yield f"{r['source']}, {r['size']}: {r['printed']} x | {ours} | {r['layers']} layers, {r['width']} wide"
     alone = result["product_alone"]
     yield f"matrix products alone: {alone['printed']} x | {alone['7nm']:.1f} x at 7 nm, {alone['45nm']:.1f} x at 45 nm, without eq. 18 | any"
     for r in result["report"]:

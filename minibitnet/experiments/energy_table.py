@@ -16,7 +16,8 @@ def quick():
             ours = energy.transformer_energy(p, price, BITS[bits]) if bits in BITS else energy.bitnet_energy(p, price)
             for kind in ("MUL", "ADD"):
                 cell = cells[f"{node} {kind}"]
-                rows.append({"size": size, "bits": bits, "column": f"{node} {kind}", "printed": cell, "ours": ours[kind], "agrees": paper.agrees(ours[kind], cell)})
+                rows.append({"size": size, "bits": bits, "column": f"{node} {kind}", "printed": cell, "ours": ours[kind],
+                             "agrees": paper.agrees(ours[kind], cell)})
     return {"source": printed.source, "tokens": energy.TOKENS, "rows": rows}
 
 
@@ -25,5 +26,6 @@ def in_words(result):
     yield (f"{len(result['rows']) - len(missed)} of {len(result['rows'])} cells of {result['source']} to the digits printed; the formula is inferred, "
            "not published (experiments/energy.py)")
     for r in result["rows"]:
-        yield f"{r['size']} with {r['bits']}-bit weights, {r['column']}: {r['printed']} J | {r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'} | {result['tokens']} tokens"
+        ours = f"{r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'}"
+        yield f"{r['size']} with {r['bits']}-bit weights, {r['column']}: {r['printed']} J | {ours} | {result['tokens']} tokens"
     yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."

@@ -8,7 +8,8 @@ POSITIONS = 512
 
 
 def quick():
-    return {"rows": [{"ternary": a, "float16": b, "positions": POSITIONS, "of_ternary": cost(a, ternary=True), "of_float16": cost(b, ternary=False)} for a, b in PAIRS]}
+    return {"rows": [{"ternary": a, "float16": b, "positions": POSITIONS, "of_ternary": cost(a, ternary=True), "of_float16": cost(b, ternary=False)}
+                     for a, b in PAIRS]}
 
 
 def cost(size, ternary):

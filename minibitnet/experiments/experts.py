@@ -7,7 +7,8 @@ DEVICES = (24e9, 80e9)
 
 def quick():
     s = SHAPE
-    attention, expert, rest = 2 * s["d"]**2 + 2 * s["d"] * s["d_kv"], 3 * s["d"] * s["d_ffn"], 2 * s["vocab"] * s["d"] + s["layers"] * s["d"] * s["experts"]
+    attention, expert = 2 * s["d"]**2 + 2 * s["d"] * s["d_kv"], 3 * s["d"] * s["d_ffn"]
+    rest = 2 * s["vocab"] * s["d"] + s["layers"] * s["d"] * s["experts"]                         # embedding, head, routers
     ternary = s["layers"] * (attention + s["experts"] * expert)
     active = s["layers"] * (attention + s["active"] * expert)
     size = {"ternary": ternary / 4 + 2 * rest, "float16": 2 * (ternary + rest)}
@@ -22,4 +23,5 @@ def in_words(result):
            f"{result['active'] / 1e9:.1f}e9 at work for a token (Mixtral 8x7B's shape)")
     for room, n in result["devices"].items():
         yield f"fewer devices | {n['ternary']} of {room} in place of {n['float16']} | weights alone"
-    yield f"fewer bytes between chips | {sent['ternary']:,} in place of {sent['float16']:,} sent to the experts, for a token and layer | 8-bit codes and a scale"
+    yield (f"fewer bytes between chips | {sent['ternary']:,} in place of {sent['float16']:,} sent to the experts, for a token and layer | "
+           "8-bit codes and a scale")

@@ -17,8 +17,8 @@ def quick():
     rows = []
     for heads in (8, 64):
         sequence = {bits: heads // 8 * POSITIONS * cache_bytes(MODELS["70B"], bits) for bits in (16, 8)}     # LLaMA 2's 70B has 8
-        rows += [{"heads": heads, "bits": bits, "LLaMA": int((BUDGET - float16) // sequence[16]), "BitNet b1.58": int((BUDGET - ternary) // sequence[bits])}
-                 for bits in (16, 8)]
+        rows += [{"heads": heads, "bits": bits, "LLaMA": int((BUDGET - float16) // sequence[16]),
+                  "BitNet b1.58": int((BUDGET - ternary) // sequence[bits])} for bits in (16, 8)]
     sequence = (float16 - ternary) / (batches["BitNet b1.58"] - batches["LLaMA"])
     return {"printed": batches, "weights": {"ternary": ternary, "float16": float16}, "rows": rows,
             "inferred": {"sequence": sequence, "overhead": BUDGET - float16 - batches["LLaMA"] * sequence}}

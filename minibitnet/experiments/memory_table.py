@@ -15,13 +15,14 @@ def quick():
     for (model, size), cells in table.rows.items():
         weights, printed = weight_bytes(size)[model == "LLaMA"] / 1e9, float(cells["Memory (GB)"])
         rows.append({"model": model, "size": size, "printed": cells["Memory (GB)"], "weights": weights, "run_time": printed - weights})
-    ratios = [{"size": size, "printed": cells["Memory ratio"], "weights": weight_bytes(size)[1] / weight_bytes(size)[0]} for size, cells in figure.rows.items()]
+    ratios = [{"size": size, "printed": cells["Memory ratio"], "weights": float16 / ternary}
+              for size, cells in figure.rows.items() for ternary, float16 in [weight_bytes(size)]]
     report = [of_report(name, cells["Memory (GB)"]) for name, cells in paper.table("2b4t_table_1").rows.items()]
     return {"rows": rows, "ratios": ratios, "report": report}
 
 
 def of_report(name, printed):
-    """[2b4t] Table 1: 16 bits for each weight of a projection; of the ternary model log2(3) bits, which no file has (``ninety_percent.py``)."""
+    """[2b4t] Table 1: 16 bits for each weight of a projection; of the ternary model log2(3) bits (see ``ninety_percent.py``)."""
     shape, bits = MODELS[name], math.log2(3) if name.startswith("BitNet") else 16
     weights = shape.n_layers * sum(n * m for n, m in shape.matrices) * bits / 8 / 1e9
     return {"model": name, "bits": bits, "printed": printed, "weights": weights, "agrees": paper.agrees(weights, printed)}
@@ -30,7 +31,8 @@ def of_report(name, printed):
 def in_words(result):
     yield "Weights alone are counted; a running program needs more, and its part is what is left of the printed number (GB = 10^9 bytes)."
     for r in result["rows"]:
-        yield f"memory of {r['model']} {r['size']}: {r['printed']} GB | {r['weights']:.2f} GB of weights, which leaves {r['run_time']:.2f} GB for the run time | counted"
+        yield (f"memory of {r['model']} {r['size']}: {r['printed']} GB | {r['weights']:.2f} GB of weights, which leaves {r['run_time']:.2f} GB for the "
+               "run time | counted")
     for r in result["ratios"]:
         yield f"memory ratio at {r['size']}: {r['printed']} x | {r['weights']:.2f} x for the weights alone | counted"
     yield ("The ratio grows with the size because embedding and head stay in 16 bits and are a smaller part of a larger model. Of the weights alone "

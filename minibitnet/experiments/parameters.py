@@ -13,7 +13,8 @@ def quick():
                      "embedding and head": 2 * VOCABULARY * d})
     for size in PAPER_SIZES:
         parts = memory(MODELS[size].config, bytes_of_rest=2)
-        rows.append({"source": "arXiv 2504.12285" if size.startswith("BitNet") else "arXiv 2402.17764", "size": size, "projections": parts["BitLinear weights"][0],
+        rows.append({"source": "arXiv 2504.12285" if size.startswith("BitNet") else "arXiv 2402.17764", "size": size,
+                     "projections": parts["BitLinear weights"][0],
                      "embedding and head": parts["embedding"][0] + parts["head"][0], "bytes": {name: list(row[1:3]) for name, row in parts.items()}})
     return {"rows": rows}
 

@@ -12,6 +12,7 @@
 States: EXACT, the printed number or the formula itself; INFERRED, exact with a formula or a shape that the papers do not print;
 MEASURED, run here at a small scale; NOT_YET; or a sentence that begins "not reproducible here, because".
 """
+import difflib
 from typing import NamedTuple
 
 from ..errors import UserError
@@ -128,7 +129,6 @@ def find(name):
     """The row of a name, or the first row of an experiment's name; UserError for an unknown one."""
     row = next((r for r in ROWS if name in (r.name, r.experiment)), None)
     if row is None:
-        import difflib
         near = difflib.get_close_matches(name, [n for r in ROWS for n in (r.name, r.experiment) if n], 1)
         raise UserError(f"no row is named {name!r}" + (f"; did you mean {near[0]}?" if near else "") + " (python -m minibitnet.reproduce --list)")
     return row

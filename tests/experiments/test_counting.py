@@ -103,6 +103,16 @@ def test_one_token_takes_no_product_of_weights_but_words(monkeypatch, engine):
     assert of(tally, "BitLinear", "multiplications") == (2 * rows if "packed" in engine else 0)      # s_w s_x, and y s: the packed engine's scaling
 
 
+def test_one_token_after_others_attends_to_all_of_them_and_leaves_the_caches_as_they_were():
+    """The last of T tokens: in each of 2 layers a score and a weighted value of T keys of 16 numbers; a mask of one number, 1 / sum's 16."""
+    model = Transformer(ModelConfig(**C)).quantized()
+    caches = model.new_caches()
+    model(ids()[:, :-1], caches)
+    logits, tally = count(model, ids()[:, -1:], caches)
+    assert of(tally, "attention", "multiplications") == 2 * (2 * T * 16 + 1 + 16)
+    assert caches[0].length == T - 1 and np.array_equal(logits, model(ids()[:, -1:], caches).data)
+
+
 def test_the_integer_engine_has_no_operation_on_floats(monkeypatch):
     monkeypatch.setattr(operations, "SIZES", C)
     _, tally = count(operations.engines()["ternary, integer"], ids())

@@ -26,6 +26,13 @@ def test_every_cell_of_b1s_table_1_but_two_comes_out_as_printed():
         assert r["ours"] == pytest.approx(float(r["printed"]), abs=0.006), "even the two are within six thousandths of a joule"
 
 
+def test_a_wrong_digit_in_the_paper_would_show(monkeypatch):
+    table = paper.table("b1_table_1")
+    table.rows["13B", "16"]["45nm ADD"] = "2.63"
+    monkeypatch.setattr(paper, "table", lambda name, load=paper.table: table if name == "b1_table_1" else load(name))
+    assert {(r["size"], r["bits"], r["column"]) for r in energy_table.quick()["rows"] if not r["agrees"]} - energy_table.MISSED == {("13B", "16", "45nm ADD")}
+
+
 def test_a_wrong_formula_would_show(monkeypatch):
     """Without attention, or with a causal one, a third of the cells or more would differ."""
     monkeypatch.setattr(energy, "products", lambda matrices, n_layers, width, tokens=512: energy.Products(
