@@ -17,7 +17,7 @@ FLOORS = {
     "experiments.plotting": 6, "experiments.agreement": 6, "experiments.costs": 6, "experiments.trigram": 6, "experiments.peers": 6,
     "experiments.paper": 6, "experiments.results": 6, "experiments.rows": 6, "experiments.energy": 7, "experiments.counting": 6,
     **{f"experiments.{name}": 8 for name in ("contexts", "energy_savings", "energy_table", "equivalences", "experts", "largest_batch", "memory_table",
-                                             "ninety_percent", "operations", "parameters")},
+                                             "ninety_percent", "operations", "parameters", "variance")},
     "experiments.report": 9,
     "_command": 7, "train": 10, "evaluate": 10, "generate": 10, "pack": 10, "tokenizer": 10, "bench": 10, "data": 10, "reproduce": 10, "__main__": 10,
 }

@@ -40,7 +40,7 @@ ROWS = (
     Row("b1-eq-6", "[bitnet] eq. 6", "in front of a non-linearity, activations go to [0, Q_b]", EXACT, home="quant.absmax_nonnegative"),
     Row("b1-granularity", "[bitnet] §2.1", "one activation scale per tensor in training (here: per shard of the batch), per token at inference", EXACT, home="nn.layers.BinaryLinear"),
     Row("b1-eq-7", "[bitnet] eq. 7", "the product takes the quantized weights and activations, y = W~ x~", EXACT, home="nn.ops.quantized_linear"),
-    Row("b1-eq-8", "[bitnet] eqs. 8-10", "the norm keeps the variance of the output near 1", NOT_YET),
+    Row("b1-eq-8", "[bitnet] eqs. 8-10", "the norm keeps the variance of the output near 1", MEASURED, "variance"),
     Row("b1-eq-11", "[bitnet] eq. 11", "BitLinear: y = W~ Quant(LN(x)) beta gamma / Q_b", EXACT, home="nn.layers.BinaryLinear"),
     Row("b1-eq-12", "[bitnet] eq. 12", "LN has no gain or bias; beta is the mean magnitude of the weights", EXACT, home="nn.ops.layer_norm"),
     Row("b1-eq-13", "[bitnet] eq. 13", "groups of weights have their own alpha and beta: devices need not exchange any", NOT_YET),
