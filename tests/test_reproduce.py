@@ -207,3 +207,11 @@ def test_the_wheel_carries_the_numbers_and_the_results(tmp_path):
     found = {Path(path).relative_to(ROOT / "data").as_posix() for path in command.find_data_files("minibitnet._data", str(ROOT / "data"))}
     assert {f"paper/{path.name}" for path in (ROOT / "data/paper").iterdir()} | {"stories.txt"} <= found
     assert {f"results/{path.name}" for path in (ROOT / "data/results").glob("*.json")} <= found
+
+
+def test_a_picture_is_drawn_on_request_and_its_absence_is_told(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert reproduce("b158-fig-3", "--out", "saving.png", cwd=tmp_path).stderr == ""
+    assert (tmp_path / "saving.png").read_bytes().startswith(b"\x89PNG")
+    told = reproduce("experts", "--out", "none.png", cwd=tmp_path)
+    assert told.returncode == 0 and "no picture" in told.stderr and not (tmp_path / "none.png").exists()

@@ -1,6 +1,6 @@
 """Count the operations of a model while it runs: every arithmetic operation of NumPy's that it calls, by kind, dtype and part.
 
-``count(model, ids)`` runs an engine as it is, on arrays of a class that tells of each operation before NumPy carries it out:
+``count(model, ids)`` runs an engine as it is, on arrays of a class that tells of each operation:
 
   - a product of matrices (n, m) x (m, N), by BLAS, ``vecdot`` or ``einsum``, counts n m N multiplications and n (m - 1) N additions
     ([bitnet] eqs. 16-17);
