@@ -105,7 +105,7 @@ def test_bytes_that_are_not_utf8_are_reported(here):
 
 def test_the_list_of_commands_is_complete(home):
     result = subprocess.run([sys.executable, "-m", "minibitnet"], capture_output=True, text=True, cwd=home)
-    for name in ("train", "evaluate", "generate", "pack", "data", "tokenizer", "bench"):
+    for name in ("train", "evaluate", "generate", "pack", "data", "tokenizer", "reproduce", "bench"):
         assert f"minibitnet.{name}" in result.stdout
         assert command(name, "--help", cwd=home).returncode == 0
 

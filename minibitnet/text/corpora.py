@@ -71,7 +71,7 @@ def load_corpus(spec):
 
 
 def packaged(name):
-    """The path of a file of the project's folder data/, which a wheel carries as minibitnet/_data."""
+    """The path of a file of the project's folder data/ ("stories.txt", "paper/b1_table_1.json"), which a wheel carries as minibitnet/_data."""
     package = Path(__file__).parent.parent
     for folder in (package / "_data", package.parent / "data"):
         if (folder / name).is_file() and (folder.name == "_data" or (package.parent / "pyproject.toml").is_file()):
