@@ -15,6 +15,7 @@ FLOORS = {
     "inference.sampling": 1, "inference.cache": 1, "inference.kernels": 1, "inference.packed": 2, "inference.fixed_point": 0, "inference.integer": 2,
     "api": 6,
     "experiments.plotting": 6, "experiments.agreement": 6, "experiments.costs": 6, "experiments.trigram": 6, "experiments.peers": 6,
+    "experiments.timing": 5, "experiments.random_models": 5,
     "_command": 7, "train": 8, "evaluate": 8, "generate": 8, "pack": 8, "tokenizer": 8, "bench": 8, "data": 8, "__main__": 8,
 }
 COMMANDS = {name for name, floor in FLOORS.items() if floor >= 7}
