@@ -20,7 +20,7 @@ import numpy as np
 from .api import FloatEngine
 from .errors import UserError
 from .experiments.random_models import SHAPES, RandomModel
-from .experiments.timing import repeat, streamed
+from .experiments.timing import peak_mb, repeat, streamed
 from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, table_indices
 from .inference.packed import PackedModel
 from .nn import ops, ste
@@ -208,15 +208,6 @@ def gemms(config, ids, targets, pool):
             W, x, g = arrays[shape]
             ops.matmul(W, x), ops.matmul(W.T, g), ops.outer(g, x)
     return lambda: list(pool.map(shard, range(shards)))
-
-
-def peak_mb():
-    """The most memory that this process has held, in MB (NaN where the system does not tell)."""
-    if os.name == "nt":
-        return float("nan")
-    import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if os.uname().sysname == "Darwin" else 2**10)
 
 
 # ---- the kernels
