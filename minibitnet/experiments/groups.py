@@ -142,17 +142,14 @@ def per_block(network, c):
 def in_words(r):
     """The lines that tell a result."""
     c = r["config"]
-    yield "paper   with a group for each device its scales are local: \"no additional communication\"; else one all-reduce for each parameter ([bitnet] §2.1)"
-    yield (f"here    {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of {c['tokens']} tokens; exchanged in a block, by all devices "
-           f"together: all-reduces and bytes")
-    yield f"        {'devices':8}{'same numbers':14}{'outputs':>20}{'scales, groups':>20}{'scales, per tensor: weights':>32}{'activations':>20}"
+    yield "Exchanged in a block, by all devices together: all-reduces and the bytes that they send in a ring."
     for row in r["rows"]:
-        def cell(kind, *parts):
-            calls, sent = (sum(row[kind][what][i] for what in parts) for i in (0, 1))
-            return f"{calls} · {sent:,}"
-        yield (f"        {row['devices']:<8}{'every bit' if row['equal'] else 'NO':14}{cell('groups', OUTPUTS):>20}{cell('groups', WEIGHTS, ACTIVATIONS):>20}"
-               f"{cell('per_tensor', WEIGHTS):>32}{cell('per_tensor', ACTIVATIONS):>20}")
+        groups, per_tensor = ({what: f"{calls} all-reduces, {sent:,} bytes" for what, (calls, sent) in row[kind].items()} for kind in ("groups", "per_tensor"))
+        yield (f"\"no additional communication\" | {row['devices']} device{'s' * (row['devices'] > 1)}: the logits of one machine with {row['devices']} groups"
+               f"{', to the last bit' if row['equal'] else ' are NOT reproduced'}; scales: {groups[WEIGHTS]} and {groups[ACTIVATIONS]}; outputs: "
+               f"{groups[OUTPUTS]} | {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of {c['tokens']} tokens, devices simulated")
+        yield (f"else \"one all-reduce operation for each parameter\" | {row['devices']} device{'s' * (row['devices'] > 1)}, per-tensor scales: "
+               f"{per_tensor[WEIGHTS]} for weights, {per_tensor[ACTIVATIONS]} for activations | the same")
     with_groups, without = (sum(calls for calls, _ in r["rows"][-1][kind].values()) for kind in ("groups", "per_tensor"))
-    yield (f"        The bytes of scales are few, but {without} all-reduces in place of {with_groups}, each of which everybody waits for, are what the "
-           f"paper avoids. (A model that only runs can exchange those of its weights beforehand.)")
-    yield "scale   devices are simulated in one process: equality and bytes are exact, time is not measured; what groups cost in loss is not measured"
+    yield (f"The bytes of scales are few, but {without} all-reduces in place of {with_groups}, each of which everybody waits for, are what the paper avoids. (A "
+           f"model that only runs can exchange those of its weights beforehand.) What groups cost in loss is not measured here.")

@@ -77,7 +77,7 @@ def measure(shape, powercap, rounds, seconds):
     if counters:
         steps = {IDLE: lambda: time.sleep(NAP)} | {name: model_step(engine, c, 1, PAST) for name, (engine, _) in engines(c).items()}
         rows = in_rows(take_turns(steps, counters, rounds, seconds))
-    return {"config": {"shape": shape, **SHAPES[shape], "past": PAST, "rounds": rounds, "seconds": seconds, "blas_threads": blas_threads()},
+    return {"config": {"shape": shape, **SHAPES[shape], "past": PAST, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
             "zones": [zone.name for zone in counters], "why_none": why_none, "rows": rows}
 
 
@@ -89,15 +89,12 @@ def in_rows(turns):
 
 def in_words(r):
     """The lines that tell a result."""
-    yield ("paper   0.028 J for 512 tokens of 2B-4T, computed from operations at 7 nm ([2b4t] Table 1); 0.314 and 0.140 J a token measured on an "
-           "M2 for 700M in FP16 and ternary ([cpp])")
+    paper, c = "0.314 and 0.140 J a token of 700M in FP16 and ternary, on an M2 ([cpp])", r["config"]
     if not r["zones"]:
-        yield f"here    no counter: {r['why_none']}. Nothing is estimated in its place"
+        yield f"{paper} | no counter: {r['why_none']}; nothing is estimated in its place | this machine"
         return
-    c = r["config"]
-    yield (f"here    one token after {c['past']}, a model of the shape {c['shape']} ({c['d_model']} wide, {c['n_layers']} blocks, {c['vocab_size']:,} tokens); "
-           f"counters {', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
     for name, row in r["rows"].items():
-        tokens = "" if name == IDLE else f"{row['joules_per_token']:>10.4f} J/token ({row['least']:.4f} to {row['most']:.4f})"
-        yield f"        {name:8}{row['watts']:>8.1f} W{tokens}"
-    yield f"scale   {c['blas_threads'] or 'all'} BLAS threads; the counters hold all that runs on the processor, and what it takes when idle"
+        tokens = "" if name == IDLE else f"{row['joules_per_token']:.4f} J a token ({row['least']:.4f} to {row['most']:.4f}), "
+        yield (f"{paper} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; counters "
+               f"{', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
+    yield "The counters hold all that runs on the processor, and what it takes when idle: of the idle line every other one has its share."

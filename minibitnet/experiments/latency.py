@@ -43,7 +43,7 @@ def full(progress=iter):
 def measure(sizes, prompt, rounds, seconds, progress=iter):
     """{size: fields of ModelConfig} -> a row for every size, and the configuration."""
     rows = [measure_size(size, ModelConfig(n_layers=1, context=PAST + prompt, **sizes[size]), prompt, rounds, seconds) for size in progress(list(sizes))]
-    return {"config": {"past": PAST, "prompt": prompt, "rounds": rounds, "seconds": seconds, "blas_threads": blas_threads()},
+    return {"config": {"past": PAST, "prompt": prompt, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
             "rows": rows, "peak_mb": peak_mb()}
 
 
@@ -66,31 +66,31 @@ def compare(times, weights):
 def in_words(r):
     """The lines that tell a result."""
     c, rows = r["config"], r["rows"]
-    yield "paper   the speed-up of decoding grows with size, from 1.23 at 700M to 4.1 at 70B ([b158] Table 1, Figure 2): whole models, GPU, FP16 beside 2 bits"
-    yield (f"here    one block, NumPy, {c['blas_threads'] or 'all'} BLAS thread{'s' * (c['blas_threads'] != 1)}, float32 beside 2 bits; median "
-           f"(least to most) of {c['rounds']} rounds; decode after {c['past']} tokens, prompt of {c['prompt']}")
-    yield (f"        {'size':6}{'width':>6}{'MB':>7}{'packed':>8}{'decode, ms':>12}{'packed':>8}{'speed-up':>10}{'':16}{'paper':>6}"
-           f"{'prompt, ms':>12}{'packed':>8}{'speed-up':>10}")
+    yield (f"One block of each width, float32 beside 2 bits, {c['threads']}; median (least to most) of {c['rounds']} rounds. "
+           f"The papers' ratios are of whole models on a GPU, FP16 beside 2 bits.")
     for row in rows:
-        (dense, packed), d, p = (row["bytes"][name] / 1e6 for name in (DENSE, PACKED)), row["decode"], row["prefill"]
-        spread = f"({d['speed_up']['least']:.2f} to {d['speed_up']['most']:.2f})"
-        yield (f"        {row['size']:6}{row['d_model']:>6}{dense:>7,.0f}{packed:>8,.1f}{d['ms'][DENSE]:>12.1f}{d['ms'][PACKED]:>8.1f}"
-               f"{d['speed_up']['median']:>10.2f}{spread:>16}{LATENCY_RATIO.get(row['size'], ''):>6}{p['ms'][DENSE]:>12,.0f}{p['ms'][PACKED]:>8,.0f}"
-               f"{p['speed_up']['median']:>10.2f}")
+        up, ms = row["decode"]["speed_up"], row["decode"]["ms"]
+        yield (f"{row['size']}: {LATENCY_RATIO.get(row['size'], 'not printed')} | {up['median']:.2f} ({up['least']:.2f} to {up['most']:.2f}): {ms[DENSE]:.1f} ms "
+               f"dense, {ms[PACKED]:.1f} packed | one token after {c['past']}, width {row['d_model']}, {row['bytes'][DENSE] / 1e6:,.0f} and "
+               f"{row['bytes'][PACKED] / 1e6:,.0f} MB of weights")
+    for row in rows:
+        up, ms = row["prefill"]["speed_up"], row["prefill"]["ms"]
+        yield (f"{row['size']}: not printed | {up['median']:.2f} ({up['least']:.2f} to {up['most']:.2f}): {ms[DENSE]:,.0f} ms dense, {ms[PACKED]:,.0f} packed | "
+               f"a prompt of {c['prompt']} tokens")
     first, last = (row["decode"]["ns_per_weight"] for row in (rows[0], rows[-1]))
-    yield (f"why     On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16, and what does not shrink (attention, norms, starting "
-           f"kernels, the FP16 head) weighs less in a larger model: the ratio grows. Here the dense block, too, waits for memory "
-           f"({first[DENSE]:.2f} ns a weight at {rows[0]['size']}, {last[DENSE]:.2f} at {rows[-1]['size']}), but the packed one does not: NumPy's "
-           f"xor, and, popcount are passes of their own over every word ({first[PACKED]:.2f} and {last[PACKED]:.2f} ns a weight), a kernel in C "
-           f"would make one. Both times grow with the weights, so their ratio has little to grow from.")
-    yield ("        A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be "
-           "unpacked for it first.")
-    yield (f"scale   one block of each width in place of a model, random weights, no head; {rows[-1]['size']} takes {rows[-1]['bytes'][DENSE] / 1e9:.1f} GB "
-           f"dense and {rows[-1]['bytes'][PACKED] / 1e6:,.0f} MB packed; at most {r['peak_mb'] / 1e3:.1f} GB were in use")
+    yield (f"Why they differ. On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start "
+           f"of each kernel, the FP16 head) weighs less in a larger model, and the ratio grows. Here the dense block waits for memory, too "
+           f"({first[DENSE]:.2f} ns a weight at {rows[0]['size']}, {last[DENSE]:.2f} at {rows[-1]['size']}), but the packed one does not: xor, and, popcount are "
+           f"NumPy passes of their own over every word ({first[PACKED]:.2f} and {last[PACKED]:.2f} ns a weight), where a kernel in C would make one. Both times "
+           f"grow with the weights, and a block has no head: little is left for the ratio to grow from.")
+    yield ("A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be unpacked for "
+           "it first.")
+    yield (f"At most {r['peak_mb'] / 1e3:.1f} GB were in use; the block of {rows[-1]['size']} takes {rows[-1]['bytes'][DENSE] / 1e9:.1f} GB dense and "
+           f"{rows[-1]['bytes'][PACKED] / 1e9:.2f} GB packed.")
 
 
 def figure(result, path):
-    """The speed-up of decoding against size, ours beside the paper's; False where matplotlib is absent."""
+    """The speed-up of decoding by size, ours beside the paper's; False where matplotlib is absent."""
     rows = result["rows"]
     ours = {row["size"]: tuple(row["decode"]["speed_up"][key] for key in ("median", "least", "most")) for row in rows}
-    return plotting.ratios_by_size(ours, LATENCY_RATIO, "dense latency / packed latency, one token", path)
+    return plotting.points({"here, one block": ours, "[b158], the model": LATENCY_RATIO}, "size", "dense / packed latency of one token", path)

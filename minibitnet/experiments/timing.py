@@ -52,6 +52,6 @@ def peak_mb():
 
 
 def blas_threads():
-    """How many threads BLAS was told to use; None: as many as it likes. (The commands tell it 1 before NumPy loads.)"""
-    told = os.environ.get("OPENBLAS_NUM_THREADS")
-    return int(told) if told else None
+    """How many threads BLAS was told to use, in words. (The commands tell it 1 before NumPy loads.)"""
+    told = os.environ.get("OPENBLAS_NUM_THREADS", "any number of")
+    return f"{told} BLAS thread{'s' * (told != '1')}"

@@ -31,7 +31,7 @@ class KVCache:
 
 
 class QuantizedKVCache:
-    """The same as codes of 8 or 4 bits with one float32 scale for each head and token: 2 + 8 / D or 1 + 8 / D bytes in place of 8.
+    """The same as codes of 8 or 4 bits with one float16 scale for each head and token: 2 + 4 / D or 1 + 4 / D bytes in place of 8.
 
     Codes of 4 bits lie in [-7, 7], two in a byte: feature i of a head in the low half, feature i + D/2 in the high one.
     Departure: [a48] writes "unsigned integers" and gives no formula; these are signed, the absmax of the rest of the model.
@@ -40,7 +40,7 @@ class QuantizedKVCache:
     def __init__(self, c, batch=1, bits=8):
         self.shape, self.bits = (c.n_kv_heads, c.head_dim, batch, c.context), bits
         self.codes = np.empty((2, c.n_kv_heads, c.head_dim * bits // 8, batch, c.context), np.int8)       # keys, values
-        self.scales = np.empty((2, c.n_kv_heads, 1, batch, c.context), np.float32)
+        self.scales = np.empty((2, c.n_kv_heads, 1, batch, c.context), np.float16)
         self.length = 0
 
     @property
@@ -57,7 +57,7 @@ class QuantizedKVCache:
             self.scales[i, ..., self.length:end] = scale.swapaxes(0, 1)
         self.length = end
         codes = self.codes[..., :end]
-        values = dequantize(codes if self.bits == 8 else from_bytes(codes, axis=2), self.scales[..., :end])
+        values = dequantize(codes if self.bits == 8 else from_bytes(codes, axis=2), self.scales[..., :end].astype(np.float32))
         return values.reshape(2, -1, *values.shape[3:])
 
 

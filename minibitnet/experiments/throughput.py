@@ -1,0 +1,95 @@
+"""Tokens a second against the batch size:  the mechanism of [b158] Table 3, measured.
+
+Table 3 gives LLaMA 70B and BitNet b1.58 70B the same two GPUs: the one has room for the caches of 16 sequences, the other, whose
+weights are smaller, for 176, and a step costs little more for a larger batch. So here: the memory that a dense block needs with 16
+sequences is the budget, the packed block fills it with as many as fit, and both are timed. Weights and caches are counted
+from the arrays, which are float32 where the paper's are FP16.
+
+One block of the 3B shape decodes, in the middle of sequences of 512 tokens; and a whole model of the shape of ``train --tiny``.
+"""
+from statistics import median
+
+from ..inference.cache import KVCache
+from ..nn.config import ModelConfig
+from . import plotting
+from .latency import DENSE, PACKED, SIZES
+from .random_models import SHAPES, decode_step, dense_block, engines, model_step, packed_block
+from .timing import blas_threads, peak_mb, ratio, streamed, take_turns
+
+POSITIONS, SEQUENCES = 512, 16       # of Table 3: length of a sequence, LLaMA's batch
+TABLE_3 = {"batch": (16, 176), "tokens_per_s": (333, 2977)}
+
+
+def quick():
+    """Three rounds."""
+    return measure("3B", "tiny", batches=(1, 4), model_batches=(1, 4, 16, 64), rounds=3, seconds=0.2)
+
+
+def full(progress=iter):
+    """More batch sizes, seven rounds."""
+    return measure("3B", "tiny", batches=(1, 2, 4, 8, 32), model_batches=(1, 2, 4, 8, 16, 32, 64, 128), rounds=7, seconds=1, progress=progress)
+
+
+def measure(size, shape, batches, model_batches, rounds, seconds, progress=iter):
+    """-> {"config", "block": see ``measure_block``, "model": {contender: {batch: tokens a second}}}"""
+    config = {"block": size, "positions": POSITIONS, "model": shape, "rounds": rounds, "seconds": seconds, "threads": blas_threads()}
+    c = ModelConfig(**SHAPES[shape])
+    makers = {name: (lambda batch, engine=engine: model_step(engine, c, batch, c.context // 2)) for name, (engine, _) in engines(c).items()}
+    times = by_batch(makers, model_batches, rounds, seconds, progress)
+    return {"config": config, "block": measure_block(ModelConfig(n_layers=1, context=POSITIONS, **SIZES[size]), batches, rounds, seconds, progress),
+            "model": rates(times), "peak_mb": peak_mb()}
+
+
+def measure_block(c, batches, rounds, seconds, progress=iter):
+    """-> {"weights": {contender: bytes}, "sequence": bytes of its cache, "budget", "largest": {contender: batch}, "rates": {contender: {batch:
+    tokens a second}}, "at_equal_batch", "in_equal_memory": how many times as many tokens the packed block makes}"""
+    made = {DENSE: dense_block(c), PACKED: packed_block(c)}
+    weights, sequence = {name: nbytes for name, (_, nbytes) in made.items()}, KVCache(c).nbytes
+    budget = weights[DENSE] + SEQUENCES * sequence
+    largest = {name: (budget - weights[name]) // sequence for name in made}
+    blocks = {name: streamed(block, nbytes) for name, (block, nbytes) in made.items()}
+    makers = {name: (lambda batch, blocks=blocks[name]: decode_step(blocks, c, batch, c.context // 2)) for name in made}
+    times = by_batch(makers, sorted({*batches, *largest.values()}), rounds, seconds, progress)
+    dense, packed = (times[largest[name]][name] for name in (DENSE, PACKED))
+    more = largest[PACKED] / largest[DENSE]
+    return {"weights": weights, "sequence": sequence, "budget": budget, "largest": largest, "rates": rates(times),
+            "at_equal_batch": ratio(dense, times[largest[DENSE]][PACKED]), "in_equal_memory": {key: more * r for key, r in ratio(dense, packed).items()}}
+
+
+def by_batch(makers, batches, rounds, seconds, progress=iter):
+    """{contender: batch -> a function to call} -> {batch: {contender: [seconds a call, in every round]}}"""
+    return {batch: take_turns({name: make(batch) for name, make in makers.items()}, rounds, seconds, at_least=1) for batch in progress(list(batches))}
+
+
+def rates(times):
+    """{batch: {contender: seconds}} -> {contender: {batch: {"median", "least", "most"} tokens a second}}; batches as text, for JSON."""
+    return {name: {str(batch): {"median": batch / median(t[name]), "least": batch / max(t[name]), "most": batch / min(t[name])} for batch, t in times.items()}
+            for name in next(iter(times.values()))}
+
+
+def in_words(r):
+    """The lines that tell a result."""
+    c, b = r["config"], r["block"]
+    n, m = (b["largest"][name] for name in (DENSE, PACKED))
+    (few, many), (slow, fast) = TABLE_3["batch"], TABLE_3["tokens_per_s"]
+    equal, memory = b["at_equal_batch"], b["in_equal_memory"]
+    yield (f"70B in 160 GB: batch {few} against {many}, {many / few:.1f} x | {n} against {m}, {m / n:.1f} x | one block of {c['block']}, {b['budget'] / 1e6:,.0f} MB: "
+           f"weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 bits, {b['sequence'] / 1e6:.1f} MB a sequence "
+           f"of {c['positions']} tokens")
+    yield (f"{slow} against {fast:,} tokens/s, {fast / slow:.1f} x | {b['rates'][DENSE][str(n)]['median']:,.0f} against {b['rates'][PACKED][str(m)]['median']:,.0f} "
+           f"tokens/s, {memory['median']:.2f} x ({memory['least']:.2f} to {memory['most']:.2f}) | the same block, {c['threads']}, "
+           f"median (least to most) of {c['rounds']} rounds")
+    yield (f"at an equal batch: not printed | {equal['median']:.2f} x ({equal['least']:.2f} to {equal['most']:.2f}) at batch {n} | the same block")
+    for title, table in ((f"one block of {c['block']}", b["rates"]), (f"a model of the shape {c['model']}", r["model"])):
+        for name, by in table.items():
+            yield f"tokens/s of {title}, {name}, by batch: " + ", ".join(f"{batch}: {rate['median']:,.0f}" for batch, rate in by.items())
+    yield ("Memory decides the batch here as there, but not the throughput. On a GPU a step reads all weights once and has arithmetic to spare, so eleven "
+           "times the batch is almost eleven times the tokens. On a processor's core a dense step of a few sequences is bound by arithmetic already: a "
+           "larger batch fills the memory, and adds tokens a second only as long as reading (or unpacking) weights is a part of the time. A packed block "
+           "of two sequences or more unpacks its weights and then does the dense block's arithmetic.")
+
+
+def figure(result, path):
+    """Tokens a second of one block against the batch, by contender; False where matplotlib is absent."""
+    series = {name: {int(batch): tuple(rate.values()) for batch, rate in by.items()} for name, by in result["block"]["rates"].items()}
+    return plotting.points(series, "sequences in the batch", f"tokens/s of one block of {result['config']['block']}", path)
