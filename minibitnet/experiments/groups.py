@@ -116,9 +116,9 @@ def logits(model, ids, run_block):
 
 
 def quick():
-    """A small model on 1, 2, 4 and 8 devices."""
+    """A small model on 2, 4 and 8 devices."""
     c = ModelConfig(vocab_size=64, linear="binary", d_model=256, n_layers=3, n_heads=8, d_ffn=704, context=128)
-    return measure(c, devices=(1, 2, 4, 8), batch=2, seed=0)
+    return measure(c, devices=(2, 4, 8), batch=2, seed=0)
 
 
 def measure(c, devices, batch, seed):
@@ -145,10 +145,10 @@ def in_words(r):
     yield "Exchanged in a block, by all devices together: all-reduces and the bytes that they send in a ring."
     for row in r["rows"]:
         groups, per_tensor = ({what: f"{calls} all-reduces, {sent:,} bytes" for what, (calls, sent) in row[kind].items()} for kind in ("groups", "per_tensor"))
-        yield (f"\"no additional communication\" | {row['devices']} device{'s' * (row['devices'] > 1)}: the logits of one machine with {row['devices']} groups"
+        yield (f"\"no additional communication\" | {row['devices']} devices: the logits of one machine with {row['devices']} groups"
                f"{', to the last bit' if row['equal'] else ' are NOT reproduced'}; scales: {groups[WEIGHTS]} and {groups[ACTIVATIONS]}; outputs: "
                f"{groups[OUTPUTS]} | {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of {c['tokens']} tokens, devices simulated")
-        yield (f"else \"one all-reduce operation for each parameter\" | {row['devices']} device{'s' * (row['devices'] > 1)}, per-tensor scales: "
+        yield (f"else \"one all-reduce operation for each parameter\" | {row['devices']} devices, per-tensor scales: "
                f"{per_tensor[WEIGHTS]} for weights, {per_tensor[ACTIVATIONS]} for activations | the same")
     with_groups, without = (sum(calls for calls, _ in r["rows"][-1][kind].values()) for kind in ("groups", "per_tensor"))
     yield (f"The bytes of scales are few, but {without} all-reduces in place of {with_groups}, each of which everybody waits for, are what the paper avoids. (A "

@@ -33,13 +33,14 @@ def zones(powercap):
         try:
             name = (folder / "name").read_text(encoding="ascii").strip()
             if name.startswith("package") or name == "dram":
-                found.append(Zone(name, folder / "energy_uj", int((folder / "max_energy_range_uj").read_text(encoding="ascii"))))
-                read(found[-1])
+                zone = Zone(name, folder / "energy_uj", int((folder / "max_energy_range_uj").read_text(encoding="ascii")))
+                read(zone)
+                found.append(zone)
         except PermissionError:
             return [], f"{folder / 'energy_uj'} may not be read: Linux shows it to root alone"
         except (OSError, ValueError):
             continue                                               # a zone that is switched off
-    return found, None if found else f"no counter of energy in {powercap} (no RAPL, no Linux, or a virtual machine that hides it)"
+    return found, None if found else f"{powercap} has none (no RAPL, no Linux, or a virtual machine that hides it)"
 
 
 def read(zone):

@@ -13,3 +13,18 @@ def test_the_loss_figure_is_a_small_png(tmp_path):
     metrics = [{"tokens": 10**5 * i, "loss": 5 / i, **({"val_loss": 5.5 / i} if i % 2 else {})} for i in range(1, 8)]
     assert plotting.loss_figure(metrics, tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "loss.png").stat().st_size < 100_000
+
+
+def test_points_keep_the_order_in_which_the_xs_come(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    seen = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self.axes[0]))
+    assert plotting.points({"ours": {"3B": (2, 1, 4), "7B": (3, 3, 3)}, "paper's": {"7B": 2.9}}, "size", "ratio", tmp_path / "p.png")
+    [axes] = seen
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["3B", "7B"]
+    assert [container.lines[0].get_xydata().tolist() for container in axes.containers] == [[[0, 2], [1, 3]], [[1, 2.9]]]
+
+
+def test_points_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert plotting.points({}, "", "", tmp_path / "p.png") is False
