@@ -9,11 +9,10 @@ with the loss with a cache of float32, window by window: d is the difference of 
 
     difference = sum d / sum n,     standard error = sqrt(W / (W - 1) sum (d - n difference)^2) / sum n,     W windows.
 """
-import math
-
 import numpy as np
 
 from ..api import load
+from ..errors import UserError
 from ..inference.cache import KINDS
 from ..nn.config import ModelConfig
 from .agreement import cross_entropy
@@ -21,9 +20,8 @@ from .held_out import text_to_score
 from .latency import SIZES
 from .random_models import SHAPES
 
-BATCH, BUDGET, MOST_TARGETS = 16, 2**30, 60_000      # sequences at a time; bytes; of the quick form, the widest windows first
-LAYERS = {"3B": 26, "70B": 80}
-MODELS = {"3B": SIZES["3B"] | {"n_layers": LAYERS["3B"]}, "70B": SIZES["70B"] | {"n_layers": LAYERS["70B"]}, "2B-4T": SHAPES["2b4t"]}
+BATCH, BUDGET, MOST_TARGETS = 16, 2**30, 100_000     # sequences at a time; bytes; of the quick form, the widest windows first
+MODELS = {"3B": {**SIZES["3B"], "n_layers": 26}, "70B": {**SIZES["70B"], "n_layers": 80}, "2B-4T": SHAPES["2b4t"]}
 
 
 def quick(model="runs/tiny", data=None):
@@ -63,6 +61,8 @@ def measure(model, batches, most_targets=None):
         counts += (targets >= 0).sum(1).tolist()
         for bits in KINDS:
             nats[bits] += nats_of_windows(model, ids, targets, bits)
+    if len(counts) < 2:
+        raise UserError(f"a text of {len(counts)} windows has no standard error: expected at least 2; name a longer one with data")
     n, exact = np.array(counts), np.array(nats[32])
     rows = {str(bits): difference(np.array(nats[bits]) - exact, n) | {"loss": sum(nats[bits]) / sum(counts)} for bits in KINDS}
     return {"targets": int(n.sum()), "windows": len(n), "losses": rows}
@@ -77,13 +77,12 @@ def nats_of_windows(model, ids, targets, bits):
 def difference(d, n):
     """Differences of windows in nats, their targets -> the mean over targets and its standard error."""
     mean, W = d.sum() / n.sum(), len(d)
-    spread = np.square(d - n * mean).sum() * W / (W - 1) if W > 1 else math.nan
-    return {"difference": float(mean), "standard_error": float(np.sqrt(spread) / n.sum())}
+    return {"difference": float(mean), "standard_error": float(np.sqrt(W / (W - 1) * np.square(d - n * mean).sum()) / n.sum())}
 
 
 def in_words(r):
     """The lines that tell a result."""
-    c, half = r["config"], r["losses"]["16"]
+    c = r["config"]
     for name, by in r["memory"].items():
         for bits, claim in ((16, "the context of 16 bits"), (8, "twice the context"), (4, "four times the context")):
             yield (f"cache of {bits} bits: {claim} | {by['16'] / by[str(bits)]:.2f} x: {by[str(bits)]:,} bytes a token, {c['budget'] // by[str(bits)]:,} tokens "

@@ -6,6 +6,7 @@ small block take turns, so that both kinds are read from memory at every call, a
 
 decode: one new token after 64 cached ones. prefill: a prompt in one go.
 """
+import math
 from statistics import median
 
 from ..nn.config import ModelConfig
@@ -43,8 +44,9 @@ def full(progress=iter):
 def measure(sizes, prompt, rounds, seconds, progress=iter):
     """{size: fields of ModelConfig} -> a row for every size, and the configuration."""
     rows = [measure_size(size, ModelConfig(n_layers=1, context=PAST + prompt, **sizes[size]), prompt, rounds, seconds) for size in progress(list(sizes))]
+    peak = peak_mb()
     return {"config": {"past": PAST, "prompt": prompt, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
-            "rows": rows, "peak_mb": peak_mb()}
+            "rows": rows, "peak_mb": None if math.isnan(peak) else peak}
 
 
 def measure_size(size, c, prompt, rounds, seconds):
@@ -80,13 +82,13 @@ def in_words(r):
     first, last = (row["decode"]["ns_per_weight"] for row in (rows[0], rows[-1]))
     yield (f"Why they differ. On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start "
            f"of each kernel, the FP16 head) weighs less in a larger model, and the ratio grows. Here the dense block waits for memory, too "
-           f"({first[DENSE]:.2f} ns a weight at {rows[0]['size']}, {last[DENSE]:.2f} at {rows[-1]['size']}), but the packed one does not: xor, and, popcount are "
-           f"NumPy passes of their own over every word ({first[PACKED]:.2f} and {last[PACKED]:.2f} ns a weight), where a kernel in C would make one. Both times "
-           f"grow with the weights, and a block has no head: little is left for the ratio to grow from.")
+           f"({first[DENSE]:.2f} ns a weight at {rows[0]['size']}, {last[DENSE]:.2f} at {rows[-1]['size']}), but the packed one does not: for each of the 8 bits of an "
+           f"activation, xor, and, popcount are NumPy passes of their own over every word of weights ({first[PACKED]:.2f} and {last[PACKED]:.2f} ns a weight), where "
+           f"a kernel in C would make one. Both times grow with the weights, and a block has no head: little is left for the ratio to grow from.")
     yield ("A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be unpacked for "
            "it first.")
-    yield (f"At most {r['peak_mb'] / 1e3:.1f} GB were in use; the block of {rows[-1]['size']} takes {rows[-1]['bytes'][DENSE] / 1e9:.1f} GB dense and "
-           f"{rows[-1]['bytes'][PACKED] / 1e9:.2f} GB packed.")
+    if r["peak_mb"]:
+        yield f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, and no matrix of it more than three times."
 
 
 def figure(result, path):

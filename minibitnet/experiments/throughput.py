@@ -14,7 +14,7 @@ from ..nn.config import ModelConfig
 from . import plotting
 from .latency import DENSE, PACKED, SIZES
 from .random_models import SHAPES, decode_step, dense_block, engines, model_step, packed_block
-from .timing import blas_threads, peak_mb, ratio, streamed, take_turns
+from .timing import blas_threads, ratio, streamed, take_turns
 
 POSITIONS, SEQUENCES = 512, 16       # of Table 3: length of a sequence, LLaMA's batch
 TABLE_3 = {"batch": (16, 176), "tokens_per_s": (333, 2977)}
@@ -37,7 +37,7 @@ def measure(size, shape, batches, model_batches, rounds, seconds, progress=iter)
     makers = {name: (lambda batch, engine=engine: model_step(engine, c, batch, c.context // 2)) for name, (engine, _) in engines(c).items()}
     times = by_batch(makers, model_batches, rounds, seconds, progress)
     return {"config": config, "block": measure_block(ModelConfig(n_layers=1, context=POSITIONS, **SIZES[size]), batches, rounds, seconds, progress),
-            "model": rates(times), "peak_mb": peak_mb()}
+            "model": rates(times)}
 
 
 def measure_block(c, batches, rounds, seconds, progress=iter):

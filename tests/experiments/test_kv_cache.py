@@ -1,5 +1,4 @@
 import json
-import math
 import subprocess
 import sys
 
@@ -30,7 +29,6 @@ def test_a_differences_standard_error():
     Windows of 10 and 30 targets that need 1 and 3 more have the same 0.1 a target: no error."""
     assert kv_cache.difference(np.array([1.0, 3.0]), np.array([10, 10])) == pytest.approx({"difference": 0.2, "standard_error": 0.1})
     assert kv_cache.difference(np.array([1.0, 3.0]), np.array([10, 30])) == pytest.approx({"difference": 0.1, "standard_error": 0})
-    assert math.isnan(kv_cache.difference(np.array([1.0]), np.array([10]))["standard_error"])
 
 
 def test_bytes_of_a_token():
@@ -64,6 +62,12 @@ def test_a_cache_that_loses_its_keys_is_found_out(run, monkeypatch):
 def test_so_many_targets_and_no_more_are_read(run):
     r = kv_cache.measure_model(run, None, 100)
     assert r["targets"] == 16 * 64 and r["windows"] == 16 and kv_cache.full(model=run)["targets"] == kv_cache.quick(run)["targets"]
+
+
+def test_one_window_has_no_standard_error(run, tmp_path):
+    (tmp_path / "short.txt").write_text("1 and 1 are 2.", encoding="utf-8")
+    with pytest.raises(UserError, match="1 windows has no standard error: expected at least 2"):
+        kv_cache.quick(run, tmp_path / "short.txt")
 
 
 def test_without_a_trained_model_it_says_how_to_make_one(tmp_path, monkeypatch):
