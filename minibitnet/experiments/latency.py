@@ -9,6 +9,8 @@ decode: one new token after 64 cached ones. prefill: a prompt in one go.
 import math
 from statistics import median
 
+import numpy as np
+
 from ..nn.config import ModelConfig
 from . import plotting
 from .random_models import decode_step, dense_block, packed_block, prefill_step
@@ -65,6 +67,14 @@ def compare(times, weights):
             "speed_up": ratio(times[DENSE], times[PACKED])}
 
 
+def trend(weights, ratios):
+    """By how much the ratio grows with each doubling of the weights: least squares -> (slope, its standard error); three points or more."""
+    x, y = np.log2(weights) - np.log2(weights).mean(), np.array(ratios)
+    slope = x @ y / (x @ x)
+    rest = y - y.mean() - slope * x
+    return slope, math.sqrt(rest @ rest / (len(x) - 2) / (x @ x))
+
+
 def in_words(r):
     """The lines that tell a result."""
     c, rows = r["config"], r["rows"]
@@ -79,6 +89,12 @@ def in_words(r):
         up, ms = row["prefill"]["speed_up"], row["prefill"]["ms"]
         yield (f"{row['size']}: not printed | {up['median']:.2f} ({up['least']:.2f} to {up['most']:.2f}): {ms[DENSE]:,.0f} ms dense, {ms[PACKED]:,.0f} packed | "
                f"a prompt of {c['prompt']} tokens")
+    known = [row for row in rows if row["size"] in LATENCY_RATIO]
+    if len(known) > 2:
+        printed, ours = (trend([row["weights"] for row in known], ratios) for ratios in (
+            [LATENCY_RATIO[row["size"]] for row in known], [row["decode"]["speed_up"]["median"] for row in known]))
+        yield (f"the speed-up of decoding with each doubling of a block's weights: {printed[0]:+.2f} ± {printed[1]:.2f} | {ours[0]:+.2f} ± {ours[1]:.2f} | slope of a "
+               f"straight line through {len(known)} sizes, and its standard error")
     first, last = (row["decode"]["ns_per_weight"] for row in (rows[0], rows[-1]))
     yield (f"Why they differ. On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start "
            f"of each kernel, the FP16 head) weighs less in a larger model, and the ratio grows. Here the dense block waits for memory, too "

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from minibitnet.experiments import latency
-from minibitnet.experiments.latency import DENSE, PACKED, SIZES
+from minibitnet.experiments.latency import DENSE, LATENCY_RATIO, PACKED, SIZES
 
 TINY = {"tiny": dict(d_model=64, n_heads=4, d_ffn=128), "grouped": dict(d_model=64, n_heads=4, n_kv_heads=2, d_ffn=96)}
 
@@ -32,6 +32,18 @@ def test_times_become_a_speed_up():
     """A million weights, 3 and 1 ms: 3 and 1 ns a weight. Rounds of 2/1 and 4/1 ms: 3 times faster, from 2 to 4."""
     assert latency.compare({DENSE: [2e-3, 4e-3], PACKED: [1e-3, 1e-3]}, 10**6) == {
         "ms": {DENSE: 3, PACKED: 1}, "ns_per_weight": {DENSE: 3, PACKED: 1}, "speed_up": {"median": 3, "least": 2, "most": 4}}
+
+
+def test_a_trend_is_a_slope_by_doublings_and_its_standard_error():
+    """1, 2, 3 at 1, 2, 4 weights: 1 for each doubling, exactly. 1, 3, 2: slope 1/2; what is left is -1/2, 1, -1/2, of squares 3/2, over 1 degree of
+    freedom and sum x^2 = 2: sqrt(3/4)."""
+    assert latency.trend([1, 2, 4], [1, 2, 3]) == pytest.approx((1, 0)) and latency.trend([1, 2, 4], [1, 3, 2]) == pytest.approx((0.5, 0.75**0.5))
+
+
+def test_the_papers_ratio_grows_with_size():
+    """The claim of the row, with its uncertainty, in the paper's own numbers."""
+    slope, error = latency.trend([weights(**SIZES[size]) for size in LATENCY_RATIO], list(LATENCY_RATIO.values()))
+    assert slope > 3 * error and slope > 0.4
 
 
 def test_every_size_is_measured_and_told_with_the_papers_ratio(tmp_path):
