@@ -33,14 +33,18 @@ def full(progress=iter):
 def measure(size, shape, batches, model_batches, rounds, seconds, progress=iter):
     """-> {"config", "block": see ``measure_block``, "model": {contender: {batch: tokens a second}}}"""
     config = {"block": size, "positions": POSITIONS, "model": shape, "rounds": rounds, "seconds": seconds, "threads": blas_threads()}
-    c = ModelConfig(**SHAPES[shape])
+    jobs = {"block": lambda: measure_block(ModelConfig(n_layers=1, context=POSITIONS, **SIZES[size]), batches, rounds, seconds),
+            "model": lambda: measure_model(ModelConfig(**SHAPES[shape]), model_batches, rounds, seconds)}
+    return {"config": config} | {name: jobs[name]() for name in progress(list(jobs))}
+
+
+def measure_model(c, batches, rounds, seconds):
+    """-> {contender: {batch: tokens a second}}"""
     makers = {name: (lambda batch, engine=engine: model_step(engine, c, batch, c.context // 2)) for name, (engine, _) in engines(c).items()}
-    times = by_batch(makers, model_batches, rounds, seconds, progress)
-    return {"config": config, "block": measure_block(ModelConfig(n_layers=1, context=POSITIONS, **SIZES[size]), batches, rounds, seconds, progress),
-            "model": rates(times)}
+    return rates(by_batch(makers, batches, rounds, seconds))
 
 
-def measure_block(c, batches, rounds, seconds, progress=iter):
+def measure_block(c, batches, rounds, seconds):
     """-> {"weights": {contender: bytes}, "sequence": bytes of its cache, "budget", "largest": {contender: batch}, "rates": {contender: {batch:
     tokens a second}}, "at_equal_batch", "in_equal_memory": how many times as many tokens the packed block makes}"""
     made = {DENSE: dense_block(c), PACKED: packed_block(c)}
@@ -49,16 +53,18 @@ def measure_block(c, batches, rounds, seconds, progress=iter):
     largest = {name: (budget - weights[name]) // sequence for name in made}
     blocks = {name: streamed(block, nbytes) for name, (block, nbytes) in made.items()}
     makers = {name: (lambda batch, blocks=blocks[name]: decode_step(blocks, c, batch, c.context // 2)) for name in made}
-    times = by_batch(makers, sorted({*batches, *largest.values()}), rounds, seconds, progress)
+    times = by_batch(makers, sorted({*batches, *largest.values()}), rounds, seconds)
     dense, packed = (times[largest[name]][name] for name in (DENSE, PACKED))
     more = largest[PACKED] / largest[DENSE]
     return {"weights": weights, "sequence": sequence, "budget": budget, "largest": largest, "rates": rates(times),
             "at_equal_batch": ratio(dense, times[largest[DENSE]][PACKED]), "in_equal_memory": {key: more * r for key, r in ratio(dense, packed).items()}}
 
 
-def by_batch(makers, batches, rounds, seconds, progress=iter):
-    """{contender: batch -> a function to call} -> {batch: {contender: [seconds a call, in every round]}}"""
-    return {batch: take_turns({name: make(batch) for name, make in makers.items()}, rounds, seconds, at_least=1) for batch in progress(list(batches))}
+def by_batch(makers, batches, rounds, seconds):
+    """{contender: batch -> a function to call} -> {batch: {contender: [seconds a call, in every round]}}. All batches take turns, for they
+    are compared with each other."""
+    times = take_turns({(batch, name): make(batch) for batch in batches for name, make in makers.items()}, rounds, seconds, at_least=1)
+    return {batch: {name: times[batch, name] for name in makers} for batch in batches}
 
 
 def rates(times):
