@@ -2,11 +2,9 @@
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
 import argparse
-import copy
 import cProfile
 import importlib.util
 import inspect
-import itertools
 import json
 import multiprocessing
 import os
@@ -21,7 +19,9 @@ import numpy as np
 
 from .api import FloatEngine
 from .errors import UserError
-from .formats.packed import PackedMatrix, is_bitlinear, tensor_shapes
+from .experiments.random_models import SHAPES, RandomModel
+from .experiments.timing import peak_mb, repeat, streamed
+from .formats.packed import is_bitlinear
 from .inference.integer import IntegerModel
 from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, table_indices
 from .inference.packed import PackedModel
@@ -30,7 +30,7 @@ from .nn.config import ModelConfig
 from .nn.model import Transformer
 from .nn.optim import AdamW, clip_global_norm
 from .nn.training import loss_and_gradients, number_of_shards
-from .packing import BFLOAT16, narrow, pack_ternary, unpack_ternary
+from .packing import BFLOAT16, pack_ternary, unpack_ternary
 
 DESCRIPTION = """train: tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside PyTorch's step of the same
 model, eager and compiled, and beside the step's matrix products alone (without attention's), the floor for any code.
@@ -62,7 +62,7 @@ def main(argv):
     parser.add_argument("--shapes", nargs="+", type=shape, default=[(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)],
                         metavar="NxM", help="kernels: outputs x inputs (13824x2560 2560x6912 2560x2560 768x288 288x288)")
     parser.add_argument("--tokens", type=_command.positive_int, default=1, metavar="N", help="kernels: columns of activations (%(default)s)")
-    parser.add_argument("--shape", choices=tuple(DECODE), default="15m", help="decode: of tiny 15m 2b4t (%(default)s)", metavar="MODEL")
+    parser.add_argument("--shape", choices=tuple(SHAPES), default="15m", help="decode: of tiny 15m 2b4t (%(default)s)", metavar="MODEL")
     parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="train: of S M L (S M)")
     parser.add_argument("--linear", nargs="+", choices=("ternary", "float"), default=["ternary", "float"], metavar="ARM",
                         help="train: of ternary float (both)")
@@ -152,11 +152,8 @@ def work(pipe, seconds, make, *arguments):
         step()
     pipe.send(facts)
     while pipe.recv() == "go":
-        began, steps = time.perf_counter(), 0
-        while steps < 3 or time.perf_counter() - began < seconds:
-            step()
-            steps += 1
-        pipe.send((time.perf_counter() - began) / steps)
+        calls, took = repeat(step, seconds)
+        pipe.send(took / calls)
     pipe.send(peak_mb())
 
 
@@ -215,15 +212,6 @@ def gemms(config, ids, targets, pool):
     return lambda: list(pool.map(shard, range(shards)))
 
 
-def peak_mb():
-    """The most memory that this process has held, in MB (NaN where the system does not tell)."""
-    if os.name == "nt":
-        return float("nan")
-    import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if os.uname().sysname == "Darwin" else 2**10)
-
-
 # ---- the kernels
 
 def dense_shared_out(w, codes, threads):
@@ -246,7 +234,6 @@ KERNELS = {  # name: (int8 (n, m), float32 codes (m, N), threads) -> the matrix 
     "lookup tables": lambda w, codes, threads: (table_indices(w), partial(by_lookup, codes), 1),
     "bit planes": lambda w, codes, threads: (bit_planes(w), partial(by_bit_planes, codes), 1),
 }
-FILL, MOST_COPIES = 192e6, 64                    # bytes that the copies of a matrix fill together, several times a cache; at most so many
 
 
 def measure_kernels(contenders, n, m, tokens, rounds, threads):
@@ -265,8 +252,7 @@ def kernel_call(name, n, m, tokens, threads):
     rng = np.random.default_rng(0)
     w, codes = rng.integers(-1, 2, (n, m), np.int8), rng.integers(-127, 128, (m, tokens)).astype(np.float32)
     matrix, multiply, used = KERNELS[name](w, codes, threads)
-    copies = int(min(MOST_COPIES, max(2, FILL // matrix.nbytes)))
-    following = itertools.cycle([copy.deepcopy(matrix) for _ in range(copies)])
+    following = streamed(matrix, matrix.nbytes)
     return lambda: multiply(next(following)), {"bytes_per_weight": matrix.nbytes / w.size, "threads": used}
 
 
@@ -282,34 +268,8 @@ def kernels_in_words(row, contenders):
 
 # ---- whole models, one token at a time
 
-DECODE = {  # name: sizes. 15m is the shape of llama3.np's model, 2b4t that of BitNet b1.58 2B4T
-    "tiny": dict(vocab_size=512, d_model=128, n_layers=4, n_heads=4, d_ffn=352, context=256),
-    "15m": dict(vocab_size=32_000, d_model=288, n_layers=6, n_heads=6, d_ffn=768, context=256),
-    "2b4t": dict(vocab_size=128_256, d_model=2560, n_layers=30, n_heads=20, n_kv_heads=5, d_ffn=6912, context=256, activation="relu2", tied=True,
-                 rope_theta=5e5),
-}
 PROMPT = 64              # tokens that are read at once
 PACKED, FLOAT, INTEGER = "packed engine", "float engine", "integer engine"
-
-
-class RandomModel(dict):
-    """Packed matrices or arrays of a model, made when they are asked for: a large one never exists twice."""
-
-    def __init__(self, c, dtype, seed=0):
-        self.shapes, self.dtype, self.rng = tensor_shapes(c), dtype, np.random.default_rng(seed)
-
-    def __getitem__(self, name):
-        n, m = (*self.shapes[name], 1)[:2]
-        if is_bitlinear(name):
-            codes = self.rng.integers(0, 3, (4, -(-n // 4), m), np.uint8)
-            return PackedMatrix(codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6, n, np.float32(m**-0.5))
-        a = np.empty(self.shapes[name], self.dtype if m > 1 else np.float32)
-        for i in range(0, n, 4096):
-            rows = self.rng.standard_normal(a[i:i + 4096].shape, np.float32)
-            a[i:i + 4096] = narrow(rows, a.dtype) if m > 1 else 1
-        return a
-
-    pop = __getitem__
 
 
 def measure_decode(name, rounds, threads):
@@ -325,7 +285,7 @@ def measure_decode(name, rounds, threads):
 
 def decoding(contender, name, threads):
     """-> a function that decodes one token, {"prefill_tokens_per_s", "weights_mb"}"""
-    c = ModelConfig(**DECODE[name])
+    c = ModelConfig(**SHAPES[name])
     engine, megabytes = {PACKED: packed_engine, FLOAT: float_engine, INTEGER: integer_engine}[contender](c, threads)
     prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, PROMPT))
     prefills = []

@@ -14,12 +14,10 @@ from tqdm import tqdm
 from .api import ENGINES, load
 from .errors import UserError
 from .experiments.agreement import CLEAR, MOVED, TokenByToken, agreement
+from .experiments.held_out import text_to_score
 from .experiments.trigram import trigram_loss
 from .nn.training import mean_loss
 from .text import tasks
-from .text.batches import part_of, parts
-from .text.corpora import load_corpus
-from .text.streams import token_stream
 
 BATCH = 16            # sequences at a time
 TASK_SEED = 2**32     # no corpus is made with this seed: the stories of the questions are new to every model
@@ -54,7 +52,8 @@ def main(argv):
             result = answers(args, model, pool)
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
-        corpus, split, part, before = text_to_score(args, model)
+        with tqdm(unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
+            corpus, split, part, before = text_to_score(model, args.data, args.split, bar.update)
         if args.trigram and split != "validation":
             raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
         result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step, "replaced": corpus.replaced,
@@ -65,24 +64,6 @@ def main(argv):
             result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens, model.config.vocab_size)
     print(json.dumps(result) if args.json else "\n".join(in_words(result)))
     return _command.DONE
-
-
-def text_to_score(args, model):
-    """-> (Corpus, split's name, Part to score, the training Part or None where there is no split)"""
-    trained_on = model.settings["corpus"]
-    corpus = load_corpus(args.data or model.settings["train"]["data"])
-    own = corpus.sha256 == trained_on["sha256"]
-    if not own and not args.data:
-        raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); name a text with --data")
-    split = args.split or ("validation" if own else "all")
-    with tqdm(total=corpus.size, unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
-        stream = token_stream(corpus, model.tokenizer, model.begin is not None, bar.update)
-    if len(stream.tokens) < 2:
-        raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one to predict the next from")
-    if split == "all":
-        return corpus, split, part_of(stream, model.config.context), None
-    training, validation = parts(stream, model.config.context, model.settings["train"]["val_fraction"])
-    return corpus, split, validation if split == "validation" else training, training
 
 
 def scores(model, part, pool):

@@ -10,7 +10,8 @@ Layout: features first. A weight matrix is (n, m), outputs by inputs; activation
 as the papers write  y = W x.  Scales keep the reduced axes with length 1, so ``codes * scale`` always broadcasts.
 
 Two letters mean the same everywhere below: gamma (a magnitude) and Q_b (the largest code).
-Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [faq] "The Era of 1-bit LLMs: Training Tips, Code and FAQ".
+Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [faq] "The Era of 1-bit LLMs: Training Tips, Code and FAQ" ·
+[a48] arXiv 2411.04965.
 """
 from typing import NamedTuple
 
@@ -61,10 +62,10 @@ def sign_binary(w, groups=1):
 
 # ---- activations -----------------------------------------------------------------------------------------------------
 
-def absmax_int8(x, axis=0, groups=1):
+def absmax_int8(x, axis=0, groups=1, Q_b=QB):
     """Activations to [-127, 127]:  x~ = round(x Q_b / gamma),  gamma = max|x|,  scale = gamma / Q_b.   [bitnet] eqs. 4-5
 
-    x (m, ...) float -> codes like x.  axis=0 takes gamma per token (a column; [b158] §2, and [bitnet] at inference),
+    x (m, ...) float -> codes like x.  Q_b = 7 makes codes of 4 bits (the key-value cache of [a48]).  axis=0 takes gamma per token (a column; [b158] §2, and [bitnet] at inference),
     axis=None over the whole tensor ([bitnet] in training). groups = G cuts the m features into G equal groups with a
     gamma each ([bitnet] eq. 14); scale then has m rows.
 
@@ -72,8 +73,8 @@ def absmax_int8(x, axis=0, groups=1):
     out. Eq. 4 prints no rounding, [faq] rounds.
     """
     gamma = np.maximum(_group_max(np.abs(x), axis, groups), EPS)
-    codes = x * (QB / gamma)
-    return Quantized(np.rint(codes, out=codes), gamma / QB)
+    codes = x * (Q_b / gamma)
+    return Quantized(np.rint(codes, out=codes), gamma / Q_b)
 
 
 def absmax_nonnegative(x, axis=0, groups=1):

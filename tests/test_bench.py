@@ -71,7 +71,7 @@ def test_whole_models_are_decoded_side_by_side():
 
 def test_a_random_model_is_a_model():
     """Every code is one of three, scales are positive, embeddings have the dtype that was asked for."""
-    c = bench.ModelConfig(**bench.DECODE["tiny"])
+    c = bench.ModelConfig(**bench.SHAPES["tiny"])
     weights = bench.RandomModel(c, bench.BFLOAT16)
     packed, n, scale = weights["layers.0.mlp.gate_proj.weight"]
     assert (n, packed.shape, scale > 0) == (352, (88, 128), True) and set(bench.unpack_ternary(packed, n).ravel()) == {-1, 0, 1}

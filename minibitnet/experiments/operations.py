@@ -33,7 +33,7 @@ def engines():
     ternary = Transformer(c, SEED)
     matrices, arrays = pack({name: p.data for name, p in ternary.parameters().items()}, c)
     return {"LLaMA, float": Transformer(ModelConfig(linear="float", **SIZES), SEED), "ternary, float": ternary.quantized(),
-            "ternary, packed": PackedModel(c, dict(matrices), arrays), "ternary, integer": IntegerModel(c, matrices, arrays)}
+            "ternary, packed": PackedModel(c, dict(matrices), arrays), "ternary, integer": IntegerModel(c, dict(matrices), arrays)}
 
 
 def totals(tally):

@@ -1,41 +1,75 @@
 """Key-value caches of one layer: the keys and values of the tokens seen so far, so that a token is computed once.
 
-A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives all.
+A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives all, in float32;
+``nbytes`` is what the cache takes. Keys are kept after the rotation, as in [a48] §3.1, so that they are never touched again.
+
+[a48] BitNet a4.8, arXiv 2411.04965: key-value caches of 4 and of 3 bits.
 """
+from functools import partial
+
 import numpy as np
 
 from ..quant import absmax_int8, dequantize
 
 
 class KVCache:
-    """Rotated keys and values as they are, in float32: 8 bytes for each feature of a key and its value."""
+    """Rotated keys and values as they are, in float32 or float16: 8 or 4 bytes for each feature of a key and its value."""
 
-    def __init__(self, c, batch=1):
-        self.k, self.v = np.empty((2, c.n_kv_heads * c.head_dim, batch, c.context), np.float32)
+    def __init__(self, c, batch=1, dtype=np.float32):
+        self.k, self.v = np.empty((2, c.n_kv_heads * c.head_dim, batch, c.context), dtype)
         self.length = 0
+
+    @property
+    def nbytes(self):
+        return self.k.nbytes + self.v.nbytes
 
     def extend(self, k, v):                      # (K D, B, T) of new tokens -> the same of all S tokens
         end = self.length + k.shape[2]
         self.k[..., self.length:end], self.v[..., self.length:end] = k, v
         self.length = end
-        return self.k[..., :end], self.v[..., :end]
+        return tuple(a[..., :end].astype(np.float32, copy=False) for a in (self.k, self.v))
 
 
-class Int8KVCache:
-    """The same as int8 codes with one float32 scale for each head and token: 2 + 8 / D bytes in place of 8."""
+class QuantizedKVCache:
+    """The same as codes of 8 or 4 bits with one float16 scale for each head and token: 2 + 4 / D or 1 + 4 / D bytes in place of 8.
 
-    def __init__(self, c, batch=1):
-        self.shape = c.n_kv_heads, c.head_dim, batch, c.context
-        self.codes = np.empty((2, *self.shape), np.int8)                                   # keys, values
-        self.scales = np.empty((2, c.n_kv_heads, 1, batch, c.context), np.float32)
+    Codes of 4 bits lie in [-7, 7], two in a byte: feature i of a head in the low half, feature i + D/2 in the high one.
+    Departure: [a48] writes "unsigned integers" and gives no formula; these are signed, the absmax of the rest of the model.
+    """
+
+    def __init__(self, c, batch=1, bits=8):
+        self.shape, self.bits = (c.n_kv_heads, c.head_dim, batch, c.context), bits
+        self.codes = np.empty((2, c.n_kv_heads, c.head_dim * bits // 8, batch, c.context), np.int8)       # keys, values
+        self.scales = np.empty((2, c.n_kv_heads, 1, batch, c.context), np.float16)
         self.length = 0
+
+    @property
+    def nbytes(self):
+        return self.codes.nbytes + self.scales.nbytes
 
     def extend(self, k, v):
         end = self.length + k.shape[2]
         for i, new in enumerate((k, v)):
-            codes, scale = absmax_int8(new.reshape(*self.shape[:3], -1).swapaxes(0, 1))    # (D, K, B, T): per head and token
-            self.codes[i, ..., self.length:end] = codes.swapaxes(0, 1)
+            heads = new.reshape(*self.shape[:3], -1).swapaxes(0, 1)                        # (D, K, B, T)
+            codes, scale = absmax_int8(heads, Q_b=2 ** (self.bits - 1) - 1)                # per head and token
+            codes = codes.astype(np.int8)
+            self.codes[i, ..., self.length:end] = (codes if self.bits == 8 else two_in_a_byte(codes)).swapaxes(0, 1)
             self.scales[i, ..., self.length:end] = scale.swapaxes(0, 1)
         self.length = end
-        values = dequantize(self.codes[..., :end], self.scales[..., :end])
+        codes = self.codes[..., :end]
+        values = dequantize(codes if self.bits == 8 else from_bytes(codes, axis=2), self.scales[..., :end].astype(np.float32))
         return values.reshape(2, -1, *values.shape[3:])
+
+
+def two_in_a_byte(codes):                        # int8 (D, ...) in [-8, 7] -> int8 (D/2, ...)
+    """Row i in the low half of byte i, row i + D/2 in the high half, both in two's complement."""
+    low, high = np.split(codes, 2)
+    return low & 15 | high << 4
+
+
+def from_bytes(packed, axis=0):                  # the inverse, of bytes along an axis
+    """A shift to the right of an int8 repeats its sign: the high half as it is, the low half after a shift to the left."""
+    return np.concatenate([packed << 4 >> 4, packed >> 4], axis)
+
+
+KINDS = {32: KVCache, 16: partial(KVCache, dtype=np.float16), 8: QuantizedKVCache, 4: partial(QuantizedKVCache, bits=4)}     # bits: kind

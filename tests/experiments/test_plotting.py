@@ -23,3 +23,18 @@ def test_the_floor_is_a_line_of_the_loss_figure(tmp_path, monkeypatch):
     plotting.loss_figure(metrics, tmp_path / "loss.png")
     plotting.loss_figure([metrics[0] | {"floor": 1.25}], tmp_path / "loss.png")
     assert [len(labels) for labels in drawn] == [2, 3] and drawn[1][2] == "entropy of the source (1.250): the floor"
+
+
+def test_points_keep_the_order_in_which_the_xs_come(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    seen = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self.axes[0]))
+    assert plotting.points({"ours": {"3B": (2, 1, 4), "7B": (3, 3, 3)}, "paper's": {"7B": 2.9}}, "size", "ratio", tmp_path / "p.png")
+    [axes] = seen
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["3B", "7B"]
+    assert [container.lines[0].get_xydata().tolist() for container in axes.containers] == [[[0, 2], [1, 3]], [[1, 2.9]]]
+
+
+def test_points_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert plotting.points({}, "", "", tmp_path / "p.png") is False

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from minibitnet.formats import packed
-from minibitnet.inference.cache import Int8KVCache
+from minibitnet.inference.cache import KINDS, QuantizedKVCache, from_bytes, two_in_a_byte
 from minibitnet.inference.packed import BitLinear, PackedModel
 from minibitnet.nn import layers, ops
 from minibitnet.nn.autograd import Tensor
@@ -119,22 +119,50 @@ def test_a_full_context_is_refused(rng):
 def test_an_int8_cache_holds_the_absmax_codes_of_each_head_and_token(rng):
     """Two heads of two features, one token: keys 1 2 | -4 1 have gammas 2 and 4, codes 64 127 | -127 32 (1 / 2 * 127 = 63.5 -> 64)."""
     c = ModelConfig(vocab_size=3, d_model=4, n_layers=1, n_heads=2, context=5)
-    cache = Int8KVCache(c)
+    cache = QuantizedKVCache(c)
     k = np.array([1, 2, -4, 1], np.float32).reshape(4, 1, 1)
     keys, values = cache.extend(k, np.zeros_like(k))
     assert cache.codes[0, :, :, 0, 0].tolist() == [[64, 127], [-127, 32]] and cache.length == 1
-    assert np.allclose(keys.ravel(), [64 * 2 / 127, 2, -4, 32 * 4 / 127]) and not values.any()
+    assert np.allclose(keys.ravel(), [64 * 2 / 127, 2, -4, 32 * 4 / 127], rtol=2**-11) and not values.any()      # scales have 11 bits
     more = rng.standard_normal((4, 1, 3)).astype(np.float32)
     keys, values = cache.extend(more, more)
     expected = absmax_int8(more.reshape(2, 2, 1, 3).swapaxes(0, 1))
-    assert np.array_equal(keys[..., 1:], (expected.codes * expected.scale).swapaxes(0, 1).reshape(4, 1, 3)) and keys.shape == (4, 1, 4)
+    assert np.array_equal(keys[..., 1:], (expected.codes * expected.scale.astype(np.float16).astype(np.float32)).swapaxes(0, 1).reshape(4, 1, 3)) and keys.shape == (4, 1, 4)
 
 
-def test_an_int8_cache_changes_the_logits_little(rng):
+def test_a_cache_of_4_bits_keeps_two_codes_in_a_byte(rng):
+    """One head of four features 7 -3.5 1.4 0: gamma 7, scale 1, codes 7 -4 1 0 (3.5 rounds to even). Features 0 and 2 share a byte,
+    7 | 1 << 4 = 23; 1 and 3 another, -4 & 15 | 0 << 4 = 12."""
+    c = ModelConfig(vocab_size=3, d_model=4, n_layers=1, n_heads=1, context=3)
+    cache = KINDS[4](c)
+    k = np.array([7, -3.5, 1.4, 0], np.float32).reshape(4, 1, 1)
+    keys, values = cache.extend(k, -k)
+    assert cache.codes[:, 0, :, 0, 0].tolist() == [[23, 12], [-7 & 15 | -16, 4]]
+    assert keys.ravel().tolist() == [7, -4, 1, 0] and values.ravel().tolist() == [-7, 4, -1, 0]
+    every = np.stack(np.meshgrid(np.arange(-8, 8), np.arange(-8, 8))).astype(np.int8)
+    assert np.array_equal(from_bytes(two_in_a_byte(every)), every) and len(np.unique(two_in_a_byte(every))) == 256
+
+
+def test_the_bytes_of_every_cache(rng):
+    """Two key heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 = 240 numbers and 2 * 2 * 15 = 60 scales of 2 bytes."""
+    c = ModelConfig(vocab_size=3, d_model=16, n_layers=1, n_heads=4, n_kv_heads=2, context=5)
+    assert {bits: kind(c, 3).nbytes for bits, kind in KINDS.items()} == {32: 960, 16: 480, 8: 240 + 120, 4: 120 + 120}
+
+
+def test_a_cache_of_16_bits_gives_back_what_float16_holds(rng):
+    c = ModelConfig(vocab_size=3, d_model=4, n_layers=1, n_heads=1, context=9)
+    cache, k, v = KINDS[16](c, 2), *rng.standard_normal((2, 4, 2, 9)).astype(np.float32)
+    cache.extend(k[..., :4], v[..., :4])
+    keys, values = cache.extend(k[..., 4:], v[..., 4:])
+    assert keys.dtype == np.float32 and np.array_equal(keys, k.astype(np.float16)) and np.array_equal(values, v.astype(np.float16))
+
+
+def test_fewer_bits_in_the_cache_change_the_logits_more(rng):
     c = ModelConfig(vocab_size=30, d_model=32, n_layers=2, n_heads=4, context=24)
     engine, ids = engine_of(Transformer(c)), rng.integers(0, 30, (1, 24))
     exact = engine(ids)
-    assert 0 < np.abs(engine(ids, engine.new_caches(kind=Int8KVCache)) - exact).max() < 0.2 * exact.std()
+    change = {bits: np.abs(engine(ids, engine.new_caches(kind=kind)) - exact).mean() / exact.std() for bits, kind in KINDS.items()}
+    assert change[32] == 0 and 0 < change[16] < 0.01 and change[16] < change[8] < 0.03 and change[8] < change[4] < 0.3
 
 
 def test_shapes_are_those_of_the_model():

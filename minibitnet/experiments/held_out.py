@@ -1,0 +1,23 @@
+"""Which text a trained model is scored on: what it has not seen of its own corpus, or all of another."""
+from ..errors import UserError
+from ..text.batches import part_of, parts
+from ..text.corpora import load_corpus
+from ..text.streams import token_stream
+
+
+def text_to_score(model, data=None, split=None, report=lambda n: None):
+    """A LanguageModel, a corpus (by default its own) and "validation", "train", "all" or None (of the own corpus validation, of another all)
+    -> (Corpus, split's name, Part to score, the training Part or None where there is no split)"""
+    trained_on = model.settings["corpus"]
+    corpus = load_corpus(data or model.settings["train"]["data"])
+    own = corpus.sha256 == trained_on["sha256"]
+    if not own and not data:
+        raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); name a text with --data")
+    split = split or ("validation" if own else "all")
+    stream = token_stream(corpus, model.tokenizer, model.begin is not None, report)
+    if len(stream.tokens) < 2:
+        raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one to predict the next from")
+    if split == "all":
+        return corpus, split, part_of(stream, model.config.context), None
+    training, validation = parts(stream, model.config.context, model.settings["train"]["val_fraction"])
+    return corpus, split, validation if split == "validation" else training, training

@@ -1,0 +1,101 @@
+"""Joules per token on this machine, by the processor's own counters (RAPL), where Linux shows them (powercap).
+
+A zone of /sys/class/powercap counts micro-joules in ``energy_uj`` up to ``max_energy_range_uj`` and starts at 0 again. Added up are the
+packages and, where it has a counter of its own, their memory ("dram"). Not added: "core" and "uncore", which are parts of a package;
+"psys", which holds them all; zones of intel-rapl-mmio, the same counters by another way.
+
+A package counts whatever runs on it. So a contender called idle, which sleeps, takes its turn too: its watts are shown beside, and
+nothing is subtracted. Where there is no counter, nothing is estimated in its place.
+"""
+import time
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from ..nn.config import ModelConfig
+from .random_models import SHAPES, engines, model_step
+from .timing import blas_threads, repeat
+
+POWERCAP = Path("/sys/class/powercap")
+IDLE, NAP, PAST = "idle", 0.05, 64
+
+
+class Zone(NamedTuple):
+    name: str         # package-0, dram
+    counter: Path
+    range: int        # micro-joules
+
+
+def zones(powercap):
+    """The zones to add up -> (list, None), or ([], why there is none)."""
+    found = []
+    for folder in sorted(powercap.glob("intel-rapl:*")):           # AMD's processors are called intel-rapl as well
+        try:
+            name = (folder / "name").read_text(encoding="ascii").strip()
+            if name.startswith("package") or name == "dram":
+                zone = Zone(name, folder / "energy_uj", int((folder / "max_energy_range_uj").read_text(encoding="ascii")))
+                read(zone)
+                found.append(zone)
+        except PermissionError:
+            return [], f"{folder / 'energy_uj'} may not be read: Linux shows it to root alone"
+        except (OSError, ValueError):
+            continue                                               # a zone that is switched off
+    return found, None if found else f"{powercap} has none (no RAPL, no Linux, or a virtual machine that hides it)"
+
+
+def read(zone):
+    return int(zone.counter.read_text(encoding="ascii"))
+
+
+def joules(zone, before, after):
+    """Between two readings with at most one start at 0 between them, which takes a quarter of an hour or more."""
+    return ((after - before) % zone.range if after < before else after - before) / 1e6
+
+
+def take_turns(steps, counters, rounds, seconds):
+    """{name: function to call} -> {name: [(joules a call, watts), in every round]}."""
+    for step in steps.values():
+        step()
+    rows = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            before = [read(zone) for zone in counters]
+            calls, took = repeat(step, seconds)
+            used = sum(joules(zone, b, read(zone)) for zone, b in zip(counters, before))
+            rows[name].append((used / calls, used / took))
+    return rows
+
+
+def quick(powercap=POWERCAP):
+    """Two seconds a contender, five rounds."""
+    return measure("15m", powercap, rounds=5, seconds=2)
+
+
+def measure(shape, powercap, rounds, seconds):
+    """-> {"config", "zones", "why_none", "rows": {contender: joules per token (but of idle) and watts}}"""
+    counters, why_none = zones(Path(powercap))
+    c, rows = ModelConfig(**SHAPES[shape]), {}
+    if counters:
+        steps = {IDLE: lambda: time.sleep(NAP)} | {name: model_step(engine, c, 1, PAST) for name, (engine, _) in engines(c).items()}
+        rows = in_rows(take_turns(steps, counters, rounds, seconds))
+    return {"config": {"shape": shape, **SHAPES[shape], "past": PAST, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
+            "zones": [zone.name for zone in counters], "why_none": why_none, "rows": rows}
+
+
+def in_rows(turns):
+    """The median of the rounds and their spread; of idle, which makes no tokens, watts alone."""
+    return {name: {"watts": median(watts for _, watts in turns[name])} | ({} if name == IDLE else {
+        "joules_per_token": median(used for used, _ in turns[name]), "least": min(turns[name])[0], "most": max(turns[name])[0]}) for name in turns}
+
+
+def in_words(r):
+    """The lines that tell a result."""
+    paper, c = "0.314 and 0.140 J a token of 700M in FP16 and ternary, on an M2 ([cpp])", r["config"]
+    if not r["zones"]:
+        yield f"{paper} | no counter: {r['why_none']}; nothing is estimated in its place | this machine"
+        return
+    for name, row in r["rows"].items():
+        tokens = "" if name == IDLE else f"{row['joules_per_token']:.4f} J a token ({row['least']:.4f} to {row['most']:.4f}), "
+        yield (f"{paper} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; counters "
+               f"{', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
+    yield "The counters hold all that runs on the processor, and what it takes when idle: of the idle line every other one has its share."

@@ -1,0 +1,101 @@
+"""Tokens a second against the batch size:  the mechanism of [b158] Table 3, measured.
+
+Table 3 gives LLaMA 70B and BitNet b1.58 70B the same two GPUs: the one has room for the caches of 16 sequences, the other, whose
+weights are smaller, for 176, and a step costs little more for a larger batch. So here: the memory that a dense block needs with 16
+sequences is the budget, the packed block fills it with as many as fit, and both are timed. Weights and caches are counted
+from the arrays, which are float32 where the paper's are FP16.
+
+One block of the 3B shape decodes, in the middle of sequences of 512 tokens; and a whole model of the shape of ``train --tiny``.
+"""
+from statistics import median
+
+from ..inference.cache import KVCache
+from ..nn.config import ModelConfig
+from . import plotting
+from .latency import DENSE, PACKED, SIZES
+from .random_models import SHAPES, decode_step, dense_block, engines, model_step, packed_block
+from .timing import blas_threads, ratio, streamed, take_turns
+
+POSITIONS, SEQUENCES = 512, 16       # of Table 3: length of a sequence, LLaMA's batch
+TABLE_3 = {"batch": (16, 176), "tokens_per_s": (333, 2977)}
+
+
+def quick():
+    """Three rounds."""
+    return measure("3B", "tiny", batches=(1, 4), model_batches=(1, 4, 16, 64), rounds=3, seconds=0.2)
+
+
+def full(progress=iter):
+    """More batch sizes, seven rounds."""
+    return measure("3B", "tiny", batches=(1, 2, 4, 8, 32), model_batches=(1, 2, 4, 8, 16, 32, 64, 128), rounds=7, seconds=0.4, progress=progress)
+
+
+def measure(size, shape, batches, model_batches, rounds, seconds, progress=iter):
+    """-> {"config", "block": see ``measure_block``, "model": {contender: {batch: tokens a second}}}"""
+    config = {"block": size, "positions": POSITIONS, "model": shape, "rounds": rounds, "seconds": seconds, "threads": blas_threads()}
+    jobs = {"block": lambda: measure_block(ModelConfig(n_layers=1, context=POSITIONS, **SIZES[size]), batches, rounds, seconds),
+            "model": lambda: measure_model(ModelConfig(**SHAPES[shape]), model_batches, rounds, seconds)}
+    return {"config": config} | {name: jobs[name]() for name in progress(list(jobs))}
+
+
+def measure_model(c, batches, rounds, seconds):
+    """-> {contender: {batch: tokens a second}}"""
+    makers = {name: (lambda batch, engine=engine: model_step(engine, c, batch, c.context // 2)) for name, (engine, _) in engines(c).items()}
+    return rates(by_batch(makers, batches, rounds, seconds))
+
+
+def measure_block(c, batches, rounds, seconds):
+    """-> {"weights": {contender: bytes}, "sequence": bytes of its cache, "budget", "largest": {contender: batch}, "rates": {contender: {batch:
+    tokens a second}}, "at_equal_batch", "in_equal_memory": how many times as many tokens the packed block makes}"""
+    made = {DENSE: dense_block(c), PACKED: packed_block(c)}
+    weights, sequence = {name: nbytes for name, (_, nbytes) in made.items()}, KVCache(c).nbytes
+    budget = weights[DENSE] + SEQUENCES * sequence
+    largest = {name: (budget - weights[name]) // sequence for name in made}
+    blocks = {name: streamed(block, nbytes) for name, (block, nbytes) in made.items()}
+    makers = {name: (lambda batch, blocks=blocks[name]: decode_step(blocks, c, batch, c.context // 2)) for name in made}
+    times = by_batch(makers, sorted({*batches, *largest.values()}), rounds, seconds)
+    dense, packed = (times[largest[name]][name] for name in (DENSE, PACKED))
+    more = largest[PACKED] / largest[DENSE]
+    return {"weights": weights, "sequence": sequence, "budget": budget, "largest": largest, "rates": rates(times),
+            "at_equal_batch": ratio(dense, times[largest[DENSE]][PACKED]), "in_equal_memory": {key: more * r for key, r in ratio(dense, packed).items()}}
+
+
+def by_batch(makers, batches, rounds, seconds):
+    """{contender: batch -> a function to call} -> {batch: {contender: [seconds a call, in every round]}}. All batches take turns, for they
+    are compared with each other."""
+    times = take_turns({(batch, name): make(batch) for batch in batches for name, make in makers.items()}, rounds, seconds, at_least=1)
+    return {batch: {name: times[batch, name] for name in makers} for batch in batches}
+
+
+def rates(times):
+    """{batch: {contender: seconds}} -> {contender: {batch: {"median", "least", "most"} tokens a second}}; batches as text, for JSON."""
+    return {name: {str(batch): {"median": batch / median(t[name]), "least": batch / max(t[name]), "most": batch / min(t[name])} for batch, t in times.items()}
+            for name in next(iter(times.values()))}
+
+
+def in_words(r):
+    """The lines that tell a result."""
+    c, b = r["config"], r["block"]
+    n, m = (b["largest"][name] for name in (DENSE, PACKED))
+    (few, many), (slow, fast) = TABLE_3["batch"], TABLE_3["tokens_per_s"]
+    equal, memory = b["at_equal_batch"], b["in_equal_memory"]
+    yield (f"70B in 160 GB: batch {few} against {many}, {many / few:.1f} x | {n} against {m}, {m / n:.1f} x | one block of {c['block']}, {b['budget'] / 1e6:,.0f} MB: "
+           f"weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 bits, {b['sequence'] / 1e6:.1f} MB a sequence "
+           f"of {c['positions']} tokens")
+    yield (f"{slow} against {fast:,} tokens/s, {fast / slow:.1f} x | {b['rates'][DENSE][str(n)]['median']:,.0f} against {b['rates'][PACKED][str(m)]['median']:,.0f} "
+           f"tokens/s, {memory['median']:.2f} x ({memory['least']:.2f} to {memory['most']:.2f}) | the same block, {c['threads']}, "
+           f"median (least to most) of {c['rounds']} rounds")
+    yield (f"at an equal batch: not printed | {equal['median']:.2f} x ({equal['least']:.2f} to {equal['most']:.2f}) at batch {n} | the same block")
+    for title, table in ((f"one block of {c['block']}", b["rates"]), (f"a model of the shape {c['model']}", r["model"])):
+        for name, by in table.items():
+            yield f"tokens/s of {title}, {name}, by batch: " + ", ".join(f"{batch}: {rate['median']:,.0f}" for batch, rate in by.items())
+    yield (f"Memory decides the batch here as there, and a larger batch makes more tokens a second, but not in proportion: {m / n:.1f} times the sequences, "
+           f"{memory['median']:.2f} times the tokens, against {many / few:.1f} and {fast / slow:.1f} times in the paper. A GPU reads the weights once in a step and has "
+           f"arithmetic to spare. One core has none from a few sequences on: more of them help only while reading or unpacking weights is a part of "
+           f"the time. And a packed block of two sequences or more unpacks its weights and then multiplies as the dense one does: at an equal batch it gains little.")
+
+
+def figure(result, path):
+    """Tokens a second of one block against the batch, by contender; False where matplotlib is absent."""
+    series = {name: {int(batch): tuple(rate.values()) for batch, rate in by.items()} for name, by in result["block"]["rates"].items()}
+    return plotting.points(series, "sequences in the batch", f"tokens/s of one block of {result['config']['block']}", path)

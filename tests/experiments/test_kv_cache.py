@@ -1,0 +1,76 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from minibitnet.errors import UserError
+from minibitnet.experiments import kv_cache
+from minibitnet.inference.cache import KVCache
+from minibitnet.nn.config import ModelConfig
+
+TEXT = "".join(f"{i} and {j} are {i + j}.\n" for i in range(40) for j in range(20))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small model that has learned something, made once."""
+    folder = tmp_path_factory.mktemp("kv")
+    (folder / "sums.txt").write_text(TEXT, encoding="utf-8")
+    sizes = ["--d-model", "32", "--n-layers", "2", "--n-heads", "2", "--context", "64", "--batch", "8", "--steps", "80"]
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", str(folder / "sums.txt"), "--out", str(folder / "run"), *sizes], check=True,
+                   capture_output=True)
+    return folder / "run"
+
+
+def test_a_differences_standard_error():
+    """Two windows of 10 targets that need 1 and 3 nats more: 0.2 a target; they lie 1 to either side of it, and sqrt(2/1 (1 + 1)) / 20 = 0.1.
+    Windows of 10 and 30 targets that need 1 and 3 more have the same 0.1 a target: no error."""
+    assert kv_cache.difference(np.array([1.0, 3.0]), np.array([10, 10])) == pytest.approx({"difference": 0.2, "standard_error": 0.1})
+    assert kv_cache.difference(np.array([1.0, 3.0]), np.array([10, 30])) == pytest.approx({"difference": 0.1, "standard_error": 0})
+
+
+def test_bytes_of_a_token():
+    """2B-4T: 30 layers, keys and values, 5 heads of 128 numbers: 38,400 numbers, two bytes each; or one, or half, and 2 for each of 300 scales."""
+    c = ModelConfig(**kv_cache.MODELS["2B-4T"])
+    assert {bits: kv_cache.bytes_per_token(c, bits) for bits in (32, 16, 8, 4)} == {32: 153_600, 16: 76_800, 8: 39_000, 4: 19_800}
+
+
+def test_fewer_bits_cost_more_loss_and_8_next_to_none(run):
+    """By one pass over what the model has not seen; "next to none" is under a hundredth of a nat, with two standard errors to spare."""
+    r = kv_cache.quick(run)
+    rows = r["losses"]
+    assert r["targets"] > 1000 and rows["32"]["difference"] == 0 == rows["32"]["standard_error"]
+    assert all(abs(rows[bits]["difference"]) - 2 * rows[bits]["standard_error"] < 0.01 for bits in ("16", "8"))
+    assert rows["4"]["difference"] + 2 * rows["4"]["standard_error"] > max(abs(rows[bits]["difference"]) for bits in ("16", "8"))
+    assert json.loads(json.dumps(r)) == r
+    lines = list(kv_cache.in_words(r))
+    assert any(line.startswith("cache of 4 bits: four times the context | 3.88 x: 19,800 bytes a token, 54,229 tokens in 1 GiB | 2B-4T") for line in lines)
+    assert f"{rows['4']['difference']:+.5f} ± " in lines[-2]
+
+
+def test_a_cache_that_loses_its_keys_is_found_out(run, monkeypatch):
+    class Forgetful(KVCache):
+        def extend(self, k, v):
+            return super().extend(0 * k, v)
+    monkeypatch.setitem(kv_cache.KINDS, 4, Forgetful)
+    row = kv_cache.quick(run)["losses"]["4"]
+    assert row["difference"] > 5 * row["standard_error"] and row["difference"] > 0.05
+
+
+def test_so_many_targets_and_no_more_are_read(run):
+    r = kv_cache.measure_model(run, None, 100)
+    assert r["targets"] == 16 * 64 and r["windows"] == 16 and kv_cache.full(model=run)["targets"] == kv_cache.quick(run)["targets"]
+
+
+def test_one_window_has_no_standard_error(run, tmp_path):
+    (tmp_path / "short.txt").write_text("1 and 1 are 2.", encoding="utf-8")
+    with pytest.raises(UserError, match="1 windows has no standard error: expected at least 2"):
+        kv_cache.quick(run, tmp_path / "short.txt")
+
+
+def test_without_a_trained_model_it_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="python -m minibitnet.train --tiny makes runs/tiny"):
+        kv_cache.quick()

@@ -1,0 +1,57 @@
+import json
+
+import pytest
+
+from minibitnet.experiments import latency
+from minibitnet.experiments.latency import DENSE, LATENCY_RATIO, PACKED, SIZES
+
+TINY = {"tiny": dict(d_model=64, n_heads=4, d_ffn=128), "grouped": dict(d_model=64, n_heads=4, n_kv_heads=2, d_ffn=96)}
+
+
+def weights(d_model, d_ffn, n_heads, n_kv_heads=None):
+    return 2 * d_model**2 * (1 + (n_kv_heads or n_heads) / n_heads) + 3 * d_model * d_ffn
+
+
+@pytest.mark.parametrize("size, layers, printed", [("700M", 24, 0.679e9), ("1.3B", 24, 1.2e9), ("3B", 26, 3.2e9), ("7B", 32, 6.5e9)])
+def test_the_blocks_have_as_many_weights_as_the_paper_prints(size, layers, printed):
+    """[a48] Table 2 counts the weights of LLaMA without embeddings: 679M, 1.2B, 3.2B, 6.5B."""
+    digits = 3 if printed < 1e9 else 2
+    assert float(f"{layers * weights(**SIZES[size]):.{digits}g}") == printed
+
+
+@pytest.mark.parametrize("size, layers, nominal", [("13B", 40, 13e9), ("30B", 60, 32.5e9), ("70B", 80, 69e9)])
+def test_the_inferred_shapes_make_llamas_of_their_size(size, layers, nominal):
+    assert abs(layers * weights(**SIZES[size]) + 2 * 32_000 * SIZES[size]["d_model"] - nominal) < 0.01 * nominal
+
+
+def test_the_widest_block_leaves_most_of_16_gb():
+    assert max(4 * weights(**shape) for shape in SIZES.values()) < 3.5e9
+
+
+def test_times_become_a_speed_up():
+    """A million weights, 3 and 1 ms: 3 and 1 ns a weight. Rounds of 2/1 and 4/1 ms: 3 times faster, from 2 to 4."""
+    assert latency.compare({DENSE: [2e-3, 4e-3], PACKED: [1e-3, 1e-3]}, 10**6) == {
+        "ms": {DENSE: 3, PACKED: 1}, "ns_per_weight": {DENSE: 3, PACKED: 1}, "speed_up": {"median": 3, "least": 2, "most": 4}}
+
+
+def test_a_trend_is_a_slope_by_doublings_and_its_standard_error():
+    """1, 2, 3 at 1, 2, 4 weights: 1 for each doubling, exactly. 1, 3, 2: slope 1/2; what is left is -1/2, 1, -1/2, of squares 3/2, over 1 degree of
+    freedom and sum x^2 = 2: sqrt(3/4)."""
+    assert latency.trend([1, 2, 4], [1, 2, 3]) == pytest.approx((1, 0)) and latency.trend([1, 2, 4], [1, 3, 2]) == pytest.approx((0.5, 0.75**0.5))
+
+
+def test_the_papers_ratio_grows_with_size():
+    """The claim of the row, with its uncertainty, in the paper's own numbers."""
+    slope, error = latency.trend([weights(**SIZES[size]) for size in LATENCY_RATIO], list(LATENCY_RATIO.values()))
+    assert slope > 3 * error and slope > 0.4
+
+
+def test_every_size_is_measured_and_told_with_the_papers_ratio(tmp_path):
+    r = latency.measure(TINY | {"13B": TINY["tiny"]}, prompt=3, rounds=1, seconds=0)
+    assert json.loads(json.dumps(r)) == r and [row["size"] for row in r["rows"]] == ["tiny", "grouped", "13B"]
+    assert r["rows"][0]["weights"] == 40_960 and r["rows"][0]["bytes"] == {DENSE: 163_840, PACKED: 12_544}
+    assert all(0 < row[job]["speed_up"]["least"] <= row[job]["speed_up"]["most"] for row in r["rows"] for job in ("decode", "prefill"))
+    lines = list(latency.in_words(r))
+    assert lines[1].startswith("tiny: not printed | ") and lines[3].startswith("13B: 3.68 | ") and lines[3].count(" | ") == 2
+    pytest.importorskip("matplotlib")
+    assert latency.figure(r, tmp_path / "l.png") and (tmp_path / "l.png").read_bytes().startswith(b"\x89PNG")
