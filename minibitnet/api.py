@@ -126,10 +126,10 @@ class LanguageModel:
         return ids
 
 
-def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1):
+def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1, kv_bits=32):
     """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged:
     warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it was
-    made from. threads: of the packed engine, for its large products."""
+    made from. threads: of the packed engine, for its large products; kv_bits: of its key-value cache, 32, 16, 8 or 4."""
     run = RunDirectory(path)
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
@@ -146,7 +146,7 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1)
             raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack --model {run.path} makes it)")
         path_read = run.packed
         config, step, c, matrices, arrays = packed.load(path_read, lambda config: from_json(ModelConfig, config["model"], path_read))
-        running = PackedModel(c, matrices, arrays, threads) if engine == "packed" else IntegerModel(c, matrices, arrays)
+        running = PackedModel(c, matrices, arrays, threads, kv_bits) if engine == "packed" else IntegerModel(c, matrices, arrays)
     tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
     if tokenizer.vocab_size != running.config.vocab_size:
         raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "

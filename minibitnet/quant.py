@@ -65,9 +65,9 @@ def sign_binary(w, groups=1):
 def absmax_int8(x, axis=0, groups=1, Q_b=QB):
     """Activations to [-127, 127]:  x~ = round(x Q_b / gamma),  gamma = max|x|,  scale = gamma / Q_b.   [bitnet] eqs. 4-5
 
-    x (m, ...) float -> codes like x.  Q_b = 7 makes codes of 4 bits (the key-value cache of [a48]).  axis=0 takes gamma per token (a column; [b158] §2, and [bitnet] at inference),
+    x (m, ...) float -> codes like x.  axis=0 takes gamma per token (a column; [b158] §2, and [bitnet] at inference),
     axis=None over the whole tensor ([bitnet] in training). groups = G cuts the m features into G equal groups with a
-    gamma each ([bitnet] eq. 14); scale then has m rows.
+    gamma each ([bitnet] eq. 14); scale then has m rows. Q_b = 7 makes codes of 4 bits (the key-value cache of [a48]).
 
     [bitnet] eq. 4 clips to [-Q_b + eps, Q_b - eps], [faq] to [-128, 127]; |x| <= gamma makes the clip idle, so it is left
     out. Eq. 4 prints no rounding, [faq] rounds.

@@ -230,6 +230,13 @@ def test_generate_stops_before_the_stop_text(home):
     assert part == "the word" + whole[8:8 + whole[8:].index(stop)] + "\n"
 
 
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_the_packed_engine_writes_with_smaller_caches(bits, stories):
+    result = command("generate", "--model", "run", "--prompt", "Once", "--tokens", 20, "--engine", "packed", "--kv-bits", bits, cwd=stories)
+    assert result.returncode == 0 and len(result.stdout) > 10
+    fails(2, "--kv-bits", "--engine packed", module="generate", args=["--model", "run", "--prompt", "a", "--kv-bits", bits], cwd=stories)
+
+
 def test_a_packed_model_runs_without_its_checkpoints(stories, tmp_path):
     for name in ("packed.safetensors", "tokenizer.json"):
         shutil.copy(stories / "run" / name, tmp_path / name)

@@ -19,7 +19,7 @@ import numpy as np
 from ..nn import ops
 from ..packing import widen
 from ..quant import absmax_int8
-from .cache import KVCache
+from .cache import KINDS
 from .kernels import matmul, repack, stack
 
 HEAD_BLOCK = 2**20       # weights of the head that a thread multiplies at a time, 4 MB of float32
@@ -27,12 +27,12 @@ HEAD_BLOCK = 2**20       # weights of the head that a thread multiplies at a tim
 
 class PackedModel:
     """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
-    reads them; threads: of its own, which share the large products. ``matrices`` is emptied, so that the bytes of the file and the resident
+    reads them; threads: of its own, which share the large products; kv_bits: of its key-value caches, a key of ``cache.KINDS``. ``matrices`` is emptied, so that the bytes of the file and the resident
     form of the whole model are never in memory together."""
     logit_scale = 1.0
 
-    def __init__(self, c, matrices, arrays, threads=1):
-        self.config = c
+    def __init__(self, c, matrices, arrays, threads=1, kv_bits=32):
+        self.config, self.kv_bits = c, kv_bits
         self.pool = pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
         self.head = self.embedding if c.tied else arrays["lm_head.weight"]
@@ -62,8 +62,8 @@ class PackedModel:
         list((self.pool.map if self.pool else map)(block, range(0, len(y), rows)))
         return y
 
-    def new_caches(self, batch=1, kind=KVCache):
-        return [kind(self.config, batch) for _ in self.blocks]
+    def new_caches(self, batch=1):
+        return [KINDS[self.kv_bits](self.config, batch) for _ in self.blocks]
 
 
 class Block:
