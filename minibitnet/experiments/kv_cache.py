@@ -85,11 +85,12 @@ def in_words(r):
     c = r["config"]
     for name, by in r["memory"].items():
         for bits, claim in ((16, "the context of 16 bits"), (8, "twice the context"), (4, "four times the context")):
-            yield (f"cache of {bits} bits: {claim} | {by['16'] / by[str(bits)]:.2f} x: {by[str(bits)]:,} bytes a token, {c['budget'] // by[str(bits)]:,} tokens "
-                   f"in 1 GiB | {name}: counted from the arrays, a 16-bit scale for each head and token included")
+            nbytes = by[str(bits)]
+            yield (f"cache of {bits} bits: {claim} | {by['16'] / nbytes:.2f} x: {nbytes:,} bytes a token, {c['budget'] // nbytes:,} tokens in 1 GiB | "
+                   f"{name}: counted from the arrays, a 16-bit scale for each head and token included")
     for bits, claim in (("16", "the loss of 16 bits"), ("8", "no loss"), ("4", "no loss: scores change by -0.2 to +0.26")):
         row = r["losses"][bits]
-        yield (f"cache of {bits} bits: {claim} | {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token beside float32 ({row['loss']:.4f}) | "
-               f"{c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, {r['windows']:,} windows")
-    yield ("The model was not trained with such a cache. The papers report scores, not losses; the standard error of such an average, 1 ([a48] Table 1), would "
-           "not show a change as small as this one.")
+        yield (f"cache of {bits} bits: {claim} | {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token beside float32 "
+               f"({row['loss']:.4f}) | {c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, {r['windows']:,} windows")
+    yield ("The model was not trained with such a cache. The papers report scores, not losses; the standard error of such an average, 1 ([a48] "
+           "Table 1), would not show a change as small as this one.")
