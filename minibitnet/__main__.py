@@ -8,6 +8,7 @@ COMMANDS = {
     "pack": "two bits a weight, and a table of bytes",
     "data": "make, fetch, list and measure corpora",
     "tokenizer": "train a byte-pair vocabulary, look at one, encode with one",
+    "reproduce": "the papers' tables, figures and claims, beside ours",
     "bench": "our speed beside PyTorch's, in one run",
 }
 

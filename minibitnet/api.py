@@ -37,10 +37,10 @@ class FloatEngine:
 
 class LanguageModel:
     """A trained model that only runs: ``logits``, ``generate``, ``stream``; ``tokenizer``, ``config`` (ModelConfig) and
-    ``settings`` (the run's config.json). ``engine`` maps ids (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
+    ``settings`` (the run's config.json), ``step`` that it was trained to. ``engine`` maps ids (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
 
-    def __init__(self, engine, tokenizer, settings):
-        self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
+    def __init__(self, engine, tokenizer, settings, step=0):
+        self.engine, self.tokenizer, self.settings, self.step = engine, tokenizer, settings, step
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None      # what a document begins and ends with
 
@@ -56,17 +56,25 @@ class LanguageModel:
         logits = self.engine(ids)
         return float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
 
-    def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0):
-        """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens. A model that was trained on
-        documents takes the prompt, which may be empty, for the beginning of one and stops where it ends. When the context is
-        full, its newest half is kept."""
+    def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0, stop=""):
+        """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens, up to the text ``stop`` if there is one.
+        A model that was trained on documents takes the prompt, which may be empty, for the beginning of one and stops where it
+        ends. When the context is full, its newest half is kept."""
         check_sampling(temperature, top_k, top_p, seed)
         ids = self._checked(self.encode(prompt))
-        text_of = self.tokenizer.decode_stream()
+        text_of, held = self.tokenizer.decode_stream(), ""
         for i in decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
             if i == self.begin:
+                break
+            held += text_of(i)
+            if stop and stop in held:
+                yield held[:held.index(stop)]
                 return
-            yield text_of(i)
+            open_end = max((n for n in range(1, len(stop)) if held.endswith(stop[:n])), default=0)     # perhaps the beginning of stop
+            yield held[:len(held) - open_end]
+            held = held[len(held) - open_end:]
+        if held:
+            yield held
 
     def encode(self, text):
         """Token ids of a text that begins a document, with the document's begin token where the model knows documents."""
@@ -74,19 +82,35 @@ class LanguageModel:
         return ids if self.begin is None else np.concatenate([np.array([self.begin], ids.dtype), ids])
 
     def log_likelihoods(self, context, continuations):
-        """log p(continuation | context) in nats, of each. Context and continuation are tokenized together, and the continuation's
-        tokens are those that come after as many as the context has alone; what exceeds the model's context is cut off on the left."""
-        rows = [self.encode(context + text)[-self.config.context - 1:] for text in continuations]
-        width, given = max(map(len, rows)), len(self.encode(context))
-        ids, targets = np.zeros((len(rows), width - 1), np.int64), np.full((len(rows), width - 1), -1)
-        for row, padded_ids, padded_targets, text in zip(rows, ids, targets, continuations):
-            n = max(1, len(self.encode(context + text)) - given)
-            padded_ids[:len(row) - 1] = row[:-1]
-            padded_targets[len(row) - 1 - n:len(row) - 1] = row[-n:]
+        """log p(continuation | context) in nats, of each. Both are tokenized together; the continuation's tokens are those from the
+        first on that context alone does not have. What exceeds the model's context is cut off on the left."""
+        alone, rows = self.encode(context), [self.encode(context + text) for text in continuations]
+        if self.begin is None and not len(alone):
+            raise UserError("an empty context: expected text, for this model was not trained on documents and cannot begin one")
+        kept = [row[-self.config.context - 1:] for row in rows]
+        ids, targets = np.zeros((2, len(rows), max(map(len, kept)) - 1), np.int64)
+        targets -= 1                                                 # no target, but for
+        for row, last, padded_ids, padded_targets in zip(rows, kept, ids, targets):
+            given = next((i for i, (a, b) in enumerate(zip(alone, row)) if a != b), min(len(alone), len(row)))
+            n = min(max(1, len(row) - given), len(last) - 1)         # the continuation's
+            padded_ids[:len(last) - 1] = last[:-1]
+            padded_targets[len(last) - 1 - n:len(last) - 1] = last[-n:]
+        return -np.where(targets >= 0, self.nats(ids, targets), 0).sum(1)
+
+    def nats(self, ids, targets):
+        """Two (B, T) -> -log p(target | the ids up to its place), (B, T) float64; of a target below 0 a number without meaning."""
         logits = self.engine(ids).astype(np.float64) * self.logit_scale
         logits -= logits.max(0)
-        log_p = np.take_along_axis(logits, np.maximum(targets, 0)[None], 0)[0] - np.log(np.exp(logits).sum(0))
-        return np.where(targets >= 0, log_p, 0).sum(1).tolist()
+        return np.log(np.exp(logits).sum(0)) - np.take_along_axis(logits, np.maximum(targets, 0)[None], 0)[0]
+
+    def along(self, text):
+        """Where a document costs what -> (nats of each token, where each ends in the text, in characters), its end token last. Beside
+        ``text.grammar.along``, which says what it had to cost."""
+        ids = np.append(self._checked(self.encode(text)), [] if self.begin is None else [self.begin]).astype(np.int64)
+        if len(ids) > self.config.context + 1:
+            raise UserError(f"{len(ids) - 1:,} tokens: expected at most the context of {self.config.context:,}")
+        text_of = self.tokenizer.decode_stream()
+        return self.nats(ids[None, :-1], ids[None, 1:])[0], np.cumsum([len(text_of(i)) for i in ids[1:]])
 
     def generate(self, prompt, tokens=200, **sampling):
         """The continuation of the text prompt, as text; keywords as in ``stream``."""
@@ -102,10 +126,10 @@ class LanguageModel:
         return ids
 
 
-def load(path, engine="float", checkpoint="last", warn=warnings.warn, pool=None):
+def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1):
     """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged:
-    warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors. pool: whose threads the
-    packed engine may use."""
+    warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it was
+    made from. threads: of the packed engine, for its large products."""
     run = RunDirectory(path)
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
@@ -114,20 +138,22 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, pool=None)
                         f"(python -m minibitnet.train --tiny makes runs/tiny)")
     if engine == "float":
         saved, path_read = latest(run, checkpoint, warn)
-        running, config = FloatEngine(model_of(saved, path_read)), saved.config
+        running, config, step = FloatEngine(model_of(saved, path_read)), saved.config, saved.step
     else:
         if not run.packed.exists():
+            if run.last.exists() and latest(run, warn=warn)[0].config["model"].get("linear") == "float":
+                raise UserError(f"{run.path} is a run with linear = 'float': expected ternary or binary weights for the {engine} engine")
             raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack --model {run.path} makes it)")
         path_read = run.packed
-        config, c, matrices, arrays = packed.load(path_read, lambda config: from_json(ModelConfig, config["model"], path_read))
-        running = PackedModel(c, matrices, arrays, pool) if engine == "packed" else IntegerModel(c, matrices, arrays)
+        config, step, c, matrices, arrays = packed.load(path_read, lambda config: from_json(ModelConfig, config["model"], path_read))
+        running = PackedModel(c, matrices, arrays, threads) if engine == "packed" else IntegerModel(c, matrices, arrays)
     tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
     if tokenizer.vocab_size != running.config.vocab_size:
         raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
                         f"{running.config.vocab_size:,}: the two are not from one run")
     train = from_json(TrainConfig, config["train"], path_read)
     return LanguageModel(running, tokenizer, {"model": config["model"], "train": asdict(train),
-                                              "corpus": {"name": "", "sha256": ""} | config["corpus"]})
+                                              "corpus": {"name": "", "sha256": ""} | config["corpus"]}, step)
 
 
 def latest(run, checkpoint="last", warn=warnings.warn):

@@ -21,6 +21,8 @@ from .api import FloatEngine
 from .errors import UserError
 from .experiments.random_models import SHAPES, RandomModel
 from .experiments.timing import peak_mb, repeat, streamed
+from .formats.packed import is_bitlinear
+from .inference.integer import IntegerModel
 from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, table_indices
 from .inference.packed import PackedModel
 from .nn import ops, ste
@@ -38,8 +40,8 @@ beside dense float32 (NumPy's on one thread and with the rows shared out to all;
 at every call. Each call takes another copy of the matrix, as in a model, so large ones are read from memory, not from a cache.
 
 decode: tokens/s of a random model of a known shape, one token after another with a key-value cache, and of reading a prompt;
-memory while it runs. Beside the packed engine: the same weights as float32 codes (the float engine), and PyTorch's dense float32
-model, where those fit.
+memory while it runs. Beside the packed engine, for the smaller shapes, the float engine (codes in float32) and the integer engine, of
+random weights too.
 
 Each contender has a process of its own and they take turns, a few steps at a time: what the machine does meanwhile hits
 all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios. --profile shows where
@@ -267,12 +269,12 @@ def kernels_in_words(row, contenders):
 # ---- whole models, one token at a time
 
 PROMPT = 64              # tokens that are read at once
-PACKED, FLOAT = "packed engine", "float engine"
+PACKED, FLOAT, INTEGER = "packed engine", "float engine", "integer engine"
 
 
 def measure_decode(name, rounds, threads):
     """-> {"shape", "threads", "rounds", contender: {"decode_tokens_per_s", "prefill_tokens_per_s", "peak_mb", "weights_mb", "ours_to_this"}}"""
-    contenders = [PACKED] if name == "2b4t" else [PACKED, FLOAT]
+    contenders = [PACKED] if name == "2b4t" else [PACKED, FLOAT, INTEGER]
     results = take_turns({contender: (decoding, contender, name, threads) for contender in contenders}, rounds, seconds=0.5)
     row = {"shape": name, "threads": threads, "rounds": rounds}
     for contender, (times, facts, peak) in results.items():
@@ -284,7 +286,7 @@ def measure_decode(name, rounds, threads):
 def decoding(contender, name, threads):
     """-> a function that decodes one token, {"prefill_tokens_per_s", "weights_mb"}"""
     c = ModelConfig(**SHAPES[name])
-    engine, megabytes = (packed_engine if contender == PACKED else float_engine)(c, threads)
+    engine, megabytes = {PACKED: packed_engine, FLOAT: float_engine, INTEGER: integer_engine}[contender](c, threads)
     prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, PROMPT))
     prefills = []
     for _ in range(3):
@@ -304,7 +306,7 @@ def decoding(contender, name, threads):
 def packed_engine(c, threads):
     """A random packed model, 16-bit embeddings where it is large -> PackedModel, MB of its weights."""
     weights = RandomModel(c, BFLOAT16 if c.vocab_size * c.d_model > 2**27 else np.dtype(np.float32))
-    engine = PackedModel(c, weights, weights, ThreadPoolExecutor(threads) if threads > 1 else None)
+    engine = PackedModel(c, weights, weights, threads)
     planes = sum(linear.codes.nbytes for block in engine.blocks for linear in (block.qkv_proj, block.o_proj, block.gate_up_proj, block.down_proj))
     return engine, (planes + engine.embedding.nbytes + (0 if c.tied else engine.head.nbytes)) / 2**20
 
@@ -314,11 +316,19 @@ def float_engine(c, threads):
     return FloatEngine(transformer), sum(p.data.nbytes for p in transformer.parameters().values()) / 2**20
 
 
+def integer_engine(c, threads):
+    weights = RandomModel(c, np.dtype(np.float32))
+    engine = IntegerModel(c, {name: weights[name] for name in weights.shapes if is_bitlinear(name)},
+                          {name: weights[name] for name in weights.shapes if not is_bitlinear(name)})
+    planes = [linear[0] for block in engine.blocks for linear in block if hasattr(linear, "mantissa")]
+    return engine, (sum(plane.nbytes for plane in planes) + engine.embedding.codes.nbytes + (0 if c.tied else engine.head.codes.nbytes)) / 2**20
+
+
 def decode_in_words(row):
     """A row of ``measure_decode`` as a table to print."""
     lines = [f"{row['shape']}, {row['threads']} threads, median of {row['rounds']} rounds",
              f"  {'':14}{'decode tok/s':>14}{'prompt tok/s':>14}{'weights MB':>12}{'peak MB':>9}{'ours to this':>14}"]
-    for name in (PACKED, FLOAT):
+    for name in (PACKED, FLOAT, INTEGER):
         if name in row:
             r = row[name]
             lines.append(f"  {name:14}{r['decode_tokens_per_s']:>14.1f}{r['prefill_tokens_per_s']:>14.1f}{r['weights_mb']:>12,.1f}{r['peak_mb']:>9,.0f}"

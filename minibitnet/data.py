@@ -10,7 +10,7 @@ from tqdm import tqdm
 from .errors import UserError
 from .files import write_atomically
 from .text import grammar
-from .text.corpora import END, load_corpus, packaged, pieces
+from .text.corpora import END, load_corpus, packaged, pieces, texts
 from .text.downloads import DOWNLOADS, data_folder, fetch, text_path
 from .text.streams import encoded
 from .text.tokenizer import make_tokenizer
@@ -40,11 +40,18 @@ def make_text(argv):
     """Write a corpus of the grammar to a file."""
     parser = _command.Parser("data make", "Write a text whose source is known, so that its perplexity floor is known too.")
     parser.add_argument("what", choices=("stories",))
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other stories (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, from 0 to 2^32 - 1, other stories (%(default)s)")
     parser.add_argument("--size", type=_command.positive_int, default=1_400_000, metavar="BYTES", help="about this long (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("stories.txt"), metavar="FILE", help="(%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     args = parser.parse_args(argv)
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed {args.seed}: expected a whole number from 0 to {2**32 - 1:,}")
+    if args.out.exists() and not args.overwrite:
+        raise UserError(f"{args.out} is there already: expected a new file; replace it with --overwrite")
     data = grammar.corpus(args.seed, args.size).encode("utf-8")
+    if not data:
+        raise UserError(f"--size {args.size}: expected room for a story, about 550 bytes")
     write_atomically(args.out, [data], len(data))
     print(f"{args.out}: {len(data):,} bytes of stories, seed {args.seed}")
     return _command.DONE
@@ -75,7 +82,10 @@ def list_texts(argv):
         rows.append(("stories", f"{path.stat().st_size:,}", "MIT", str(path)))
     except UserError:
         rows.append(("stories", "", "MIT", "missing from this installation"))
-    rows.append(("pydoc", f"{load_corpus('pydoc').size:,}", "PSF", "part of Python"))
+    try:
+        rows.append(("pydoc", f"{load_corpus('pydoc').size:,}", "PSF", "part of Python"))
+    except UserError:
+        rows.append(("pydoc", "", "PSF", "this Python was installed without it"))
     for d in DOWNLOADS.values():
         for name in d.folder_names():
             path = text_path(name)
@@ -91,7 +101,7 @@ def measure(argv):
     """Print what a text is made of, and its tokens under a tokenizer."""
     parser = _command.Parser("data info", "Measure a text: any file, or a corpus that has a name.")
     parser.add_argument("file", metavar="FILE", help="a UTF-8 text file, or a name from `list`")
-    parser.add_argument("--tokenizer", metavar="SPEC", help="also count tokens: char, byte, or the path of a saved tokenizer.json")
+    parser.add_argument("--tokenizer", metavar="SPEC", help="also count tokens: char, byte, bpe:SIZE, or the path of a tokenizer.json or rank file")
     args = parser.parse_args(argv)
     corpus = load_corpus(args.file)
     bar = partial(tqdm, total=corpus.size, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty())
@@ -104,10 +114,9 @@ def measure(argv):
     print(f"bytes       {corpus.size:,}\nsha256      {corpus.sha256}\ncharacters  {length:,}, {len(characters):,} of them distinct\n"
           f"lines       {lines + (last != chr(10)):,}\nreplaced    {corpus.replaced:,} (places that are not UTF-8, read as U+FFFD)\ndocuments   {found}")
     if args.tokenizer:
-        # Only bpe:N learns from the text itself; characters are known by now.
-        tokenizer = make_tokenizer(args.tokenizer, corpus.text if args.tokenizer.startswith("bpe:") else "".join(characters))
+        tokenizer = make_tokenizer(args.tokenizer, texts(corpus), end=corpus.has_documents)
         with bar() as progress:
-            tokens = sum(len(ids) for ids in encoded(corpus, tokenizer, [], progress.update))
+            tokens = sum(len(ids) for ids in encoded(corpus, tokenizer, corpus.has_documents and tokenizer.end is not None, [], progress.update))
         print(f"tokens      {tokens:,} of {args.tokenizer}, {corpus.size / tokens:.3f} bytes each")
     return _command.DONE
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from .api import ENGINES, load
 from .errors import UserError
-from .experiments.agreement import CLEAR, TokenByToken, agreement
+from .experiments.agreement import CLEAR, MOVED, TokenByToken, agreement
 from .experiments.held_out import text_to_score
 from .experiments.trigram import trigram_loss
 from .nn.training import mean_loss
@@ -29,7 +29,7 @@ def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("evaluate", DESCRIPTION)
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
-    parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file or pydoc (the run's own corpus)")
+    parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list (the run's own corpus)")
     parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text (see above)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=ENGINES, default="float",
@@ -42,6 +42,10 @@ def main(argv):
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
+    if args.tasks and (args.data or args.split or args.trigram or args.compare):
+        parser.error("--tasks answers questions instead of scoring a text: --data, --split, --trigram and --compare do not go with it")
+    if args.engine != "float" and args.checkpoint != "last":
+        parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack --checkpoint {args.checkpoint} packs that one)")
     with ThreadPoolExecutor(args.threads) as pool:
         model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
         if args.tasks:
@@ -49,13 +53,13 @@ def main(argv):
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
         corpus, split, part, before = text_to_score(model, args.data, args.split)
-        result = {"data": corpus.name, "split": split, "engine": args.engine, "checkpoint": args.checkpoint, "replaced": corpus.replaced,
+        if args.trigram and split != "validation":
+            raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
+        result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step, "replaced": corpus.replaced,
                   **scores(model, part, pool)}
         if args.compare:
-            result |= comparison(model, load(args.model, "float", args.checkpoint, warn=lambda note: None), part)
+            result |= comparison(model, same_step(args.model, model.step), part)
         if args.trigram:
-            if split != "validation":
-                raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
             result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens, model.config.vocab_size)
     print(json.dumps(result) if args.json else "\n".join(in_words(result)))
     return _command.DONE
@@ -66,8 +70,10 @@ def scores(model, part, pool):
     batches = math.ceil((part.n_targets / model.config.context if part.windows is None else len(part.windows.starts)) / BATCH)
     progress = partial(tqdm, total=batches, unit="batch", leave=False) if sys.stderr.isatty() else iter
     loss, floor = mean_loss(model.loss, part, pool, BATCH, progress), part.floor(model.tokenizer)
+    bits_per_byte = part.n_targets / math.log(2) / part.count_bytes(model.tokenizer)        # of one nat per token
     return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
-            "bits_per_byte": loss * part.n_targets / math.log(2) / model.tokenizer.count_bytes(part.stream.tokens[1:]), "floor": floor,
+            "bits_per_byte": loss * bits_per_byte, "floor": floor,
+            "floor_bits_per_byte": None if floor is None else floor * bits_per_byte,
             "excess_per_document": None if floor is None else (loss - floor) * part.n_targets / part.n_documents}
 
 
@@ -93,6 +99,15 @@ def answers_in_words(result):
                f"{100 * s['chance']:9.0f}{ceiling:>9}{s['n']:>8}")
 
 
+def same_step(path, step):
+    """The float engine of the run's checkpoint at this step."""
+    for checkpoint in ("last", "best"):
+        model = load(path, "float", checkpoint, warn=lambda note: None)
+        if model.step == step:
+            return model
+    raise UserError(f"{path}: packed.safetensors is of step {step:,}, and no checkpoint is: pack again, then --compare")
+
+
 def comparison(model, float_model, part):
     """An engine beside the float engine on the same text, and beside itself reading token by token on the first windows."""
     first = list(islice(part.all(BATCH), 2))
@@ -103,9 +118,9 @@ def comparison(model, float_model, part):
 def in_words(r):
     """The lines that tell a result."""
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, {r['bits_per_byte']:.4f} bits per byte over "
-           f"{r['tokens']:,} tokens ({r['engine']} engine, {r['checkpoint']} checkpoint)")
+           f"{r['tokens']:,} tokens ({r['engine']} engine, step {r['step']:,})")
     if r["floor"] is not None:
-        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}: {math.exp(r['loss'] - r['floor']):.3f} times it, "
+        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: {math.exp(r['loss'] - r['floor']):.3f} times it, "
                f"{r['excess_per_document']:.2f} nats too many for a document")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
@@ -115,8 +130,8 @@ def in_words(r):
         if name in r:
             a = r[name]
             yield (f"{title}: {a['loss'] - a['reference_loss']:+.5f} nats/token; the same token is likeliest at {a['agree']:.2%} of {a['targets']:,} "
-                   f"places, at {a['agree_clear']:.3%} of the {a['clear']:,} where two best differ by more than {CLEAR}; logits equal to the bit "
-                   f"at {a['identical']:.1%}")
+                   f"places, at {a['agree_clear']:.3%} of the {a['clear']:,} where two best differ by more than {CLEAR}; logits move by "
+                   f"more than {MOVED} nats at {a['moved']:.1%}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Files that are written whole or not at all."""
+import errno
 import os
 import shutil
 
@@ -6,6 +7,8 @@ import shutil
 def write_atomically(path, chunks, size, keep=None):
     """Write chunks (bytes-like) to path by way of path.tmp-PID: flushed to the disk, then renamed over path. A crash
     between the two renames leaves only ``keep``, whole: whoever reads path looks there next."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "expected a file to write, this is a directory", str(path))
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with open(temporary, "wb") as f:

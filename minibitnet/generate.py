@@ -2,7 +2,6 @@
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from .api import ENGINES, load
 
@@ -16,16 +15,18 @@ def main(argv):
     parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0: always the likeliest token (%(default)s)")
     parser.add_argument("--top-k", type=int, default=0, metavar="K", help="choose among the K likeliest; 0: among all (%(default)s)")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="... among the likeliest that reach probability P (%(default)s)")
+    parser.add_argument("--stop", default="", metavar="TEXT", help="end before this text (a model of documents ends with its document in any case)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (%(default)s)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=ENGINES, default="float",
                         help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: the same without a float (%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N", help="for the packed engine (%(default)s)")
     args = parser.parse_args(argv)
+    if args.engine != "float" and args.checkpoint != "last":
+        parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack --checkpoint {args.checkpoint} packs that one)")
 
-    model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"),
-                 pool=ThreadPoolExecutor(args.threads) if args.threads > 1 else None)
-    pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, seed=args.seed)
+    model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"), threads=args.threads)
+    pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, seed=args.seed, stop=args.stop)
     print(args.prompt, end="", flush=True)
     times = []                                             # the first piece includes reading the prompt
     for piece in pieces:

@@ -35,7 +35,7 @@ def main(argv):
     if model.config.linear not in packed.QUANTIZERS:
         raise UserError(f"{path}: linear = {model.config.linear!r}: expected ternary or binary, whose weights are codes; a float model has none to pack")
     try:
-        packed.save(run.packed, saved.config, *packed.pack(parameters, model.config), args.dtype)
+        packed.save(run.packed, saved.config, saved.step, *packed.pack(parameters, model.config), args.dtype)
         files = [run.packed]
         if args.float16:
             files.append(run.path / "float16.safetensors")

@@ -61,7 +61,8 @@ def check_packed(packed, n):
     if bad.any():
         r, column = np.argwhere(bad)[0]
         pair = int(bad[r, column]).bit_length() // 2                     # the highest of the byte
-        raise ValueError(f"byte [{r}, {column}] = {packed[r, column]} holds bits 11 for row {r + pair * len(packed)}: expected 00, 01 or "
+        row = r + pair * len(packed)
+        raise ValueError(f"byte [{r}, {column}] = {packed[r, column]} holds bits 11 for row {row}{' of padding' if row >= n else ''}: expected 00, 01 or "
                          "10 (-1, 0, +1); the matrix is damaged or packed in another layout")
 
 
@@ -114,14 +115,15 @@ BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 
 
 def narrow(x, dtype):                            # float32 -> the same values in dtype, rounded to the nearest, halves to even
-    """float32 to float32, float16 or BFLOAT16; ValueError for a value that float16 cannot hold."""
+    """float32 to float32, float16 or BFLOAT16; ValueError for a value that dtype cannot hold."""
     if dtype == BFLOAT16:
         bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-        return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16)
-    with np.errstate(over="ignore"):
-        y = x.astype(dtype)
-    if not np.isfinite(y).all():
-        raise ValueError(f"{np.abs(x).max():g} is too large for {dtype}: expected at most {np.finfo(dtype).max:g}; bfloat16 holds it")
+        y = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16)
+    else:
+        with np.errstate(over="ignore"):
+            y = x.astype(dtype)
+    if not all_finite(y):
+        raise ValueError(f"{np.abs(x).max():g} is too large for {'bfloat16' if dtype == BFLOAT16 else dtype}: expected smaller values; float32 holds it")
     return y
 
 

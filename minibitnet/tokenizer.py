@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from .errors import UserError
 from .text import bpe, bpe_files
-from .text.corpora import load_corpus
+from .text.corpora import load_corpus, texts
+from .text.streams import token_stream
 from .text.tokenizer import EXPECTED, BPETokenizer, bpe_size, load_tokenizer, make_tokenizer
 
 DESCRIPTION = """train --data FILE --vocab-size N --out FILE.tiktoken    learn N - 1 tokens of bytes from a text; an end token makes N
@@ -29,7 +30,7 @@ def main(argv):
 
 def train(argv):
     parser = _command.Parser("tokenizer train", "Learn byte-pair encoding from a text: the most frequent pair of neighbours becomes a token, again and again.")
-    parser.add_argument("--data", required=True, metavar="PATH", help="a UTF-8 text file or pydoc")
+    parser.add_argument("--data", required=True, metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list")
     parser.add_argument("--vocab-size", required=True, metavar="N", help="tokens, with the 256 bytes and the end token")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.tiktoken", help="the rank file to write: a line \"base64 rank\" for each token")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.tiktoken")
@@ -40,10 +41,10 @@ def train(argv):
         raise UserError(f"{args.out}: {args.out.parent} is not a directory: expected one to write the file to")
     size, corpus = bpe_size(args.vocab_size), load_corpus(args.data)
     progress = partial(tqdm, unit="token", leave=False) if sys.stderr.isatty() else iter
-    ranks = bpe.train(corpus.text, size - 1, progress)
+    ranks = bpe.train(texts(corpus), size - 1, progress)
     bpe_files.write_ranks(args.out, ranks)
     tokenizer = BPETokenizer(bpe_files.with_end(ranks))
-    ids = tokenizer.encode(corpus.text)
+    ids = token_stream(corpus, tokenizer).tokens
     print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {tokenizer.count_bytes(ids) / len(ids):.3f} bytes per token on {corpus.name}")
     print(f"Try: python -m minibitnet.train --data {args.data} --tokenizer {args.out}")
     return _command.DONE

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from .api import FloatEngine, LanguageModel
@@ -31,7 +32,7 @@ from .text.tokenizer import load_tokenizer, make_tokenizer
 
 DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
 
-    python -m minibitnet.train --tiny                       about a minute: a small ternary model, into runs/tiny
+    python -m minibitnet.train --tiny                       about two minutes: a small ternary model, into runs/tiny
     python -m minibitnet.train --data book.txt              a text file of yours
     python -m minibitnet.train --data book.txt --linear float --out runs/baseline
     python -m minibitnet.train --resume runs/book-ternary   go on after an interruption
@@ -43,13 +44,12 @@ one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted (
 TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads": 4, "context": 256},
         "train": {"data": "stories", "tokenizer": "bpe:512", "batch": 8, "steps": 650}}
 MAX_STEP_TOKENS = 2**20
-MAX_STORY = 500        # tokens of a sampled story
 
 
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("train", DESCRIPTION)
-    parser.add_argument("--tiny", action="store_true", help="the small model that trains in about a minute")
+    parser.add_argument("--tiny", action="store_true", help="the small model that trains in about two minutes")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the run goes (runs/tiny, or runs/DATA-LINEAR)")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in DIR")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own configuration")
@@ -92,6 +92,8 @@ def new_job(args, given):
     from_file = read_config(args.config) if args.config else {"model": {}, "train": {}}
     from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
     options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]} for part in given}
+    if options["train"].get("data") != TINY["train"]["data"] and "tokenizer" not in from_file["train"] | given["train"]:
+        options["train"].pop("tokenizer", None)      # the tiny run's vocabulary is for the stories; a small text has not so many pairs
     train_config = from_json(TrainConfig, options["train"], args.config)
     corpus = load_corpus(train_config.data)
     tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), end=corpus.has_documents)
@@ -146,7 +148,7 @@ def resumed_job(path, given):
 def tokens_of(corpus, tokenizer):
     """The corpus as token ids, with a progress bar where that takes long."""
     with tqdm(total=corpus.size, unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
-        return token_stream(corpus, tokenizer, bar.update)
+        return token_stream(corpus, tokenizer, report=bar.update)
 
 
 def read_config(path):
@@ -185,15 +187,17 @@ def fit(job, threads):
     replaced = f", {job.corpus.replaced:,} places were not UTF-8 and became U+FFFD" if job.corpus.replaced else ""
     print(f"model    {job.model_config.n_parameters:,} parameters, {job.model_config.linear}, context {job.model_config.context}")
     floor = job.validation.floor(job.tokenizer)
+    if job.corpus.has_documents and job.training.windows is None:
+        _command.say("note: this tokenizer has no end token, so the lines <|endoftext|> are text like any other, and documents are not told apart")
     known = f", whose perplexity cannot be below {math.exp(floor):.3f} (its source is known)" if floor is not None else ""
     print(f"corpus   {job.corpus.name}: {job.corpus.size:,} bytes, {job.training.n_targets:,} tokens for training, "
           f"{job.validation.n_targets:,} for validation{known}{replaced}")
     print(f"run      {job.run.path}, steps {start:,} to {c.steps:,} of {c.batch} x {job.model_config.context} tokens, "
           f"{threads} thread{'s' if threads > 1 else ''}, learning rate {c.lr:.2g}", flush=True)
 
-    with Interruption() as interruption, Progress(start, c.steps) as progress:
+    with Interruption() as interruption, Progress(start, c.steps, floor) as progress:
         done = train(model, optimizer, c, job.training, job.validation, run=job.run, settings=job.settings, start=start, threads=threads,
-                     val_bytes=job.tokenizer.count_bytes(job.validation.stream.tokens[1:]), floor=floor,
+                     val_bytes=job.validation.count_bytes(job.tokenizer), floor=floor,
                      best=saved.best_val_loss if saved else math.inf, report=progress, stopped=lambda: interruption.signal)
     if done < c.steps:
         _command.say(f"interrupted after step {done:,}; saved. Go on with: python -m minibitnet.train --resume {job.run.path}")
@@ -212,15 +216,17 @@ def finish(job, model):
         excess = (last["val_loss"] - last["floor"]) * job.validation.n_targets / job.validation.n_documents
         print(f"the floor is perplexity {math.exp(last['floor']):.3f}: {last['val_ppl'] / math.exp(last['floor']):.3f} times it, "
               f"{excess:.1f} nats too many for a story\n")
-        stories = [speaker.generate("", MAX_STORY, seed=seed) for seed in range(10)]
-        print(f"{stories[0]}\n\n{sum(map(is_story, stories))} of 10 stories that it told are stories of the grammar to the last letter; above, the first one.\n")
+        longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
+        stories = [speaker.generate("", longest, seed=seed) for seed in range(10)]
+        print(f"{stories[0]}\n\n{sum(map(is_story, stories))} of 10 stories that it told (--temperature 0.8) are stories of the grammar to the last "
+              f"letter; above, the first one.\n")
     else:
         validation = job.tokenizer.decode(job.validation.stream.tokens[:4096])
         begin = validation[validation.find("\n\n") + 1:][:32]         # from a paragraph's beginning, where there is one
         print(f"\nA sample; the part before | is from the validation text:\n{begin}|{speaker.generate(begin, 400)}\n")
-        prompt = '"The "'
+        prompt = '"The "' if speaker.begin is None else prompt
     if job.model_config.linear in packed.QUANTIZERS:
-        packed.save(job.run.packed, job.settings, *packed.pack({name: p.data for name, p in model.parameters().items()}, job.model_config))
+        packed.save(job.run.packed, job.settings, job.train_config.steps, *packed.pack({name: p.data for name, p in model.parameters().items()}, job.model_config))
     drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
     print(f"{job.run.path}: last.safetensors and best.safetensors (model){', packed.safetensors' * job.run.packed.exists()}, metrics.jsonl, config.json{', loss.png' if drawn else ''}")
     print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt {prompt}")
@@ -256,8 +262,9 @@ class Interruption:
 class Progress:
     """A bar in a terminal; elsewhere a line at every tenth of the way and at every evaluation."""
 
-    def __init__(self, start, steps):
+    def __init__(self, start, steps, floor=None):
         self.steps, self.every = steps, max(1, steps // 10)
+        self.floor = "" if floor is None else f", floor {math.exp(floor):.4g}"
         self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
         self.began, self.start = time.perf_counter(), start
 
@@ -269,7 +276,7 @@ class Progress:
             self.bar.close()
 
     def __call__(self, line):
-        validation = f"  validation {line['val_loss']:.4f}" if "val_loss" in line else ""
+        validation = f"  validation {line['val_loss']:.4f} (ppl {line['val_ppl']:.4g}{self.floor})" if "val_loss" in line else ""
         if self.bar is not None:
             self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.4g} lr {line['lr']:.1e} "
                                      f"{line['tokens_per_s']:,.0f} tok/s", refresh=False)

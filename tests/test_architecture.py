@@ -17,7 +17,11 @@ FLOORS = {
     "experiments.plotting": 6, "experiments.agreement": 6, "experiments.costs": 6, "experiments.trigram": 6, "experiments.peers": 6,
     "experiments.timing": 6, "experiments.random_models": 6, "experiments.held_out": 6,
     "experiments.groups": 7, "experiments.joules": 7, "experiments.latency": 7, "experiments.throughput": 8, "experiments.kv_cache": 8,
-    "_command": 7, "train": 10, "evaluate": 10, "generate": 10, "pack": 10, "tokenizer": 10, "bench": 10, "data": 10, "__main__": 10,
+    "experiments.paper": 6, "experiments.results": 6, "experiments.rows": 6, "experiments.energy": 7, "experiments.counting": 6,
+    **{f"experiments.{name}": 8 for name in ("contexts", "energy_savings", "energy_table", "equivalences", "experts", "largest_batch", "memory_table",
+                                             "ninety_percent", "operations", "parameters", "variance")},
+    "experiments.report": 9,
+    "_command": 7, "train": 10, "evaluate": 10, "generate": 10, "pack": 10, "tokenizer": 10, "bench": 10, "data": 10, "reproduce": 10, "__main__": 10,
 }
 COMMANDS = {name for name, floor in FLOORS.items() if floor == 10} | {"_command"}
 

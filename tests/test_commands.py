@@ -105,7 +105,7 @@ def test_bytes_that_are_not_utf8_are_reported(here):
 
 def test_the_list_of_commands_is_complete(home):
     result = subprocess.run([sys.executable, "-m", "minibitnet"], capture_output=True, text=True, cwd=home)
-    for name in ("train", "evaluate", "generate", "pack", "data", "tokenizer", "bench"):
+    for name in ("train", "evaluate", "generate", "pack", "data", "tokenizer", "reproduce", "bench"):
         assert f"minibitnet.{name}" in result.stdout
         assert command(name, "--help", cwd=home).returncode == 0
 
@@ -189,8 +189,22 @@ def char_run(folder):
 
 
 def test_the_packed_engine_scores_as_the_float_engine_does(stories):
-    float_engine, packed = (json.loads(command("evaluate", "--model", "run", "--engine", engine, "--json", cwd=stories).stdout) for engine in ("float", "packed"))
-    assert packed["engine"] == "packed" and packed["loss"] == float_engine["loss"]
+    float_engine = json.loads(command("evaluate", "--model", "run", "--json", cwd=stories).stdout)
+    packed = json.loads(command("evaluate", "--model", "run", "--engine", "packed", "--compare", "--json", cwd=stories).stdout)
+    assert packed["engine"] == "packed" and packed["loss"] == float_engine["loss"] and packed["step"] == float_engine["step"] == 30
+    assert packed["against_float"]["identical"] == 1 and packed["against_float"]["moved"] == 0
+    assert abs(packed["token_by_token"]["loss"] - packed["token_by_token"]["reference_loss"]) < 1e-3
+
+
+def test_an_engine_is_compared_with_the_checkpoint_it_was_packed_from(stories, tmp_path):
+    shutil.copytree(stories / "run", tmp_path / "run")
+    fails(2, "--engine packed", "--checkpoint", module="evaluate", args=["--model", "run", "--engine", "packed", "--checkpoint", "best"], cwd=stories)
+    assert command("pack", "--model", "run", cwd=tmp_path).returncode == 0
+    for name in ("last", "prev", "best"):                              # a run that went on: no checkpoint of step 30 any more
+        saved = checkpoint.load(tmp_path / f"run/{name}.safetensors")
+        saved.step = 20
+        checkpoint.save(tmp_path / f"run/{name}.safetensors", saved)
+    fails(1, "packed.safetensors is of step 30", module="evaluate", args=["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"], cwd=tmp_path)
 
 
 def test_the_integer_engine_is_compared_with_the_float_engine(stories):
@@ -199,13 +213,21 @@ def test_the_integer_engine_is_compared_with_the_float_engine(stories):
     assert abs(a["loss"] - a["reference_loss"]) < 0.01 and a["agree"] > 0.98 and a["agree_clear"] >= 0.999 and a["targets"] == r["tokens"]
     assert t["identical"] == 1 and t["loss"] == t["reference_loss"]
     words = command("evaluate", "--model", "run", "--engine", "integer", "--compare", cwd=stories).stdout
-    assert "beside the float engine" in words and "equal to the bit at 100.0%" in words
+    assert "beside the float engine" in words and "move by more than 0.001 nats at 0.0%" in words
 
 
 @pytest.mark.parametrize("engine", ["packed", "integer"])
 def test_each_engine_writes(engine, stories):
     first, again = (command("generate", "--model", "run", "--prompt", "Once", "--tokens", 20, "--engine", engine, "--top-k", 40, "--top-p", 0.9, cwd=stories) for _ in "ab")
     assert first.returncode == 0 and first.stdout == again.stdout and first.stdout.startswith("Once") and "tokens/s" in first.stderr
+
+
+def test_generate_stops_before_the_stop_text(home):
+    """Also where it comes in pieces, as it does from a character tokenizer."""
+    whole = command("generate", "--model", "run", "--prompt", "the word", "--tokens", 60, cwd=home).stdout
+    stop = whole[30:34]
+    part = command("generate", "--model", "run", "--prompt", "the word", "--tokens", 60, "--stop", stop, cwd=home).stdout
+    assert part == "the word" + whole[8:8 + whole[8:].index(stop)] + "\n"
 
 
 def test_a_packed_model_runs_without_its_checkpoints(stories, tmp_path):
@@ -231,6 +253,29 @@ def test_questions_of_a_file_are_answered(stories):
     fails(1, "bad.jsonl, line 1", "none of the 2 choices", module="evaluate", args=["--model", "run", "--tasks", "bad.jsonl"], cwd=stories)
 
 
+@pytest.mark.parametrize("item, word", [('{"query": "Once", "choices": ["a", " "], "gold": 0}', "at least two choices"),
+                                        ('{"query": "Once", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": 3}', "none of the 2 choices"),
+                                        ('{"query": "Once", "choices": ["a", "b"], "gold": true}', "none of the 2 choices")])
+def test_odd_questions_are_one_line(item, word, stories):
+    (stories / "odd.jsonl").write_text(item, encoding="utf-8")
+    fails(1, "odd.jsonl, line 1", word, module="evaluate", args=["--model", "run", "--tasks", "odd.jsonl"], cwd=stories)
+
+
+def test_questions_longer_than_the_context_or_without_one(stories):
+    """The end of a long choice still counts; a model without documents cannot begin with nothing."""
+    (stories / "long.jsonl").write_text(json.dumps({"query": "", "choices": ["Once upon a time " * 40, "zx " * 3], "gold": 0}), encoding="utf-8")
+    assert json.loads(command("evaluate", "--model", "run", "--tasks", "long.jsonl", "--json", cwd=stories).stdout)["long"]["n"] == 1
+    (stories / "short.jsonl").write_text(json.dumps({"query": "", "choices": ["the word", "the"], "gold": 0}), encoding="utf-8")
+    fails(1, "empty context", module="evaluate", args=["--model", "char", "--tasks", "short.jsonl"], cwd=char_run(stories))
+    fails(2, "--tasks", "do not go with it", module="evaluate", args=["--model", "run", "--tasks", "long.jsonl", "--trigram"], cwd=stories)
+
+
+def test_a_trigram_model_is_counted_on_the_training_split(stories):
+    r = json.loads(command("evaluate", "--model", "run", "--trigram", "--json", cwd=stories).stdout)
+    assert 0 < r["trigram_loss"] < 5.8 and r["floor_bits_per_byte"] == pytest.approx(r["floor"] * r["bits_per_byte"] / r["loss"])
+    fails(1, "--trigram", "validation split", module="evaluate", args=["--model", "run", "--trigram", "--split", "all"], cwd=stories)
+
+
 def test_pack_tells_the_bytes_of_everything(stories):
     """d 32, 1 layer, d_ffn 88: 4 * 32^2 + 3 * 32 * 88 = 12,544 weights in 3,136 bytes, 7 scales, 3 * 32 + 88 + 32 gains, 2 * 300 * 32 others."""
     result = command("pack", "--model", "run", "--float16", "--json", cwd=stories)
@@ -248,7 +293,7 @@ def test_what_pack_and_the_engines_refuse(stories):
     folder = char_run(stories)
     assert command("train", "--data", "plain.txt", "--linear", "float", "--out", "dense", *SMALL, cwd=folder).returncode == 0
     fails(1, "linear = 'float'", "expected ternary or binary", module="pack", args=["--model", "dense"], cwd=folder)
-    fails(1, "packed.safetensors is not there", "minibitnet.pack", module="generate", args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
+    fails(1, "linear = 'float'", "expected ternary or binary", module="generate", args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
     fails(1, "absent", module="pack", args=["--model", "absent"], cwd=folder)
     for flag, value, word in (("--temperature", -1, "temperature"), ("--top-p", 0, "top_p"), ("--top-p", 1.5, "top_p"), ("--top-k", -1, "top_k")):
         fails(1, word, module="generate", args=["--model", "run", "--prompt", "a", "--engine", "integer", flag, value], cwd=folder)

@@ -36,12 +36,12 @@ def test_list_shows_every_corpus_its_licence_and_where_it_is(tmp_path):
 
 
 def test_info_by_pencil(tmp_path):
-    """é a CR LF, a marker line, b, a stray byte LF, a: 2+1+2 + 13+1 + 1+1+1 + 1 = 23 bytes, 22 characters, 4 lines, 2 documents."""
+    """é a CR LF, a marker line, b, a stray byte LF, a: 2+1+2 + 13+1 + 1+1+1 + 1 = 23 bytes, 22 characters, 4 lines, 2 documents. Tokens: end é a end b � LF a end, for the CR LF before a marker line goes with it."""
     raw = b"\xc3\xa9a\r\n<|endoftext|>\nb\xff\na"
     (tmp_path / "book.txt").write_bytes(raw)
     rows = dict(line.split(maxsplit=1) for line in command("info", "book.txt", "--tokenizer", "char", cwd=tmp_path).stdout.splitlines())
     assert rows["bytes"] == "23" and rows["characters"] == "22, 16 of them distinct" and rows["lines"] == "4" and rows["documents"] == "2"
-    assert rows["sha256"] == hashlib.sha256(raw).hexdigest() and rows["replaced"].startswith("1 ") and rows["tokens"] == "22 of char, 1.045 bytes each"
+    assert rows["sha256"] == hashlib.sha256(raw).hexdigest() and rows["replaced"].startswith("1 ") and rows["tokens"] == "9 of char, 2.556 bytes each"
     (tmp_path / "plain.txt").write_text("abab")
     out = command("info", "plain.txt", cwd=tmp_path).stdout
     assert "characters  4, 2 of them distinct\nlines       1\n" in out and "documents   none" in out and "tokens" not in out
@@ -90,3 +90,13 @@ def test_the_packaged_stories_are_those_of_seed_0():
     data = packaged("stories.txt").read_bytes()
     assert data == grammar.corpus(0, 1_400_000).encode() and len(data) <= 1_500_000
     assert hashlib.sha256(data).hexdigest() in (packaged("README.md")).read_text(encoding="utf-8")
+
+
+def test_make_refuses_what_it_cannot_do(tmp_path):
+    fails(1, "--seed -1", "from 0", args=["make", "stories", "--seed", -1], cwd=tmp_path)
+    fails(1, "--seed 4294967296", args=["make", "stories", "--seed", 2**32], cwd=tmp_path)
+    fails(1, "--size 10", "room for a story", args=["make", "stories", "--size", 10], cwd=tmp_path)
+    (tmp_path / "mine.txt").write_text("precious")
+    fails(1, "mine.txt is there already", "--overwrite", args=["make", "stories", "--out", "mine.txt"], cwd=tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    fails(1, "directory", args=["make", "stories", "--size", 2000, "--out", ".", "--overwrite"], cwd=tmp_path)

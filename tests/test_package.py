@@ -55,3 +55,17 @@ def test_the_wheel_has_every_package():
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "minibitnet").rglob("__init__.py")}
     assert set(packages) == folders | {"minibitnet._data"} and (ROOT / "data/README.md").is_file()
+
+
+def test_a_script_can_see_what_each_token_costs(tmp_path):
+    """Both spellings of a context, with the space at its end or at the beginning of the continuation, give the same likelihood."""
+    text = "the dog saw the cat. the cat saw the dog. " * 60
+    (tmp_path / "t.txt").write_text(text)
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--tokenizer", "bpe:264", "--out", "run", "--d-model", "16", "--n-layers", "1",
+                    "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
+    model = minibitnet.load(tmp_path / "run")
+    one, other = model.log_likelihoods("the cat saw ", ["the dog"]), model.log_likelihoods("the cat saw", [" the dog"])
+    assert one == other and one[0] < 0
+    nats, ends = model.along("the cat")
+    assert ends[-1] + len(model.tokenizer.decode(model.tokenizer.encode("the cat")[:1])) == 7 and (nats > 0).all()
+    assert nats.sum() == -model.log_likelihoods(model.tokenizer.decode(model.tokenizer.encode("the cat")[:1]), ["the cat"[7 - ends[-1]:]])[0]

@@ -128,9 +128,11 @@ def test_bfloat16_rounds_to_the_nearest_and_halves_to_even():
 
 
 def test_what_float16_cannot_hold_is_refused():
-    with pytest.raises(ValueError, match="70000 is too large for float16.*bfloat16 holds it"):
+    with pytest.raises(ValueError, match="70000 is too large for float16.*float32 holds it"):
         narrow(np.array([7e4], np.float32), np.dtype(np.float16))
     assert widen(narrow(np.array([7e4], np.float32), BFLOAT16))[0] == pytest.approx(7e4, rel=2**-8)
+    with pytest.raises(ValueError, match="3.4e.38 is too large for bfloat16"):
+        narrow(np.array([3.4e38], np.float32), BFLOAT16)
 
 
 def test_only_finite_values_are_finite():

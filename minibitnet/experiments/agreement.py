@@ -4,6 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 CLEAR = 0.1      # nats between the two best tokens, from which on a choice counts as clear
+MOVED = 0.001    # nats: far more than rounding moves a logit, less than a flipped code does
 
 
 class Agreement(NamedTuple):
@@ -14,26 +15,29 @@ class Agreement(NamedTuple):
     agree: float             # share of targets where both find the same token likeliest
     clear: int               # targets where the reference's two best tokens are more than CLEAR apart
     agree_clear: float       # share of those
+    moved: float             # share of targets with a logit that differs by more than MOVED: somewhere before it a code flipped at a tie
     identical: float         # share of targets whose logits are equal to the last bit
 
 
 def agreement(model, reference, batches):
     """Two LanguageModels and (ids, targets) batches (targets below 0 do not count) -> Agreement."""
-    totals, nats = np.zeros(5, np.int64), np.zeros(2)
+    totals, nats = np.zeros(6, np.int64), np.zeros(2)
     for ids, targets in batches:
         counts = targets >= 0
+        if not counts.any():
+            continue
         ours, theirs = (scores(m, ids, counts) for m in (model, reference))
         targets = targets[counts]
         nats += [cross_entropy(logits, targets) for logits in (ours, theirs)]
         same = ours.argmax(0) == theirs.argmax(0)
-        second, best = np.sort(np.partition(theirs, -2, axis=0)[-2:], axis=0)
+        second, best = np.sort(theirs, axis=0)[-2:] if len(theirs) > 1 else (theirs[0] - np.inf, theirs[0])
         clear = best - second > CLEAR
-        totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), (ours == theirs).all(0).sum()]
-    n, same, clear, same_clear, identical = totals.tolist()
-    return Agreement(n, *(nats / n).tolist(), same / n, clear, same_clear / clear if clear else float("nan"), identical / n)
+        totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), (np.abs(ours - theirs) > MOVED).any(0).sum(), (ours == theirs).all(0).sum()]
+    n, same, clear, same_clear, moved, identical = totals.tolist()
+    return Agreement(n, *(nats / n).tolist(), same / n, clear, same_clear / clear if clear else float("nan"), moved / n, identical / n)
 
 
-def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T) bool -> (V, N) float32
+def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T) bool -> (V, N) float
     """The logits, in nats, before the targets that count."""
     logits = model.engine(ids)[:, counts]
     return logits if model.logit_scale == 1 else logits * np.float32(model.logit_scale)

@@ -1,5 +1,53 @@
-"""What a model costs, counted from its sizes."""
+"""What a model costs, counted from its sizes: parameters and bytes, here of our own models and of the papers'."""
+from typing import NamedTuple
+
 from ..formats.packed import is_bitlinear, tensor_shapes
+from ..nn.config import ModelConfig
+
+
+class Shape(NamedTuple):
+    """A LLaMA-like model: q, o between d and d_attention, k, v to d_kv, gate, up, down between d and d_ffn."""
+    n_layers: int
+    d: int
+    d_attention: int         # all query heads together
+    d_kv: int
+    d_ffn: int
+    n_heads: int
+    vocab: int
+    tied: bool = False
+
+    @property
+    def matrices(self):
+        """The (n, m) of one layer's projections."""
+        d, a, kv, f = self.d, self.d_attention, self.d_kv, self.d_ffn
+        return [(a, d), (kv, d), (kv, d), (d, a), (f, d), (f, d), (d, f)]
+
+    @property
+    def config(self):
+        """As a configuration of ours, whose heads together are as wide as the model."""
+        assert self.d_attention == self.d, "a model whose heads are wider or narrower than it is"
+        return ModelConfig(vocab_size=self.vocab, d_model=self.d, n_layers=self.n_layers, n_heads=self.n_heads, d_ffn=self.d_ffn, tied=self.tied,
+                           n_kv_heads=self.d_kv * self.n_heads // self.d_attention)
+
+
+# 700M to 3.9B: [faq]. 7B to 70B: the papers name no shapes; these are LLaMA's of those sizes. 2B-4T and its baselines: published configurations.
+MODELS = {
+    "700M": Shape(24, 1536, 1536, 1536, 4096, 24, 32_000),
+    "1.3B": Shape(24, 2048, 2048, 2048, 5460, 32, 32_000),
+    "3B": Shape(26, 3200, 3200, 3200, 8640, 32, 32_000),
+    "3.9B": Shape(26, 3200, 3200, 3200, 12_800, 32, 32_000),
+    "7B": Shape(32, 4096, 4096, 4096, 11_008, 32, 32_000),
+    "13B": Shape(40, 5120, 5120, 5120, 13_824, 40, 32_000),
+    "30B": Shape(60, 6656, 6656, 6656, 17_920, 52, 32_000),
+    "70B": Shape(80, 8192, 8192, 1024, 28_672, 64, 32_000),
+    "BitNet b1.58 2B": Shape(30, 2560, 2560, 640, 6912, 20, 128_256, tied=True),
+    "LLaMA 3.2 1B": Shape(16, 2048, 2048, 512, 8192, 32, 128_256, tied=True),
+    "Gemma-3 1B": Shape(26, 1152, 1024, 256, 6912, 4, 262_144, tied=True),
+    "Qwen2.5 1.5B": Shape(28, 1536, 1536, 256, 8960, 12, 151_936, tied=True),
+    "SmolLM2 1.7B": Shape(24, 2048, 2048, 2048, 8192, 32, 49_152, tied=True),
+    "MiniCPM 2B": Shape(40, 2304, 2304, 2304, 5760, 36, 122_753, tied=True),
+}
+PAPER_SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B", "BitNet b1.58 2B")
 
 
 def memory(c, bytes_of_rest=4):
@@ -27,3 +75,16 @@ def memory(c, bytes_of_rest=4):
 def _add(row, numbers, bytes):
     row[0] += numbers
     row[1] += bytes
+
+
+def weight_bytes(name):
+    """-> (bytes ternary, bytes in 16 bits) of one of MODELS, everything but the BitLinears in 16 bits."""
+    _, packed, float16, _ = memory(MODELS[name].config, bytes_of_rest=2)["total"]
+    return packed, float16
+
+
+def cache_bytes(shape, bits):
+    """Bytes of one token in the key-value cache: codes of so many bits, and below 16 bits one 16-bit scale for each head and
+    token, for keys and for values."""
+    numbers, heads = 2 * shape.n_layers * shape.d_kv, 2 * shape.n_layers * shape.d_kv * shape.n_heads // shape.d_attention
+    return numbers * bits // 8 + (2 * heads if bits < 16 else 0)

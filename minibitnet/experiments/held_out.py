@@ -1,4 +1,8 @@
 """Which text a trained model is scored on: what it has not seen of its own corpus, or all of another."""
+import sys
+
+from tqdm import tqdm
+
 from ..errors import UserError
 from ..text.batches import part_of, parts
 from ..text.corpora import load_corpus
@@ -14,7 +18,8 @@ def text_to_score(model, data=None, split=None):
     if not own and not data:
         raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); name a text with --data")
     split = split or ("validation" if own else "all")
-    stream = token_stream(corpus, model.tokenizer)
+    with tqdm(total=corpus.size, unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
+        stream = token_stream(corpus, model.tokenizer, model.begin is not None, bar.update)
     if len(stream.tokens) < 2:
         raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one to predict the next from")
     if split == "all":

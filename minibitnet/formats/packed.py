@@ -4,8 +4,8 @@
     NAME.weight_scale    float32 (1,), one positive number that multiplies the codes
     everything else      embeddings, head, gains of norms: float32, or float16 or bfloat16 where that was asked for
 
-Names are those of Hugging Face's ``BitNetForCausalLM``: ours, with "model." before all but the head's. Metadata: "format" and
-"config", the JSON of a checkpoint. The same model with every matrix in 16 bits (``save_dense``) is what the papers compare with.
+Names are those of Hugging Face's ``BitNetForCausalLM``: ours, with "model." before all but the head's. Metadata: "format",
+"step" and "config" of the checkpoint it was made from. The same model with every matrix in 16 bits (``save_dense``) is what the papers compare with.
 """
 import json
 from typing import NamedTuple
@@ -41,14 +41,14 @@ def pack(parameters, c):
     return matrices, arrays
 
 
-def save(path, config, matrices, arrays, dtype="float32"):
-    """Write a packed model atomically; dtype: of everything that is not packed."""
+def save(path, config, step, matrices, arrays, dtype="float32"):
+    """Write a packed model atomically; step: of the checkpoint it comes from; dtype: of everything that is not packed."""
     tensors = {}
     for name, matrix in matrices.items():
         tensors[foreign(name)] = matrix.packed
         tensors[foreign(name) + "_scale"] = np.array([matrix.scale], np.float32)
     tensors |= {foreign(name): packing.narrow(a, FLOATS[dtype]) for name, a in arrays.items()}
-    safetensors.save(path, tensors, {"format": FORMAT, "config": json.dumps(config)})
+    safetensors.save(path, tensors, {"format": FORMAT, "step": str(step), "config": json.dumps(config)})
 
 
 def save_dense(path, config, parameters, dtype="float16"):
@@ -58,18 +58,20 @@ def save_dense(path, config, parameters, dtype="float16"):
 
 
 def load(path, config_of):
-    """Read a packed model -> (config, c, {name: PackedMatrix}, {name: array}). config_of(config) makes the configuration c of its
+    """Read a packed model -> (config, step, c, {name: PackedMatrix}, {name: array}). config_of(config) makes the configuration c of its
     JSON. FormatError ("path: reason") for a file that is damaged, foreign, or not of this configuration."""
     tensors, metadata = safetensors.load(path)
     if metadata.get("format") != FORMAT:
         raise FormatError(f"{path}: its metadata has format {metadata.get('format')!r}: expected {FORMAT!r} (python -m minibitnet.pack makes one)")
     try:
-        config = json.loads(metadata["config"])
+        config, step = json.loads(metadata["config"]), int(metadata["step"])
         if not all(isinstance(config[part], dict) for part in ("model", "train", "corpus")):
             raise ValueError
     except (KeyError, ValueError, TypeError, RecursionError):
-        raise FormatError(f"{path}: its metadata lacks a config") from None
+        raise FormatError(f"{path}: its metadata lacks a step or a config") from None
     c = config_of(config)
+    if c.linear not in QUANTIZERS:
+        raise FormatError(f"{path}: its config says linear = {c.linear!r}: expected {' or '.join(QUANTIZERS)}, whose weights are codes")
     matrices, arrays = {}, {}
     for name, shape in tensor_shapes(c).items():
         if is_bitlinear(name):
@@ -88,7 +90,7 @@ def load(path, config_of):
                 raise FormatError(f"{path}: tensor {foreign(name)!r} holds values that are not finite")
     if tensors:
         raise FormatError(f"{path}: tensor {min(tensors)!r} is not of this model")
-    return config, c, matrices, arrays
+    return config, step, c, matrices, arrays
 
 
 def _take(tensors, name, shape, dtypes, path):

@@ -1,6 +1,6 @@
 """A run's directory: what lies in it, who may write to it, and how it is read back.
 
-    config.json         {"model": ModelConfig, "train": TrainConfig, "corpus": {"name", "sha256", "replaced"}}
+    config.json         {"model": ModelConfig, "train": TrainConfig, "corpus": {"name", "sha256", "replaced", "documents"}}
     tokenizer.json      the tokenizer
     env.json            versions and machine
     metrics.jsonl       one JSON object a line: step, tokens, loss, ppl, lr, weight_decay, grad_norm, tokens_per_s,

@@ -2,10 +2,12 @@
 
 A fixed-point number is an integer X with a number of bits f that is known from the context; it stands for X 2^-f. A
 positive factor is a *mantissa* in [2^30, 2^31) and an exponent e, and stands for mantissa 2^e: what a float is, with the
-exponent in a variable of its own. ``mantissa`` makes one from a float, when a model is converted; everything else here
-runs between token id and chosen token.
+exponent in a variable of its own. (Only a ``ratio``'s mantissa may have one bit less.) Floats are in two places: ``mantissa``
+makes a pair from one, when a model is converted, and EXP2_TABLE is made once, at import. Everything else here runs between
+token id and chosen token.
 
-Shifts to the right round halves up, divisions round halves to even (as ``np.rint`` does). Nothing saturates: each function
+``>>`` is an arithmetic shift, also of negative numbers: it floors, and so does ``//``. On these two stand ``shift``, which
+rounds halves up, and ``divide``, which rounds halves to even (as ``np.rint`` does). Nothing saturates: each function
 says how large its arguments may be, and whoever calls it proves that they are not larger.
 """
 import math
@@ -19,7 +21,7 @@ EXP2_TABLE = np.rint(2.0 ** (EXP2_BITS - np.arange(257) / 256)).astype(np.int64)
 
 
 def mantissa(value):
-    """A positive float -> (m, e):  value ≈ m 2^e,  2^30 <= m < 2^31. For conversion: the only function with a float."""
+    """A positive float -> (m, e):  value ≈ m 2^e,  2^30 <= m < 2^31. For conversion."""
     fraction, e = math.frexp(value)                         # fraction in [1/2, 1)
     return min(round(fraction * 2**31), 2**31 - 1), e - 31
 
@@ -46,8 +48,8 @@ def narrow(x, bits, axis=0, least=0):                       # |x| < 2^62
     return shift(x, k), k.squeeze(axis)
 
 
-def normalized(x):                                          # 0 < x < 2^63
-    """x -> its mantissa and exponent, cut off below."""
+def leading_bits(x):                                        # 0 < x < 2^63
+    """x -> its mantissa and exponent: the 31 leading bits, cut off below."""
     e = bit_length(x) - 31
     return x >> np.maximum(e, 0) << np.maximum(-e, 0), e
 
@@ -68,7 +70,7 @@ def square_root(x):                                         # 0 < x < 2^62
 
 def ratio(x, y):                                            # 0 < x < 2^63, 0 < y < 2^62
     """x / sqrt(y) -> m, e with  x / sqrt(y) ≈ m 2^e,  2^29 <= m < 2^31."""
-    (a, ea), (b, eb) = normalized(x), square_root(y)
+    (a, ea), (b, eb) = leading_bits(x), square_root(y)
     return (a << 30) // b, ea - eb - 30
 
 

@@ -1,10 +1,69 @@
 """The model of ``nn/model.py`` without one float between token id and chosen token: whole numbers, shifts and tables.
 
 Floats appear once, in the conversion at the end of this file, and leave integer arrays and Python's integers behind (the
-configuration keeps its own, which are not read). The table is meant to be enough for a port to C or Verilog: 64 bits hold
-everything, and nothing saturates. f is ``model.bits``, the bits after the point of all activations; C, m: features summed
-over; g: a scale. A type is the smallest that holds the number; NumPy computes in int64 where that is less to write.
-``fixed_point.py`` says how each rounding is done.
+configuration keeps its own, which are not read). This docstring is meant to be enough for a port to C or Verilog: 64 bits hold
+everything, and nothing saturates. ``fixed_point.py`` has the arithmetic, tests/inference/test_integer.py two tiny models with
+their golden logits.
+
+**Letters.** C = d_model, F = d_ffn; H query heads of D = C / H features, K heads of keys and values; m: features that a norm or a
+product sums over; f = ``model.bits``, the bits after the point of all activations; g: the largest |value| of a token or head.
+
+**Operations.**
+
+    a >> k             floor(a / 2^k), of negative a too: an arithmetic shift.  a // b: the floor as well
+    shift(a, k)        (a + 2^(k-1)) >> k, or a for k = 0: a / 2^k, halves up
+    divide(a, b)       a / b, halves to even
+    narrow(x, b)       k = max(0, bits of max|x| - b) for a whole token, x' = shift(x, k) -> x', k.   |x'| may reach 2^b itself
+    ratio(a, b)        a / sqrt(b) = M 2^e: a ~ A 2^p, the 31 leading bits, cut off (or a shifted up to 31);  r = floor(sqrt(4^q b)) with
+                       4^q b in [2^60, 2^62);  M = (A << 30) // r,  e = p + q - 30
+    exp2(d)            2^-d in 24 bits: d = min(d, 32 << 16) is an octave, 8 bits i and 8 bits j;  T[i] = 2^(24 - i/256) to the nearest;
+                       shift(T[i] - ((T[i] - T[i+1]) j >> 8), octave)
+    norm(x, e)         x is in units of 2^e (e = 0 where none is given)
+        LayerNorm      x, k = narrow(x, 23);  x = m x - sum(x);  e = e + k        (RMSNorm begins below)
+        both           x', k = narrow(x, 23), but k is at least eps_exponent - e
+                       S = max(1, sum(x'^2) + (eps >> min(62, 2 (k + e - eps_exponent))))
+                       y = x' gain, or x' where there is no gain -> y, S
+    quantize(y, S)     g = max(1, max|y|);  x~ = divide(127 y, g);  m_x, e_x = ratio(g, S) -> x~, m_x, e_x
+    W(x~)              shift((W~ x~) (m_x m_w >> 31), -31 - e_w - e_x clipped to 0..62), in units of 2^-f
+
+**One token, step by step**, the token v at position t; 2 to 10 for each block.
+
+     1. x = X << f - bits[v]                X: row v of the embedding
+     2. a = quantize(norm(x));  q = W_q(a),  k = W_k(a),  v = W_v(a): H, K, K heads of D features, one head after another
+     3. Rotate every head of q and of k. Pair i < D/2 is a, b = features i and i + D/2 of the head:
+        shift(a cos - b sin, 14), shift(a sin + b cos, 14)        cos, sin[i, t]
+     4. For every head of k and of v:  g = max(1, max|k|),  k~ = divide(127 k, g). Both to the cache.
+     5. For every head h of q:  q', j = narrow(q, 14). It reads head h // (H / K) of keys and values, at all positions s <= t:
+     6. z_s = shift((k~_s . q') g_s, 2 f + 7 - 16 - j);  w_s = exp2(max z - z_s);  Z = sum w_s
+     7. u_s = shift(w_s g_s, 12), now with the value's g;  n = number of bits of Z, 25 to 38
+        o = divide((sum u_s v~_s) << 38 - n, Z >> n - 25)
+     8. x = x + W_o(quantize(norm(o)))                                                o: H D features, head by head
+     9. b = quantize(norm(x));  gate = W_gate(b),  up = W_up(b)
+        SwiGLU:  e = exp2(shift(|gate| LOG2E, 30 + f - 16));  act = gate (((gate < 0 ? e : 2^24) << 24) // (2^24 + e))
+        ReLU^2:  act = max(gate, 0)^2
+    10. act', j = narrow(act, 31);  x = x + W_down(quantize(norm(act' up, j)))
+    11. y, S = norm(x);  y', k = narrow(y, 14);  m, e = ratio(2^k, S)                 the last norm is RMSNorm in every arm
+    12. logit of v' = shift((row v' of the head . y') (m M >> 43), bits[v'] - 43 - E - e clipped to 0..62)
+    13. Greedy: the largest logit, of equal ones the smallest id. Else sort, largest first, equal ones by id, and keep top_k.
+        Weights exp2(shift((largest - logit) m_b, min(-e_b, 62))), summed up in this order; keep the first ones, up to the one
+        whose sum times 2^16 is at least top_p times the whole. Draw 0 <= r < the sum of these: the first whose sum is above r.
+
+**Constants**, made at conversion, rounded to even. A mantissa has 31 bits.
+
+    f                  min(20, floor(28 - log2(largest activation))): see below
+    row v, bits[v]     round(row 2^bits), at most 2^15 - 1;  bits = 15 - p where 2^(p-1) <= max|row| < 2^p,
+                       and at most f (untied head: 62)
+    gain, its unit     round(gain 2^a), unit 2^-a;  a = 23 - p likewise, from max|gain|.  No gain: unit 1
+    eps, eps_exponent  norm_eps m / unit(x)^2 (LayerNorm: m^3) = eps 4^eps_exponent, with the smallest eps_exponent >= 0 for which
+                       eps <= 2^60;  unit(x): 2^-f; of o 2^-(f+1) / 127; of act' up 2^-(2f+24) (SwiGLU) or 2^-3f (ReLU^2)
+    m_w 2^e_w          s_w / 127 unit(gain) sqrt(m) 2^f; for q also times log2(e) / sqrt(D), for a softmax of base 2, and 128 / 127,
+                       which makes the 127 of k~ a shift by 7
+    cos, sin           of t theta^(-2i/D), as float32, times 2^14
+    LOG2E              round(2^30 log2(e))
+    logit_bits         min(16, floor(28 - log2(largest logit))), and M 2^E = unit(last gain) sqrt(C) 2^logit_bits
+    m_b 2^e_b          beta = min(2^30, 2^(16 - logit_bits) log2(e) / temperature);  top_p: round(2^16 top_p)
+
+**Ranges.** A type is the smallest that holds the number; NumPy computes in int64 where that is less to write.
 
     number                         type            one unit is                 range          rounding
     embedding, head (V, C)         int16           2^-bits[v], by row          < 2^15         to even, at conversion
@@ -16,42 +75,52 @@ over; g: a scale. A type is the smallest that holds the number; NumPy computes i
       y = x' gain                  int64                                       <= 2^46        exact
     activation codes x~            int8            g / 127, by token           <= 127         to even
       their scale g / sqrt(S)      int32           2^e, by token               < 2^31         cut off
-    weight codes W~                2 bits           s_w, by matrix              <= 1           (no rounding here)
+    weight codes W~                2 bits          s_w, by matrix              <= 1           (no rounding here)
       their scale                  int32           2^e, by matrix              < 2^31         to even, at conversion
     W~ x~                          int32                                       <= 127 m       exact
+      times m_x m_w >> 31          int64                                       < 2^53         the multiplier cut off to 29 to 31 bits
     q k v gate up, o and down      int32           2^-f                        < 2^28         halves up
     cos, sin (D/2, context)        int16           2^-14                       <= 2^14        to even, at conversion
-    query, rotated                 int16           2^-f 2^k, by head and token <= 2^14        halves up
+    q and k, rotated               int32           2^-f                        < 2^28         halves up
+    query, narrowed                int16           2^-f 2^j, by head and token <= 2^14        halves up, a second time
     key, value: the cache          int8            g / 127, the same           <= 127         to even
       their scale g                int32           2^-f                        < 2^28         exact
     k~^T q                         int32                                       < 2^30         exact (D <= 512)
-    score k~^T q g, base 2         int64           2^-16                       < 2^60         halves up
+    k~^T q g                       int64           2^-(2f + 7 - j)             < 2^58         exact
+    score z, base 2                int64           2^-16                       < 2^57         halves up
+    exp2's table                   int32           2^-24                       <= 2^24        to the nearest, 2^(24 - i/256)
     softmax weight w, before 1/Z   int32           2^-24                       <= 2^24        ``exp2``
     u = w g of the value           int64           2^-(f+12)                   <= 2^40        halves up
     sum u v~, and its Z = sum w    int64                                       < Z 2^23       exact (context <= 8192)
-    attention's output             int64           2^-(f+1) / 127              < 2^37         to even
-    act(gate): SwiGLU, ReLU^2      int64           2^-(f+24) 2^k, 2^-2f 2^k    <= 2^31        halves up
+    attention's output             int64           2^-(f+1) / 127              < 2^37         to even, of Z cut off to 25 bits
+    |gate| LOG2E                   int64           2^-(f+30)                   < 2^59         exact, then halves up
+    sigmoid                        int32           2^-24                       <= 2^24        cut off: a floor division
+    act(gate): SwiGLU, ReLU^2      int64           2^-(f+24), 2^-2f            < 2^56         exact
+      narrowed                     int64           the same times 2^j          <= 2^31        halves up
     act(gate) up                   int64           the same times 2^-f         < 2^59         exact
-    the head's input               int16           2^k, by token               <= 2^14        halves up
+    the head's input y'            int16           2^k, by token               <= 2^14        halves up
+    head times y'                  int64                                       < 2^42         exact
+      times m M >> 43              int64                                       < 2^61         the multiplier cut off to 17 to 19 bits
     logits                         int32           2^-logit_bits               < 2^28         halves up
+    sampling weights               int32           2^-24                       <= 2^24        as the softmax weights
+      their sums, times 2^16       int64                                       <= 2^60        exact (V <= 2^20)
 
 **No overflow.** A normed token has |n|_2 <= sqrt(m), whatever the token, so each output of a BitLinear has a largest possible
-value that only its weights and gains decide (``largest_output``), and so has their sum, the residual stream. Conversion
-takes f, at most 20, such that all of them stay below 2^28; the other ranges follow from the sizes that ``check_limits``
-admits. A model that would need f < 12 is refused.
+value that only its weights and gains decide, rounding included (``largest_output``); so have their sum, the residual stream, and
+the logits. Conversion takes f, at most 20, such that all activations stay below 2^28, rotated queries and keys too, and logit_bits
+likewise; the other ranges follow from the sizes that ``check_limits`` admits. A model that would need f < 12 is refused.
 
 **What cancels.** Absmax codes do not change when x is multiplied by a positive number: codes are taken of y = x gain, and 1/rms
-goes into the output's scale. (In 1/rms = sqrt(C / S) sqrt(C) is a constant, in the BitLinear's mantissa.) For the same reason
+goes into the output's scale. (In 1/rms = sqrt(m / S) sqrt(m) is a constant, in the BitLinear's mantissa.) For the same reason
 k, the shift that narrows a token to so many bits, need not be undone in front of a norm: only eps must know it.
 
 **A cache changes no bit.** Each number above belongs to one token (or one token and head), except the sums over keys, and those
 are exact in any order; a key that a query may not see has the weight 0, exactly. So decoding token by token, in pieces, or
 all at once, alone or in a batch gives the same integers. (Float attention rounds in an order that the shapes decide.)
 
-**What it costs.** On ``train --tiny``, against the float engine over the 46,504 validation tokens: loss -0.0001 nats, greedy
-agreement 99.2 %, and 99.96 % where the two best logits differ by more than 0.1. That is about what an 8-bit cache does to the
-float engine, or noise of 1 part in 10,000 on its embeddings; even 1 part in a million does half of it. An activation code
-that was close to a half flips, and all later layers hear of it.
+**What it costs.** ``python -m minibitnet.evaluate --model runs/tiny --engine integer --compare`` sets it beside the float engine. On the
+61,440 tokens of the tiny run on stories: loss -0.00007 nats, the same likeliest token for 99.41 %, and for 99.993 % where the two best
+logits differ by more than 0.1. An activation code that was close to a half flips, and all later layers hear of it.
 """
 import math
 from typing import NamedTuple
@@ -68,15 +137,17 @@ from .kernels import BitPlanes, matmul, repack
 RANGE_BITS = 28      # every activation is proven to stay below 2^28 ...
 MOST_BITS = 20       # ... with at most so many of them after the point,
 LEAST_BITS = 12      # and at least so many
+HEAD_BITS = 62       # an untied head's rows take as many bits as they like
 VALUE_BITS = 23      # of values inside a norm, and of gains
 QUERY_BITS = 14      # of queries, and of the head's inputs
 ROTARY_BITS = 14     # of cos and sin
 WEIGHT_SHIFT = 12    # what weight times value scale gives up, so that sums over the context fit
 LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
 QUERY_BLOCK = 64     # queries that attention handles at a time
+HEAD_BLOCK = 2**18   # weights of the head that are widened at a time, to 2 MB
 
 
-class Rows(NamedTuple):
+class ScaledRows(NamedTuple):
     """A matrix for embedding or head: row v is codes[v] 2^-bits[v]."""
     codes: np.ndarray        # int16 (V, C)
     bits: np.ndarray         # int8 (V,)
@@ -90,7 +161,7 @@ class Norm(NamedTuple):
 
 
 class BitLinear(NamedTuple):
-    codes: BitPlanes         # (n, m): -1, 0, +1, two bits each
+    planes: BitPlanes        # (n, m): -1, 0, +1, two bits each
     mantissa: int            # from sums of codes, and the token's scale, to activations
     exponent: int
 
@@ -103,13 +174,13 @@ class Activation(NamedTuple):
 
 
 class Block(NamedTuple):
-    input_norm: Norm
+    input_layernorm: Norm
     q: BitLinear
     k: BitLinear
     v: BitLinear
     attn_sub_norm: Norm
     o: BitLinear
-    post_attention_norm: Norm
+    post_attention_layernorm: Norm
     gate: BitLinear
     up: BitLinear
     ffn_sub_norm: Norm
@@ -138,14 +209,14 @@ def absmax_codes(x, axis=0):                     # |x| < 2^54
 
 
 def quantized(y, S):                             # as ``normed`` gives them -> Activation
-    """x~ = round(127 y / gamma),  gamma = max|y|;  its scale is gamma sqrt(m / S) / 127."""
+    """x~ = round(127 y / gamma),  gamma = max|y|;  its scale is gamma sqrt(m / S) / 127, of which sqrt(m) / 127 is the BitLinear's."""
     codes, gamma = absmax_codes(y)
     return Activation(codes, *ratio(gamma, S))
 
 
 def bit_linear(w, x):                            # BitLinear (n, m), Activation (m, B, T) -> int64 (n, B, T)
-    """y = (W~ x~) s_w s_x in units of 2^-bits: one multiplier for each token, of 28 to 31 bits, and one shift."""
-    sums = matmul(x.codes, w.codes, integer=True)
+    """y = (W~ x~) s_w s_x in units of 2^-bits: one multiplier for each token, of 29 to 31 bits, and one shift."""
+    sums = matmul(x.codes, w.planes, integer=True)
     multiplier = (x.mantissa * w.mantissa) >> 31
     return shift(sums * multiplier, np.clip(-31 - w.exponent - x.exponent, 0, 62))     # beyond 62 all becomes 0
 
@@ -164,7 +235,8 @@ def attention(q, k, k_scale, v, v_scale, bits):  # (H D, B, T); int8 (K, D, B, S
     T, out = q.shape[2], np.empty_like(q)
     q, exponent = narrow(q.reshape(n_kv_heads, -1, D, B, T), QUERY_BITS, axis=2)
     o = out.reshape(q.shape)
-    k, v = k.astype(np.int32), v.astype(np.int64)
+    if T > 1:                                    # a single query reads each number once: einsum widens as it goes, and copies no cache
+        k, v = k.astype(np.int32), v.astype(np.int64)
     k_scale, v_scale = (scale.astype(np.int64).transpose(1, 0, 2)[:, :, None, :, None] for scale in (k_scale, v_scale))   # (B, K, 1, S, 1)
     for t in range(0, T, QUERY_BLOCK):
         queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T
@@ -214,7 +286,8 @@ class IntegerModel:
     """Token ids to logits in whole numbers: ``model(ids) * model.logit_scale`` approximates the float engine's logits.
 
     c: a configuration, with the sizes as attributes; matrices: {name: PackedMatrix} of the BitLinears, arrays: {name: float32 array} of
-    embedding, gains and head, as formats/packed.py reads them. UserError for a model that the proven ranges do not hold.
+    embedding, gains and head, as formats/packed.py reads them. ``matrices`` is emptied, so that the bytes of the file and the resident
+    form of the whole model are never in memory together. UserError for a model that the proven ranges do not hold.
     """
 
     def __init__(self, c, matrices, arrays):
@@ -241,8 +314,8 @@ class IntegerModel:
         table, tables = self.embedding, self.rotary[..., start:end]
         x = (table.codes[ids].astype(np.int64) << self.bits - table.bits[ids].astype(np.int64)[..., None]).transpose(2, 0, 1)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
-            x = x + self.attend(block, quantized(*normed(block.input_norm, x)), tables, cache)
-            x = x + self.feed_forward(block, quantized(*normed(block.post_attention_norm, x)))
+            x = x + self.attend(block, quantized(*normed(block.input_layernorm, x)), tables, cache)
+            x = x + self.feed_forward(block, quantized(*normed(block.post_attention_layernorm, x)))
         return x
 
     def attend(self, block, x, tables, cache):
@@ -262,10 +335,13 @@ class IntegerModel:
         y, S = normed(self.norm, x)
         y, k = narrow(y, QUERY_BITS)
         m, e = ratio(1 << k, S)
-        sums = np.einsum("vc,cbt->vbt", self.head.codes.astype(np.int64), y)
         multiplier = (m * self.logit_mantissa) >> 43                     # 17 to 19 bits: |sums| < 2^15 2^14 C <= 2^42
         places = -43 - self.logit_exponent - e + self.head.bits.astype(np.int64)[:, None, None]
-        return shift(sums * multiplier, np.clip(places, 0, 62)).astype(np.int32)
+        logits, rows = np.empty(places.shape, np.int32), max(1, HEAD_BLOCK // len(x))
+        for i in range(0, len(logits), rows):
+            sums = np.einsum("vc,cbt->vbt", self.head.codes[i:i + rows].astype(np.int64), y)
+            logits[i:i + rows] = shift(sums * multiplier, np.clip(places[i:i + rows], 0, 62)).astype(np.int32)
+        return logits
 
 
 # ---- conversion: the only floats
@@ -273,15 +349,16 @@ class IntegerModel:
 def convert(model, c, matrices, arrays):
     """Fill in an IntegerModel."""
     check_limits(c)
+    check_finite(matrices, arrays)
     model.bits = activation_bits(c, matrices, arrays)
-    model.embedding = rows(arrays["embed_tokens.weight"], model.bits)
-    model.head = model.embedding if c.tied else rows(arrays["lm_head.weight"], model.bits)
+    model.embedding = scaled_rows(arrays["embed_tokens.weight"], model.bits)
+    model.head = model.embedding if c.tied else scaled_rows(arrays["lm_head.weight"], HEAD_BITS)
     model.rotary = np.rint(np.ldexp(ops.rotary_tables(c.head_dim, c.context, c.rope_theta), ROTARY_BITS)).astype(np.int16)
-    model.blocks = [block(f"layers.{i}.", c, matrices, arrays, model.bits) for i in range(c.n_layers)]
-    model.norm, unit = norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
-    head = arrays["embed_tokens.weight" if c.tied else "lm_head.weight"].astype(np.float64)
-    largest = math.sqrt(c.d_model) * np.sqrt(np.square(head) @ np.square(arrays["norm.weight"].astype(np.float64))).max()
-    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(1.001 * largest, 1))))
+    model.blocks = [integer_block(f"layers.{i}.", c, matrices, arrays, model.bits) for i in range(c.n_layers)]
+    model.norm, unit = integer_norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
+    head = np.ldexp(model.head.codes.astype(np.float64), -model.head.bits[:, None])
+    largest = largest_output(head, 1.0, unit * model.norm.gain, 2**(QUERY_BITS - 1))     # a narrowed token's largest is at least 2^13
+    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(largest, 1))))
     model.logit_mantissa, model.logit_exponent = mantissa(unit * math.sqrt(c.d_model) * 2.0**model.logit_bits)
 
 
@@ -294,48 +371,65 @@ def check_limits(c):
             raise UserError(f"{name} = {getattr(c, name):,}: the integer engine's sums are proven to fit up to {limit:,}")
 
 
+def check_finite(matrices, arrays):
+    """UserError for an infinite or undefined number, which no bound bounds."""
+    for name, values in (arrays | {name: matrix.scale for name, matrix in matrices.items()}).items():
+        if not np.isfinite(values).all():
+            raise UserError(f"{name} holds values that are not finite: expected numbers; did the training diverge?")
+
+
 def activation_bits(c, matrices, arrays):
     """The bits after the point of all activations: as many as keep their largest possible values below 2^28."""
-    residual, largest = np.abs(arrays["embed_tokens.weight"]).max(), 0
+    residual, largest = float(np.abs(arrays["embed_tokens.weight"]).max()), 1.0
     for name, (packed, n, scale) in matrices.items():
-        bound = largest_output(unpack_ternary(packed, n), scale, input_gain(name, arrays))
+        bound = largest_output(unpack_ternary(packed, n), float(scale), input_gain(name, arrays))
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             residual += bound
-        else:
-            largest = max(largest, bound)
-    bits = min(MOST_BITS, math.floor(RANGE_BITS - math.log2(max(residual, math.sqrt(2) * largest, 1))))     # a rotation adds up to sqrt 2
+        else:                                    # a rotation adds up to sqrt 2
+            largest = max(largest, math.sqrt(2) * bound * (max(1, query_factor(c)) if name.endswith("q_proj.weight") else 1))
+    largest = max(largest, residual)
+    bits = min(MOST_BITS, math.floor(RANGE_BITS - math.log2(largest)))
     if bits < LEAST_BITS:
-        raise UserError(f"activations may reach {max(residual, largest):.3g}: the integer engine holds up to "
+        raise UserError(f"activations may reach {largest:.3g}: the integer engine holds up to "
                         f"{2.0**(RANGE_BITS - LEAST_BITS):,.0f}; are gains or scales off?")
     return bits
 
 
-NORM_OF = {"q_proj": "input_layernorm", "k_proj": "input_layernorm", "v_proj": "input_layernorm", "o_proj": "self_attn.attn_sub_norm",
-           "gate_proj": "post_attention_layernorm", "up_proj": "post_attention_layernorm", "down_proj": "mlp.ffn_sub_norm"}
+def query_factor(c):
+    """What queries are multiplied by: log2(e) / sqrt(D), so that softmax is of base 2, and 128/127, which makes the 127 of k's scale
+    a shift. Above 1 in heads of two."""
+    return 128 / QB / math.log(2) / math.sqrt(c.head_dim)
+
+
+NORM_OF = {"self_attn.q_proj": "input_layernorm", "self_attn.k_proj": "input_layernorm", "self_attn.v_proj": "input_layernorm",
+           "self_attn.o_proj": "self_attn.attn_sub_norm", "mlp.gate_proj": "post_attention_layernorm",
+           "mlp.up_proj": "post_attention_layernorm", "mlp.down_proj": "mlp.ffn_sub_norm"}
 
 
 def input_gain(name, arrays):
     """"layers.0.mlp.down_proj.weight" -> the gain of the norm in front of it, or None."""
-    _, i, _, matrix, _ = name.split(".")
+    _, i, matrix = name.removesuffix(".weight").split(".", 2)
     return arrays.get(f"layers.{i}.{NORM_OF[matrix]}.weight")
 
 
-def largest_output(w, scale, gain):
-    """No |y_i| of y = W^ x^ is larger: a normed x has |n| <= sqrt(m), so |W^ (n gain)|_i <= s_w |w_i gain| sqrt(m) by Cauchy and
-    Schwarz, and rounding x~ adds half a step, max|n gain| / 254, for each weight that is not 0."""
+def largest_output(w, scale, gain, steps=QB):
+    """No |y_i| of y = s_w W~ (n gain) is larger: a normed token has |n| <= sqrt(m), so |W~ (n gain)|_i <= |w_i gain| sqrt(m) by Cauchy and
+    Schwarz. n gain is rounded to a step of at most max|n gain| / steps, which adds half a step times each |weight|. (0.001 is for the
+    other roundings, of parts in 2^16 and smaller.)"""
     gain = np.ones(w.shape[1]) if gain is None else np.abs(gain.astype(np.float64))
     w = np.abs(w).astype(np.float64)
-    return 1.001 * float(scale) * math.sqrt(w.shape[1]) * float(np.sqrt(w @ (gain * gain)).max() + w.sum(1).max() * gain.max() / (2 * QB))
+    rows = np.sqrt(np.square(w) @ np.square(gain)) + w.sum(1) * gain.max() / (2 * steps)
+    return 1.001 * scale * math.sqrt(w.shape[1]) * float(rows.max())
 
 
-def rows(matrix, most):
-    """float (V, C) -> Rows: each row with as many bits as int16 holds, up to ``most``."""
+def scaled_rows(matrix, most):
+    """float (V, C) -> ScaledRows: each row with as many bits as int16 holds, up to ``most``."""
     bits = np.minimum(15 - np.frexp(np.abs(matrix).max(1))[1], most)
     codes = np.rint(np.ldexp(matrix.astype(np.float64), bits[:, None]))
-    return Rows(np.minimum(codes, 2**15 - 1).astype(np.int16), bits.astype(np.int8))
+    return ScaledRows(np.minimum(codes, 2**15 - 1).astype(np.int16), bits.astype(np.int8))
 
 
-def norm(gain, centred, size, eps, unit):
+def integer_norm(gain, centred, size, eps, unit):
     """-> Norm of values in this unit, and the unit of its gain."""
     if gain is not None:
         places = VALUE_BITS - math.frexp(np.abs(gain).max())[1]
@@ -345,20 +439,17 @@ def norm(gain, centred, size, eps, unit):
     return Norm(gain, centred, round(eps / 4.0**exponent), exponent), 1.0 if gain is None else 2.0**-places
 
 
-def block(prefix, c, matrices, arrays, bits):
-    def normalization(name, size, unit):
-        return norm(arrays.get(f"{prefix}{name}.weight"), c.linear == "binary", size, c.norm_eps, unit)
-
-    def projection(name, unit, factor=1.0):
-        packed, n, scale = matrices[f"{prefix}{name}.weight"]
-        return BitLinear(repack(packed, n), *mantissa(float(scale) / QB * unit * math.sqrt(packed.shape[1]) * factor * 2.0**bits))
-
+def integer_block(prefix, c, matrices, arrays, bits):
+    """-> Block, out of ``matrices``."""
     one = 2.0**-bits
-    input_norm, a = normalization("input_layernorm", c.d_model, one)
-    attn_sub_norm, b = normalization("self_attn.attn_sub_norm", c.d_model, one / 2 / QB)
-    post_attention_norm, d = normalization("post_attention_layernorm", c.d_model, one)
-    ffn_sub_norm, e = normalization("mlp.ffn_sub_norm", c.d_ffn, one**2 * (2.0**-EXP2_BITS if c.activation == "silu" else one))
-    softmax = 128 / QB / math.log(2) / math.sqrt(c.head_dim)
-    return Block(input_norm, projection("self_attn.q_proj", a, softmax), projection("self_attn.k_proj", a),
-                 projection("self_attn.v_proj", a), attn_sub_norm, projection("self_attn.o_proj", b), post_attention_norm,
-                 projection("mlp.gate_proj", d), projection("mlp.up_proj", d), ffn_sub_norm, projection("mlp.down_proj", e))
+    activation = 2.0**-EXP2_BITS if c.activation == "silu" else one
+    inputs = {"input_layernorm": (c.d_model, one), "self_attn.attn_sub_norm": (c.d_model, one / 2 / QB),         # their sizes and units
+              "post_attention_layernorm": (c.d_model, one), "mlp.ffn_sub_norm": (c.d_ffn, one**2 * activation)}
+    norms = {name: integer_norm(arrays.get(f"{prefix}{name}.weight"), c.linear == "binary", size, c.norm_eps, unit)
+             for name, (size, unit) in inputs.items()}
+    fields = {name.split(".")[-1]: norm for name, (norm, _) in norms.items()}
+    for name, norm in NORM_OF.items():
+        packed, n, scale = matrices.pop(f"{prefix}{name}.weight")
+        factor = float(scale) / QB * norms[norm][1] * math.sqrt(packed.shape[1]) * (query_factor(c) if name == "self_attn.q_proj" else 1)
+        fields[name.split(".")[1].removesuffix("_proj")] = BitLinear(repack(packed, n), *mantissa(factor * 2.0**bits))
+    return Block(**fields)

@@ -25,7 +25,8 @@ from ..packing import unpack_ternary
 from ..quant import QB
 
 TILE = 2**19         # weights that by_blas unpacks at a time: 2 MB of float32
-BLOCK = 2**16        # words that by_bit_planes handles at a time: 512 KB, to stay in the second-level cache
+BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, to stay in the second-level cache; rows are not cut: from 8,192
+                     # rows on, it handles 8 words a row
 BUFFER = 512         # numbers: NumPy copies a broadcast operand to buffers, of 8,192 by default, and would be 2 times slower
 
 

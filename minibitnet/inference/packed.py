@@ -12,6 +12,8 @@ Matrices that see the same input are stacked: q, k, v are one product, gate and 
 bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used. Where only the last
 token's logits are wanted, the head, the largest matrix, is read block by block in any case, by all threads.
 """
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from ..nn import ops
@@ -25,12 +27,13 @@ HEAD_BLOCK = 2**20       # weights of the head that a thread multiplies at a tim
 
 class PackedModel:
     """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
-    reads them; pool: whose threads share the large products. ``matrices`` is emptied, so that the bytes of the file and the resident
+    reads them; threads: of its own, which share the large products. ``matrices`` is emptied, so that the bytes of the file and the resident
     form of the whole model are never in memory together."""
     logit_scale = 1.0
 
-    def __init__(self, c, matrices, arrays, pool=None):
-        self.config, self.pool = c, pool
+    def __init__(self, c, matrices, arrays, threads=1):
+        self.config = c
+        self.pool = pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
         self.head = self.embedding if c.tied else arrays["lm_head.weight"]
         self.blocks = [Block(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]

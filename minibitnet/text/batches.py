@@ -12,7 +12,8 @@ from ..errors import UserError
 from .grammar import floor
 from .streams import TokenStream, texts
 
-IGNORED = -1      # a target that does not count: padding
+IGNORED = -1               # a target that does not count: padding
+MAX_VALIDATION = 2**21     # tokens: enough for three digits, and scored in minutes
 
 
 class Windows(NamedTuple):
@@ -36,6 +37,11 @@ class Part(NamedTuple):
     def n_documents(self):
         """None without documents."""
         return None if self.stream.starts is None else len(self.stream.starts)
+
+    def count_bytes(self, tokenizer):
+        """The bytes that the targets stand for."""
+        tokens = self.stream.tokens
+        return sum(tokenizer.count_bytes(tokens[i:i + 2**20]) for i in range(1, len(tokens), 2**20))
 
     def floor(self, tokenizer):
         """The least nats per target that a model can need on average: known where the grammar told every document, else None."""
@@ -61,7 +67,9 @@ def part_of(stream, context):
 
 
 def parts(stream, context, fraction):
-    """The last ``fraction`` of the tokens (whole documents) is for validation -> (training Part, validation Part)."""
+    """The last ``fraction`` of the tokens (whole documents), at most about MAX_VALIDATION of them, is for validation -> (training
+    Part, validation Part)."""
+    fraction = min(fraction, MAX_VALIDATION / len(stream.tokens))
     if stream.starts is None:
         train, validation = (TokenStream(tokens, None) for tokens in split(stream.tokens, context, fraction))
     else:

@@ -80,7 +80,7 @@ def train(texts, n_ranks, progress=iter):
         pair = _most_frequent(queue, pairs)
         if pairs[pair] < 2:
             raise UserError(f"the text has no pair of tokens twice after {new:,} of {n_ranks:,} ranks: expected more text, or a "
-                            f"vocabulary of at most {new + 1:,}")
+                            f"vocabulary of at most {new + 1:,} (--tokenizer bpe:{new + 1}, or char)")
         tokens.append(tokens[pair[0]] + tokens[pair[1]])
         born = set()
         for w in seen_in.pop(pair):

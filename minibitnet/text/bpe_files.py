@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
-from ..formats.safetensors import write_atomically
+from ..files import write_atomically
 from .bpe import MAX_RANKS, PATTERN, join
 
 END = "<|endoftext|>"            # the token between documents
@@ -38,13 +38,10 @@ def with_end(ranks):
 
 # ---- rank files
 
-def read_ranks(path):
-    """A rank file -> {token bytes: rank}; UserError names the file, the line and what is wrong with it."""
-    return parse_ranks(read_file(path), path)
-
-
 def read_file(path):
     """The bytes of a tokenizer's file."""
+    if Path(path).exists() and not Path(path).is_file():           # a FIFO would be waited for without end
+        raise UserError(f"tokenizer {str(path)!r}: expected a file")
     with open(path, "rb") as f:
         data = f.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:

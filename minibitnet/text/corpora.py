@@ -19,7 +19,6 @@ from ..errors import UserError
 from .downloads import DOWNLOADS, find, text_path
 
 BUILT_IN = ("stories", "pydoc")
-MARKER = "<|endoftext|>"
 IN_MEMORY = 64 * 2**20      # bytes; a larger file is read in pieces
 PIECE = 2**20               # bytes of a piece
 END = object()              # what ``pieces`` yields where a document ends
@@ -72,7 +71,7 @@ def load_corpus(spec):
 
 
 def packaged(name):
-    """The path of a file of the project's folder data/, which a wheel carries as minibitnet/_data."""
+    """The path of a file of the project's folder data/ ("stories.txt", "paper/b1_table_1.json"), which a wheel carries as minibitnet/_data."""
     package = Path(__file__).parent.parent
     for folder in (package / "_data", package.parent / "data"):
         if (folder / name).is_file() and (folder.name == "_data" or (package.parent / "pyproject.toml").is_file()):
@@ -232,16 +231,3 @@ def _ended(documents):
 def texts(corpus):
     """The text of a corpus in pieces, without its lines <|endoftext|>."""
     return (piece for piece in pieces(corpus.chunks()) if piece is not END)
-
-
-def documents(chunks):
-    """Chunks of text -> the texts of its documents, without the lines <|endoftext|>. Empty documents are left out."""
-    parts = []
-    for piece in pieces(chunks):
-        if piece is not END:
-            parts.append(piece)
-        elif parts:
-            yield "".join(parts)
-            parts = []
-    if parts:
-        yield "".join(parts)

@@ -402,6 +402,16 @@ def floor(texts):
         return None
 
 
+def along(text, ends, language=None):
+    """The floor along a document: each choice's nats, given to the piece of text that completes it. ends: where the pieces (tokens, say)
+    end, in characters, rising to len(text) -> one number a piece. Only the cumulative sums are bounds: a model may know half of a
+    choice one piece earlier."""
+    nats = np.zeros(len(ends))
+    for choice in read(text, language):
+        nats[np.searchsorted(ends, choice.end)] += choice.nats
+    return nats
+
+
 def prefix_nats(text, language=None):
     """-log p(a document begins with this text), exactly; infinite where none does. What it gains over a piece of text is
     the true distribution's loss on that piece, hence on any tokenizer's token. All choices before the last are decided, and

@@ -29,20 +29,25 @@ class TokenStream(NamedTuple):
     starts: np.ndarray | None       # (documents,) int64: where each one's begin token stands; None without documents
 
 
-def token_stream(corpus, tokenizer, report=lambda n: None):
-    """Corpus -> TokenStream. That of a large corpus is made once and kept in the data folder; report(n) is called after every
-    n bytes of text while it is made."""
+def token_stream(corpus, tokenizer, documents=None, report=lambda n: None):
+    """Corpus -> TokenStream. documents: whether it is to be made of documents, as a model expects that was trained on some (a text
+    without a line <|endoftext|> is then one document); None: where the corpus has them and the tokenizer an end token.
+
+    The stream of a large corpus is made once and kept in the data folder; report(n) is called after every n bytes of text then.
+    """
+    if documents is None:
+        documents = corpus.has_documents and tokenizer.end is not None       # if not, such a line is text like any other
     if corpus.in_memory:
         starts = array("q")
-        if not has_documents(corpus, tokenizer):
+        if not documents:
             return TokenStream(tokenizer.encode(corpus.text), None)
-        return TokenStream(np.concatenate(list(encoded(corpus, tokenizer, starts, report))), np.array(starts, np.int64))
-    identity = {"layout": 1, "text": corpus.sha256, "end": tokenizer.end, "tokenizer": tokenizer.to_json()}
+        return TokenStream(np.concatenate(list(encoded(corpus, tokenizer, documents, starts, report))), np.array(starts, np.int64))
+    identity = {"layout": 1, "text": corpus.sha256, "end": tokenizer.end, "documents": documents, "tokenizer": tokenizer.to_json()}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     target = data_folder() / "streams" / f"{corpus.name}-{key[:24]}.tokens"
     if not target.is_file():
-        encode_to_file(corpus, tokenizer, target, report)
-    return open_stream(target, tokenizer, has_documents(corpus, tokenizer))
+        encode_to_file(corpus, tokenizer, target, documents, report)
+    return open_stream(target, tokenizer, documents)
 
 
 def texts(stream, tokenizer):
@@ -51,14 +56,14 @@ def texts(stream, tokenizer):
         yield tokenizer.decode(stream.tokens[start + 1:end])
 
 
-def encode_to_file(corpus, tokenizer, target, report=lambda n: None):
+def encode_to_file(corpus, tokenizer, target, documents, report=lambda n: None):
     """Write the stream of a corpus to target, and its starts beside it, in memory that does not grow with the text."""
     starts, dtype = array("q"), dtype_of(tokenizer)
 
     def chunks():
-        for ids in encoded(corpus, tokenizer, starts, report):
+        for ids in encoded(corpus, tokenizer, documents, starts, report):
             yield np.ascontiguousarray(ids, dtype)
-        if has_documents(corpus, tokenizer):                # before target gets its name: where target is, the starts are
+        if documents:                                        # before target gets its name: where target is, the starts are
             write_atomically(starts_path(target), [np.array(starts, "<i8")], 8 * len(starts))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, chunks(), corpus.size * dtype.itemsize)
@@ -70,11 +75,6 @@ def open_stream(target, tokenizer, with_starts):
                        np.fromfile(starts_path(target), "<i8") if with_starts else None)
 
 
-def has_documents(corpus, tokenizer):
-    """Is the stream made of documents? If not, a line <|endoftext|> is text like any other."""
-    return corpus.has_documents and tokenizer.end is not None
-
-
 def dtype_of(tokenizer):
     return np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
 
@@ -83,9 +83,8 @@ def starts_path(target):
     return target.with_suffix(".starts")
 
 
-def encoded(corpus, tokenizer, starts, report):
+def encoded(corpus, tokenizer, with_documents, starts, report):
     """Yield the stream piece by piece; the documents' starts are appended to starts."""
-    with_documents = has_documents(corpus, tokenizer)
     end = np.array([tokenizer.end], np.int32) if with_documents else None
     place, begun = 0, not with_documents                 # begun: does the document at hand have its begin token?
     for piece in pieces(corpus.chunks(report), with_documents):

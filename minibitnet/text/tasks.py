@@ -2,7 +2,7 @@
 
 ``items`` cuts stories right before a word that the text so far decides; the wrong choices are other words of the same kind,
 which the story would be impossible with. ``read_jsonl`` reads items of other sources. ``score`` takes the choice that a model finds
-likeliest, as lm-evaluation-harness does: by summed log-likelihood, and by log-likelihood per byte.
+likeliest, as lm-evaluation-harness does: by summed log-likelihood; and by log-likelihood per byte (there: per character).
 """
 import json
 import math
@@ -105,6 +105,8 @@ def read_jsonl(path):
     """Items of a file with one JSON object a line: the context as ``ctx``, ``query``, ``goal`` or ``question``; ``choices`` or
     ``endings`` (a list, or {"text": [...], "label": [...]}) or ``sol1`` and ``sol2``; the right one as ``gold``, ``label``, ``answer`` or
     ``answerKey``: a number from 0, its digits, a letter from A, or one of the labels."""
+    if Path(path).exists() and not Path(path).is_file():      # a FIFO would be waited for without end
+        raise UserError(f"{path}: expected a file of multiple-choice items, one JSON object a line")
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except OSError as e:
@@ -129,7 +131,7 @@ def _parsed(line, where):
     labels = None
     if isinstance(choices, dict):
         choices, labels = choices.get("text"), choices.get("label")
-    texts = isinstance(context, str) and isinstance(choices, list) and all(isinstance(choice, str) and choice for choice in choices)
+    texts = isinstance(context, str) and isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
     if not texts or len(choices) < 2:
         raise UserError(f"{where}: expected a text and at least two choices, which are texts")
     answer = _field(fields, where, "gold", "label", "answer", "answerKey")
@@ -149,8 +151,10 @@ def _field(fields, where, *names):
 
 def _place(answer, labels, n):
     """A number, its digits, a letter or a label -> the number of the choice, or None."""
-    if isinstance(labels, list) and answer in labels:
-        place = labels.index(answer)
+    if isinstance(answer, bool):
+        return None
+    if isinstance(labels, list):
+        place = list(map(str, labels)).index(str(answer)) if str(answer) in map(str, labels) else None
     elif isinstance(answer, str) and re.fullmatch("[0-9]+", answer):
         place = int(answer)
     elif isinstance(answer, str) and re.fullmatch("[A-Za-z]", answer):
@@ -174,7 +178,7 @@ class Score(NamedTuple):
 
 def score(scored, log_likelihoods):
     """Items, (context, choices) -> [log p(choice | context), ...]  ->  Score. Of equally likely choices the first counts, and a
-    choice's bytes are counted without the space before it, as in lm-evaluation-harness."""
+    choice's length is its bytes in UTF-8, without the space before it (lm-evaluation-harness counts characters)."""
     if not scored:
         raise UserError("no items to score")
     right = right_norm = 0

@@ -32,7 +32,10 @@ class CharTokenizer:
 
     @classmethod
     def train(cls, texts, end=False):
-        return cls("".join(sorted(set().union(*bpe.chunks(texts)))), end)
+        characters = set()
+        for text in bpe.chunks(texts):
+            characters.update(text)
+        return cls("".join(sorted(characters)), end)
 
     def encode(self, text):
         points = _code_points(text)

@@ -1,4 +1,9 @@
-from minibitnet.experiments.costs import memory
+from dataclasses import replace
+
+import pytest
+
+from minibitnet.experiments import contexts, equivalences, experts, largest_batch, memory_table, ninety_percent, parameters
+from minibitnet.experiments.costs import MODELS, Shape, cache_bytes, memory, weight_bytes
 from minibitnet.nn.config import ModelConfig
 
 
@@ -22,3 +27,89 @@ def test_2b4t_has_the_weights_that_its_report_counts():
     table = memory(c, bytes_of_rest=2)
     assert table["total"][0] - table["BitLinear scales"][0] == 2_412_820_480
     assert table["BitLinear weights"][0] == 2_084_044_800 and table["BitLinear weights"][1] == 521_011_200
+
+
+def test_the_shapes_have_the_parameters_of_the_published_models():
+    """LLaMA 7B, 13B, 30B and LLaMA 2 70B have these, to the last one; so has 2B-4T."""
+    for name, n in {"7B": 6_738_415_616, "13B": 13_015_864_320, "30B": 32_528_943_616, "70B": 68_976_648_192}.items():
+        assert replace(MODELS[name].config, linear="float").n_parameters == n
+    assert weight_bytes("BitNet b1.58 2B")[1] == 2 * 2_412_820_480
+
+
+def test_a_shape_whose_heads_are_not_as_wide_as_the_model_is_no_configuration():
+    with pytest.raises(AssertionError, match="heads"):
+        MODELS["Gemma-3 1B"].config  # noqa: B018
+
+
+def test_weights_are_less_than_the_memory_that_the_paper_prints_for_the_program():
+    """The remainders: half a GB at 700M and 1.3B, one at 3B, and within 0.1 GB the same for LLaMA and BitNet."""
+    rows = {(r["model"], r["size"]): r for r in memory_table.quick()["rows"]}
+    for r in rows.values():
+        assert r["weights"] + r["run_time"] == pytest.approx(float(r["printed"])) and 0.4 < r["run_time"] < 1.1
+    for size in ("700M", "1.3B", "3B"):
+        assert rows["LLaMA", size]["run_time"] == pytest.approx(rows["BitNet b1.58", size]["run_time"], abs=0.1)
+
+
+def test_memory_ratios_of_weights_grow_with_the_size_as_the_printed_ones_do_and_are_above_them():
+    ratios = memory_table.quick()["ratios"]
+    for key in ("printed", "weights"):
+        assert [float(r[key]) for r in ratios] == sorted(float(r[key]) for r in ratios)
+    assert all(r["weights"] > float(r["printed"]) for r in ratios)
+
+
+def test_the_memory_of_the_2b4t_report_comes_out_but_for_one_model():
+    """MiniCPM's 2,441,871,360 weights in 16 bits are 4.88 GB, printed 4.8."""
+    assert [r["model"] for r in memory_table.quick()["report"] if not r["agrees"]] == ["MiniCPM 2B"]
+
+
+def test_b1s_table_5_has_12_d_squared_weights_a_layer():
+    """125M: 12 layers of 12 * 768^2 = 84,934,656."""
+    rows = {(r["source"], r["size"]): r for r in parameters.quick()["rows"]}
+    assert rows["arXiv 2310.11453, Table 5", "125M"]["projections"] == 84_934_656
+    for size, params in {"1.3B": 1.3e9, "2.7B": 2.7e9, "6.7B": 6.7e9, "13B": 13e9, "30B": 30e9}.items():
+        row = rows["arXiv 2310.11453, Table 5", size]
+        assert row["projections"] + row["embedding and head"] == pytest.approx(params, rel=0.04), size
+
+
+def test_the_size_equivalences_hold_in_memory_bytes_read_and_energy():
+    for r in equivalences.quick()["rows"]:
+        assert all(r["of_ternary"][key] < r["of_float16"][key] for key in ("memory", "read", "joules")), r["ternary"]
+
+
+def test_more_than_90_percent_is_saved_at_the_entropy_limit_alone():
+    """1 - 1.585 / 16 = 90.1 %; 1.6 bits are 90 % and no more, 2 bits 87.5 %, the whole model 76 %."""
+    result = ninety_percent.quick()
+    assert [f"{r['saved']:.1%}" for r in result["rows"]] == ["90.1%", "90.0%", "89.5%", "87.5%"]
+    assert [r["packing"] for r in result["rows"] if r["saved"] > 0.9 + 1e-12] == ["entropy limit, log2(3)"]
+    assert f"{result['whole']['saved']:.1%}" == "75.6%"
+    assert [f"{gb:.3f}" for gb in result["report"]["weights"].values()] == ["0.413", "0.417", "0.440", "0.521"]
+
+
+def test_fewer_bits_in_the_cache_make_room_for_a_longer_context():
+    """One layer, two heads of 4 with one of keys and values: 8 numbers a token; 16 bytes, 8 + 2 * 2 for the scales, 4 + 4."""
+    shape = Shape(n_layers=1, d=8, d_attention=8, d_kv=4, d_ffn=8, n_heads=2, vocab=10)
+    assert [cache_bytes(shape, bits) for bits in (16, 8, 4)] == [16, 12, 8]
+    rows = contexts.quick()["rows"]
+    for at in range(0, len(rows), 3):
+        by_bits = [r["ternary"] for r in rows[at:at + 3]]
+        assert 1.9 * by_bits[0] < by_bits[1] < 2 * by_bits[0] and 3.8 * by_bits[0] < by_bits[2] < 4 * by_bits[0]
+        assert all(r["float16"] <= r["ternary"] for r in rows[at:at + 3])
+
+
+def test_a_mixture_of_experts_fits_on_one_device_and_sends_half():
+    """46.7e9 parameters, Mixtral 8x7B's published number, of which 12.9e9 work for a token."""
+    result = experts.quick()
+    assert f"{result['parameters'] / 1e9:.1f}" == "46.7" and f"{result['active'] / 1e9:.1f}" == "12.9"
+    assert result["devices"] == {"24 GB": {"ternary": 1, "float16": 4}, "80 GB": {"ternary": 1, "float16": 2}}
+    assert result["sent"] == {"ternary": 2 * (4096 + 2), "float16": 2 * 2 * 4096}
+
+
+def test_ternary_weights_make_room_for_a_larger_batch_and_the_printed_batches_lie_between_two_caches():
+    result = largest_batch.quick()
+    assert all(r["BitNet b1.58"] > 6 * r["LLaMA"] for r in result["rows"])
+    many = [r for r in result["rows"] if r["heads"] == 64]
+    assert all(r["LLaMA"] == result["printed"]["LLaMA"] for r in many)
+    assert many[0]["BitNet b1.58"] < result["printed"]["BitNet b1.58"] < many[1]["BitNet b1.58"]
+    fit = result["inferred"]
+    for model, weights in (("LLaMA", result["weights"]["float16"]), ("BitNet b1.58", result["weights"]["ternary"])):
+        assert (largest_batch.BUDGET - weights - fit["overhead"]) / fit["sequence"] == pytest.approx(result["printed"][model])

@@ -28,3 +28,13 @@ def test_points_keep_the_order_in_which_the_xs_come(tmp_path, monkeypatch):
 def test_points_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert plotting.points({}, "", "", tmp_path / "p.png") is False
+
+
+def test_the_floor_is_a_line_of_the_loss_figure(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, dpi: drawn.append([line.get_label() for line in self.axes[0].lines]))
+    metrics = [{"tokens": 10**5, "loss": 2.0, "val_loss": 2.0, "floor": None}]
+    plotting.loss_figure(metrics, tmp_path / "loss.png")
+    plotting.loss_figure([metrics[0] | {"floor": 1.25}], tmp_path / "loss.png")
+    assert [len(labels) for labels in drawn] == [2, 3] and drawn[1][2] == "entropy of the source (1.250): the floor"

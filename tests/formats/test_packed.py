@@ -9,7 +9,7 @@ from minibitnet.formats import packed, safetensors
 from minibitnet.formats.safetensors import FormatError
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
-from minibitnet.packing import BFLOAT16, unpack_ternary, widen
+from minibitnet.packing import unpack_ternary, widen
 from minibitnet.quant import absmean_ternary
 
 C = ModelConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ffn=6, context=4)
@@ -28,13 +28,13 @@ def parameters():
 
 @pytest.fixture
 def path(tmp_path, parameters):
-    packed.save(tmp_path / "packed.safetensors", CONFIG, *packed.pack(parameters, C))
+    packed.save(tmp_path / "packed.safetensors", CONFIG, 7, *packed.pack(parameters, C))
     return tmp_path / "packed.safetensors"
 
 
 def test_what_is_written_is_read(path, parameters):
-    config, c, matrices, arrays = packed.load(path, config_of)
-    assert config == CONFIG and c == C
+    config, step, c, matrices, arrays = packed.load(path, config_of)
+    assert config == CONFIG and step == 7 and c == C
     assert matrices.keys() | arrays.keys() == parameters.keys()
     for name, (bits, n, scale) in matrices.items():
         codes, expected = absmean_ternary(parameters[name])
@@ -52,8 +52,8 @@ def test_a_weight_takes_two_bits(path):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_16_bit_floats_are_kept_as_such(dtype, tmp_path, parameters):
-    packed.save(tmp_path / "p", CONFIG, *packed.pack(parameters, C), dtype)
-    arrays = packed.load(tmp_path / "p", config_of)[3]
+    packed.save(tmp_path / "p", CONFIG, 7, *packed.pack(parameters, C), dtype)
+    arrays = packed.load(tmp_path / "p", config_of)[4]
     head = arrays["lm_head.weight"]
     assert head.dtype == packed.FLOATS[dtype] and head.nbytes == 2 * head.size
     assert np.allclose(widen(head), parameters["lm_head.weight"], rtol=2**-8 if dtype == "bfloat16" else 2**-10, atol=1e-7)
@@ -76,7 +76,7 @@ def spoil(path, change):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda t, m: t[NAME].__setitem__((1, 2), 0b11000000), r"up_proj.*byte \[1, 2\] = 192 holds bits 11 for row 7"),
+    (lambda t, m: t[NAME].__setitem__((1, 2), 0b11000000), r"up_proj.*byte \[1, 2\] = 192 holds bits 11 for row 7 of padding"),
     (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, np.nan), "up_proj.weight_scale is nan: expected a positive number"),
     (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, 0), "up_proj.weight_scale is 0.0: expected a positive"),
     (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, -1), "up_proj.weight_scale is -1.0: expected a positive"),
@@ -90,8 +90,10 @@ def spoil(path, change):
     (lambda t, m: t["model.norm.weight"].__setitem__(0, np.inf), "norm.weight' holds values that are not finite"),
     (lambda t, m: t.__setitem__("lm_head.weight", t["lm_head.weight"].astype(float)), "is F64.*expected F32 or F16 or BF16"),
     (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "d_ffn": 10}})), r"is U8 \(2, 8\): expected U8 \(3, 8\)"),
-    (lambda t, m: m.__setitem__("config", "[]"), "lacks a config"),
-    (lambda t, m: m.pop("config"), "lacks a config"),
+    (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "linear": "float"}})), "linear = 'float': expected ternary or binary"),
+    (lambda t, m: m.__setitem__("config", "[]"), "lacks a step or a config"),
+    (lambda t, m: m.pop("config"), "lacks a step or a config"),
+    (lambda t, m: m.pop("step"), "lacks a step or a config"),
     (lambda t, m: m.__setitem__("format", "minibitnet checkpoint 1"), "has format 'minibitnet checkpoint 1': expected 'minibitnet packed 1'"),
 ])
 def test_a_wrong_file_is_one_line_that_names_the_place(change, message, path):
@@ -102,7 +104,7 @@ def test_a_wrong_file_is_one_line_that_names_the_place(change, message, path):
 
 
 def test_a_bfloat16_that_is_not_finite_is_seen(tmp_path, parameters):
-    packed.save(tmp_path / "p", CONFIG, *packed.pack(parameters, C), "bfloat16")
+    packed.save(tmp_path / "p", CONFIG, 7, *packed.pack(parameters, C), "bfloat16")
     spoil(tmp_path / "p", lambda t, m: t["lm_head.weight"].view(np.uint16).__setitem__((0, 0), 0x7F80))
     with pytest.raises(FormatError, match="lm_head.weight' holds values that are not finite"):
         packed.load(tmp_path / "p", config_of)
@@ -114,4 +116,3 @@ def test_every_cut_of_the_file_is_one_line(path):
         path.write_bytes(raw[:size])
         with pytest.raises(FormatError):
             packed.load(path, config_of)
-    assert BFLOAT16.itemsize == 2

@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from minibitnet.inference.fixed_point import bit_length, divide, exp2, mantissa, narrow, normalized, ratio, shift, square_root
+from minibitnet.inference import fixed_point
+from minibitnet.inference.fixed_point import bit_length, divide, exp2, leading_bits, mantissa, narrow, ratio, shift, square_root
 
 
 def integers(*values):
@@ -62,11 +63,17 @@ def test_ratio_is_x_over_the_root_of_y(rng):
     assert m.min() >= 2**29 and m.max() < 2**31
 
 
-def test_mantissa_and_normalized_agree_on_what_a_float_is():
+def test_mantissa_and_leading_bits_agree_on_what_a_float_is():
     """10 = 1.25 2^3 = (1.25 2^30) 2^-27"""
-    assert mantissa(10.0) == (5 * 2**28, -27) == tuple(int(part) for part in normalized(np.int64(10)))
+    assert mantissa(10.0) == (5 * 2**28, -27) == tuple(int(part) for part in leading_bits(np.int64(10)))
     m, e = mantissa(1 - 2.0**-53)                           # would round up to 2^31
     assert m == 2**31 - 1 and e == -31
+
+
+def test_the_table_of_exp2_is_the_same_on_every_machine():
+    """Entry i is 2^(24 - i/256) to the nearest, in whole numbers: t - 1/2 < 2^(24 - i/256) < t + 1/2, each side doubled and to the 256th power."""
+    assert len(fixed_point.EXP2_TABLE) == 257
+    assert all((2 * t - 1)**256 < 2**(25 * 256 - i) < (2 * t + 1)**256 for i, t in enumerate(fixed_point.EXP2_TABLE.tolist()))
 
 
 def test_exp2_by_pencil():

@@ -1,5 +1,6 @@
 """The integer engine: each part against the float op it stands for, the whole against itself, and no float anywhere."""
 import ast
+import hashlib
 import inspect
 import math
 from types import SimpleNamespace
@@ -66,7 +67,7 @@ def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
     """The same codes but for values within a hair of a half (1 in 1,000 at most), and the same scale to 6 digits."""
     x = np.rint(rng.standard_normal((64, 2, 50)) * size * 2**20).astype(np.int64)
     gain = None if centred else rng.uniform(-2, 2, 64).astype(np.float32)
-    norm, unit = integer.norm(gain, centred, 64, 1e-6, 2.0**-20)
+    norm, unit = integer.integer_norm(gain, centred, 64, 1e-6, 2.0**-20)
     out = integer.quantized(*integer.normed(norm, x))
     codes, scale = absmax_int8(float_norm(x / 2**20, gain))
     assert np.abs(out.codes - codes).max() <= 1 and (out.codes != codes).mean() < 1e-3
@@ -76,23 +77,34 @@ def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
 def test_codes_do_not_change_when_a_token_is_multiplied(rng):
     """Why 1/rms is not needed for them: 8 x has the codes of x (eps = 0), and its scale is the same too."""
     x = rng.integers(-2**20, 2**20, (16, 1, 5))
-    norm, _ = integer.norm(np.ones(16, np.float32), False, 16, 0.0, 1.0)
+    norm, _ = integer.integer_norm(np.ones(16, np.float32), False, 16, 0.0, 1.0)
     for a, b in zip(integer.quantized(*integer.normed(norm, x)), integer.quantized(*integer.normed(norm, 8 * x))):
         assert np.array_equal(a, b)
 
 
 def test_a_token_of_zeros_has_codes_zero():
     """And S = 1, even without eps: a root of 0 would have no mantissa."""
-    norm, _ = integer.norm(None, True, 16, 0.0, 1.0)
+    norm, _ = integer.integer_norm(None, True, 16, 0.0, 1.0)
     y, S = integer.normed(norm, np.zeros((16, 1, 1), np.int64))
     assert S == 1 and not integer.quantized(y, S).codes.any()
+
+
+@pytest.mark.parametrize("size", [1, 2**10, 2**20, 2**30, 2**50])
+def test_eps_counts_in_tokens_of_any_size(rng, size):
+    """Units of 2^-44, those of silu(gate) up: 64 eps is then 2^74.1, more than the 60 bits it has, and is kept as 2^58.1 times 4^8. To be added
+    to it, even a token far smaller than that must give up 8 bits; what vanishes is below 2^7 units, 2^-27 in n."""
+    x = np.rint(rng.uniform(-size, size, (64, 1, 20))).astype(np.int64)
+    norm, _ = integer.integer_norm(None, False, 64, 1e-6, 2.0**-44)
+    y, S = integer.normed(norm, x)
+    real = ops.rms_norm.forward(x * 2.0**-44, np.ones(64), eps=1e-6)
+    assert norm.eps_exponent == 8 and np.abs(y * np.sqrt(64 / S) - real).max() < max(2.0**-27, np.abs(real).max() * 2.0**-23)
 
 
 def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
     """The float product, from the same codes in float64, differs by half a unit and by 1 part in 2^27."""
     running, model = arm
     x, block = rng.integers(-2**22, 2**22, (32, 2, 5)), model.blocks[0]
-    y, S = integer.normed(block.input_norm, x)
+    y, S = integer.normed(block.input_layernorm, x)
     out = integer.bit_linear(block.v, integer.quantized(y, S))
     w = running.layers[0].self_attn.v_proj.weight.data
     gain = converted(running)[1].get("layers.0.input_layernorm.weight")
@@ -129,8 +141,14 @@ def test_gates_are_the_float_ones(rng):
 
 def test_rows_take_the_bits_that_fit():
     """Row 0's largest is 0.75: 15 bits hold it as 24576; row 1's is 3: 13 bits; row 2 is so small that only `most` stops it."""
-    matrix = integer.rows(np.float32([[0.75, -0.5], [3, 0], [2**-12, 0]]), most=20)
+    matrix = integer.scaled_rows(np.float32([[0.75, -0.5], [3, 0], [2**-12, 0]]), most=20)
     assert matrix.bits.tolist() == [15, 13, 20] and matrix.codes.tolist() == [[24576, -16384], [24576, 0], [256, 0]]
+
+
+def test_a_row_just_below_a_power_of_two_stays_in_int16():
+    """0.999999 * 32768 = 32767.97 would be 32768, which int16 reads as -32768."""
+    matrix = integer.scaled_rows(np.float32([[0.999999, -0.999999], [1, -1]]), most=20)
+    assert matrix.bits.tolist() == [15, 14] and matrix.codes.tolist() == [[32767, -32768], [16384, -16384]]
 
 
 # ---- the whole
@@ -167,6 +185,21 @@ def test_a_block_border_changes_nothing(rng):
     assert np.array_equal(np.concatenate([model(ids[:1, t:t + 1], caches, last=True) for t in range(100)], axis=-1), model(ids)[:, :1])
 
 
+def test_the_head_in_blocks_of_rows_gives_the_same_integers(arm, ids, monkeypatch):
+    """Blocks of 3 rows: the last of 40 is alone."""
+    _, model = arm
+    whole = model(ids)
+    monkeypatch.setattr(integer, "HEAD_BLOCK", 3 * 32)
+    assert np.array_equal(model(ids), whole)
+
+
+def test_conversion_lets_go_of_the_files_matrices():
+    running = Transformer(ModelConfig(**SIZES)).quantized()
+    matrices, arrays = converted(running)
+    IntegerModel(running.config, matrices, arrays)
+    assert matrices == {}
+
+
 def test_a_sequence_alone_and_in_a_batch_gives_the_same_integers(arm, ids):
     _, model = arm
     assert np.array_equal(model(ids[1:2]), model(ids)[:, 1:2])
@@ -191,13 +224,67 @@ def test_greedy_decoding_is_the_argmax_of_the_whole_sequence(arm):
     assert model(np.array([ids]))[:, 0, 2:-1].argmax(0).tolist() == ids[3:]
 
 
+# ---- golden numbers: with these a port to another language checks itself
+
+def golden_model(c):
+    """Made without a float that a machine could round in its own way: s <- (1103515245 s + 12345) mod 2^31 from s = 1, and each next s >> 16 gives,
+    tensor by tensor in the order below and row by row, a weight code ((s >> 16) mod 3 - 1; binary: 2 ((s >> 16) mod 2) - 1) or another number
+    (((s >> 16) mod 255 - 127) / 64, gains ((s >> 16) mod 255 + 1) / 128); the scale of layer l is 1 / (2 + l)."""
+    s = 1
+
+    def stream(*shape):
+        nonlocal s
+        out = np.empty(math.prod(shape), np.int64)
+        for i in range(out.size):
+            s = (1103515245 * s + 12345) % 2**31
+            out[i] = s >> 16
+        return out.reshape(shape)
+    D, K, F, matrices, arrays = c.d_model, c.n_kv_heads * c.head_dim, c.d_ffn, {}, {}
+    arrays["embed_tokens.weight"] = (stream(c.vocab_size, D) % 255 - 127) / 64
+    for i in range(c.n_layers):
+        for name, n, m in (("self_attn.q_proj", D, D), ("self_attn.k_proj", K, D), ("self_attn.v_proj", K, D), ("self_attn.o_proj", D, D),
+                           ("mlp.gate_proj", F, D), ("mlp.up_proj", F, D), ("mlp.down_proj", D, F)):
+            codes = stream(n, m) % 3 - 1 if c.linear == "ternary" else 2 * (stream(n, m) % 2) - 1
+            matrices[f"layers.{i}.{name}.weight"] = PackedMatrix(pack_ternary(codes), n, np.float32(1 / (2 + i)))
+        if c.linear == "ternary":
+            for name, size in (("input_layernorm", D), ("self_attn.attn_sub_norm", D), ("post_attention_layernorm", D), ("mlp.ffn_sub_norm", F)):
+                arrays[f"layers.{i}.{name}.weight"] = (stream(size) % 255 + 1) / 128
+    arrays["norm.weight"] = (stream(D) % 255 + 1) / 128
+    if not c.tied:
+        arrays["lm_head.weight"] = (stream(c.vocab_size, D) % 255 - 127) / 64
+    return IntegerModel(c, matrices, {name: a.astype(np.float32) for name, a in arrays.items()})
+
+
+GOLDEN_SIZES = {"vocab_size": 8, "d_model": 8, "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "d_ffn": 12, "context": 8, "norm_eps": 2.0**-20}
+GOLDEN = {
+    "ternary, SwiGLU, untied": (
+        ModelConfig(**GOLDEN_SIZES), (20, 16), (1112684167, -39), (1518500250, -35),
+        [156341, 357866, -86368, 472422, 407539, 198432, -94502, -276574], "24167f14bd12e147a1ed4ebe475f033567ad68b5edbe1e94fd5d8cc1b7a257d8"),
+    "binary, ReLU^2, tied": (
+        ModelConfig(**GOLDEN_SIZES, linear="binary", activation="relu2", tied=True), (20, 16), (1112684167, -17), (1518500250, -35),
+        [407037, -21737, 98421, -231574, -52519, 39885, 113884, 99720], "8219a4b887494ecf4ecac1c83d6b6c8950742ea94ba62f49fe239e772aa805f0"),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_logits(name):
+    """Of tokens 0 to 7: the bits, the mantissas and exponents of block 0's q and of the head, logits of token 7, SHA-256 of all (token by
+    token, four bytes each, the lowest first)."""
+    c, bits, q, head, last, digest = GOLDEN[name]
+    model = golden_model(c)
+    logits = model(np.arange(8)[None])[:, 0].T
+    assert (model.bits, model.logit_bits, model.blocks[0].q[1:], (model.logit_mantissa, model.logit_exponent)) == (*bits, q, head)
+    assert logits[-1].tolist() == last
+    assert hashlib.sha256(logits.astype("<i4").tobytes()).hexdigest() == digest
+
+
 # ---- ranges
 
 def test_no_output_exceeds_its_bound_and_one_comes_near():
     """Row 0 is all ones, the token too: |n| = sqrt(m), the largest sum there is, 64 s_w (and 1/4 more for the rounding of x~)."""
     w, ones = np.vstack([np.ones(64), np.eye(64)[0]]), np.ones((64, 1, 1), np.int64)
     bound = integer.largest_output(w, 0.5, None)
-    x = integer.quantized(*integer.normed(integer.norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
+    x = integer.quantized(*integer.normed(integer.integer_norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
     y = integer.bit_linear(integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(0.5 / 127 * 8 * 2**16)), x)[0, 0, 0] / 2**16
     assert y == pytest.approx(32, rel=1e-6) and y <= bound < 1.3 * y
 
@@ -205,8 +292,8 @@ def test_no_output_exceeds_its_bound_and_one_comes_near():
 def test_bounds_hold_for_tokens_that_look_for_them(rng, arm):
     """Tokens along each row of W gain, where Cauchy and Schwarz are equal, and random ones."""
     _, model = arm
-    for w, norm in ((model.blocks[0].q, model.blocks[0].input_norm), (model.blocks[0].down, model.blocks[0].ffn_sub_norm)):
-        rows = kernels.unpack(w.codes).T.astype(np.int64) * (1 if norm.gain is None else norm.gain[:, None])
+    for w, norm in ((model.blocks[0].q, model.blocks[0].input_layernorm), (model.blocks[0].down, model.blocks[0].ffn_sub_norm)):
+        rows = kernels.unpack(w.planes).T.astype(np.int64) * (1 if norm.gain is None else norm.gain[:, None])
         x = np.hstack([rows, rng.integers(-2**27, 2**27, rows.shape)])[:, None]
         assert np.abs(integer.bit_linear(w, integer.quantized(*integer.normed(norm, x)))).max() < 2**28
 
@@ -226,6 +313,77 @@ def test_attention_at_its_limits_is_exact(sign):
     assert (integer.attention(q, codes, scale, (sign * codes).astype(np.int8), scale, 12) == sign * 2 * 127 * (2**28 - 1)).all()
 
 
+def product_of_codes(w, norm, scale, x, bits=0):
+    """W^ x^ of tokens x (m, B, T) in units of 2^-bits, with a Norm of unit 1."""
+    linear = integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(scale / 127 * len(x)**0.5 * 2.0**bits))
+    return integer.bit_linear(linear, integer.quantized(*integer.normed(norm, x)))
+
+
+def test_rounding_codes_can_double_an_output_and_the_bound_knows_it():
+    """n = 1 everywhere and gains 253, 1, 1 ...: x~ = 127, round(127/253 = 0.502) = 1, so a row that skips feature 0 gives 63 * 253/127 = 125.5.
+    By Cauchy and Schwarz it would be sqrt(63) 8 = 63.5 at most; the rounding may add 63 * 8 * 253/254 = 502."""
+    gain, w = np.float32([253] + [1] * 63), np.float32([[0] + [1] * 63])
+    norm, unit = integer.integer_norm(gain, False, 64, 0.0, 1.0)
+    y = product_of_codes(w, norm, unit, np.full((64, 1, 1), 2**20), bits=8)
+    assert y == round(63 * 253 / 127 * 256) and integer.largest_output(w, 1.0, gain) == pytest.approx(1.001 * (63.5 + 502), abs=0.1)
+
+
+def bits_of(name, bound, head_dim=4, layers=1):
+    """activation_bits where one matrix alone, of a row [s], decides; its largest output is ``bound``."""
+    one = np.ones((1, 1))
+    matrix = PackedMatrix(pack_ternary(one), 1, np.float32(bound / integer.largest_output(one, 1.0, None)))
+    matrices = {f"layers.{i}.{name}.weight": matrix for i in range(layers)}
+    return integer.activation_bits(SimpleNamespace(head_dim=head_dim), matrices, {"embed_tokens.weight": np.zeros((1, 1), np.float32)})
+
+
+def test_bits_by_pencil():
+    """A bound of 0.9 2^10 leaves 28 - 10 bits. A key is rotated, so 0.9 sqrt 2 = 1.27 counts and takes one more, 0.7 sqrt 2 = 0.99 does not.
+    A query is multiplied by 128/127 log2(e) / sqrt(2) = 1.028 in heads of two: 0.7 sqrt 2 1.028 = 1.02 takes one more as well. Two
+    layers' 0.4 add up to 0.8 in the residual stream, 0.6 to 1.2."""
+    assert [bits_of("mlp.down_proj", b * 2**10) for b in (0.9, 1.1)] == [18, 17]
+    assert [bits_of("self_attn.k_proj", b * 2**10, head_dim=2) for b in (0.7, 0.9)] == [18, 17]
+    assert [bits_of("self_attn.q_proj", 0.7 * 2**10, head_dim=D) for D in (2, 4)] == [17, 18]
+    assert [bits_of("self_attn.o_proj", b * 2**10, layers=2) for b in (0.4, 0.6)] == [18, 17]
+
+
+def test_the_largest_query_of_the_smallest_head_stays_below_its_range():
+    """Two heads of two, rows and token of ones: 2 * 4 s. At position 18 the angle 18 - 6 pi = -0.85 is close to a diagonal: 1.41 times longer.
+    The scale is the largest for 14 bits, were it not for the factor 1.028 of queries, with which 2^28 would be passed."""
+    c, ones = ModelConfig(**SIZES | {"d_model": 4, "n_heads": 2, "context": 19, "n_layers": 1}), np.ones((4, 4))
+    matrices, arrays = converted(Transformer(c).quantized())
+    scale = np.float32(2**14 / 1.0001 / 2**0.5 / integer.largest_output(ones, 1.0, None))
+    model = IntegerModel(c, matrices | {"layers.0.self_attn.q_proj.weight": PackedMatrix(pack_ternary(ones), 4, scale)}, arrays)
+    x = integer.quantized(*integer.normed(model.blocks[0].input_layernorm, np.full((4, 1, 1), 2**20)))
+    q = integer.rotated(integer.bit_linear(model.blocks[0].q, x), model.rotary[..., 18:])
+    assert model.bits == 13 and 2**27 < np.abs(q).max() < 2**28
+
+
+def with_head(c, head, gain):
+    """An IntegerModel with this head and final gain, and logits of tokens (C, B, T)."""
+    matrices, arrays = converted(Transformer(c).quantized())
+    return IntegerModel(c, matrices, arrays | {"lm_head.weight": head.astype(np.float32), "norm.weight": gain.astype(np.float32)})
+
+
+def test_the_largest_logit_takes_all_of_its_range():
+    """A row of 1016 and a token of ones: 64 * 1016 = 0.992 2^16, so 12 bits and 0.992 2^28 (0.001 is left for roundings)."""
+    model = with_head(ModelConfig(**SIZES | {"d_model": 64}), np.full((40, 64), 1016), np.ones(64))
+    assert model.logit_bits == 12 and (model.score(np.full((64, 1, 1), 2**20)) >> 16 == int(0.992 * 2**12)).all()
+
+
+def test_a_feature_that_the_head_ignores_overflows_no_logit():
+    """With a gain of 8,750 it decides by how many bits y is narrowed: x = 1.88 there becomes 8,225 and the 63 ones 0.5, which goes to 1. The
+    logit is then 63 * 2 / |n| = 124 times the row's 1,000, where Cauchy and Schwarz say 63.5: 1.9 2^28, were only they asked."""
+    model = with_head(ModelConfig(**SIZES | {"d_model": 64}), np.tile(np.append(0, np.full(63, 1000)), (40, 1)), np.append(8750, np.ones(63)))
+    logits = model.score(np.append(int(1.88 * 2**20), np.full(63, 2**20))[:, None, None])
+    assert (logits * model.logit_scale > 123_000).all() and logits.max() < 2**28
+
+
+def test_an_untied_head_keeps_15_bits_of_any_row():
+    """0.75 2^-30 takes 45 bits to the 24,576 that 0.75 is in row 0; a tied head is the embedding, whose rows stop at ``model.bits``."""
+    model = with_head(ModelConfig(**SIZES), np.outer(2.0 ** -np.arange(40), np.full(32, 0.75)), np.ones(32))
+    assert model.head.bits.tolist() == [*range(15, 55)] and (model.head.codes == 24576).all()
+
+
 def test_activations_take_as_many_bits_as_their_bound_allows(arm):
     """Below 2^8 a bound leaves all 20 bits after the point; then each doubling of it takes one, down to the twelfth."""
     running, model = arm
@@ -237,6 +395,25 @@ def test_activations_take_as_many_bits_as_their_bound_allows(arm):
     assert np.diff([integer.activation_bits(running.config, *scaled(n)) for n in (6, 7, 8)]).tolist() == [-1, -1]
     with pytest.raises(UserError, match="activations may reach .* the integer engine holds up to 65,536"):
         IntegerModel(running.config, *scaled(16))
+
+
+def test_a_scale_near_float32s_largest_is_refused_in_one_line(arm):
+    """Bounds are added up in Python's floats: in float32, 3e38 times anything is infinite, and has no whole number of bits."""
+    matrices, arrays = converted(arm[0])
+    with pytest.raises(UserError, match="activations may reach .*e\\+4.*: the integer engine holds up to 65,536"):
+        IntegerModel(arm[0].config, {name: w._replace(scale=np.float32(3e38)) for name, w in matrices.items()}, arrays)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("name", ["layers.1.mlp.up_proj.weight", "embed_tokens.weight", "norm.weight"])
+def test_what_is_not_finite_is_refused(arm, name, value):
+    matrices, arrays = converted(arm[0])
+    if name in matrices:
+        matrices[name] = matrices[name]._replace(scale=np.float32(value))
+    else:
+        arrays[name] = np.full_like(arrays[name], value)
+    with pytest.raises(UserError, match=f"{name} holds values that are not finite"):
+        IntegerModel(arm[0].config, matrices, arrays)
 
 
 @pytest.mark.parametrize("field, value, text", [
@@ -446,8 +623,8 @@ def test_a_float_in_the_model_is_caught(name, value):
         trapped(model)
 
 
-CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "activation_bits", "input_gain", "largest_output", "rows",
-              "rotary_tables", "norm", "block", "normalization", "projection"}
+CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "query_factor", "input_gain", "largest_output",
+              "scaled_rows", "integer_norm", "integer_block"}
 
 
 def floats_in(source, only=None):
@@ -458,16 +635,28 @@ def floats_in(source, only=None):
 
 
 def makes_float(node):
-    return isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.Div) \
-        or isinstance(node, ast.Constant) and isinstance(node.value, float) \
-        or isinstance(node, ast.Name) and node.id in ("float", "math") or isinstance(node, ast.Attribute) and "float" in node.attr
+    """Division, a power unless it is surely of a whole exponent >= 0, a constant, a name. math.prod is for shapes."""
+    return isinstance(node, (ast.BinOp, ast.AugAssign)) and (isinstance(node.op, ast.Div) or isinstance(node.op, ast.Pow) and not whole_power(node)) \
+        or isinstance(node, ast.Constant) and isinstance(node.value, (float, complex)) \
+        or isinstance(node, ast.Name) and node.id in ("float", "pow") \
+        or isinstance(node, ast.Attribute) and ("float" in node.attr or ast.unparse(node.value) == "math" and node.attr != "prod")
+
+
+def whole_power(node):
+    exponent = node.right if isinstance(node, ast.BinOp) else node.value
+    return isinstance(exponent, ast.Constant) and isinstance(exponent.value, int)     # -1 is no constant, but a minus and a constant
 
 
 def test_the_source_between_id_and_token_has_no_float():
     assert list(floats_in(inspect.getsource(fixed_point))) == list(floats_in(inspect.getsource(integer))) == []
     assert list(floats_in(inspect.getsource(sampling), only={"sample_integer"})) == []
+    assert list(floats_in(inspect.getsource(kernels), only={"matmul", "by_bit_planes", "_words"})) == []
 
 
-@pytest.mark.parametrize("code", ["int(a / 2)", "int(a * 0.5)", "int(float(a))", "math.floor(a)", "np.float32(a)"])
+@pytest.mark.parametrize("code", ["int(a / 2)", "int(a * 0.5)", "int(float(a))", "math.floor(a)", "np.float32(a)", "a * 2 ** -3", "2**a", "pow(2, a)"])
 def test_the_search_finds_a_planted_float(code):
     assert list(floats_in(f"def f(a):\n    return {code}"))
+
+
+def test_the_search_lets_whole_numbers_pass():
+    assert list(floats_in("def f(a):\n    a **= 2\n    return 2**30 * a // math.prod(a.shape)")) == []

@@ -60,6 +60,15 @@ def test_extreme_sums_do_not_overflow(kernel, code, weight):
 
 
 @every_kernel
+@pytest.mark.parametrize("code", [-1, 127])
+def test_four_words_at_a_time_do_not_overflow_eight_bits(kernel, code):
+    """With 1,639 to 2,048 rows bit planes come four words at a time: 4 * 64 = 256 bits set, one more than uint8 holds."""
+    assert kernels.BLOCK // (8 * 1800) == 4
+    codes, w = np.full((320, 1), code, np.int8), np.ones((1800, 320), np.int8)
+    assert (kernel(codes, w) == 320 * code).all()
+
+
+@every_kernel
 def test_the_widest_float32_product_is_still_exact(kernel):
     """m = 132,104: 127 m = 16,777,208 is 8 below 2^24. A row of +1, one of -1, and one that ends on an odd sum."""
     m = (2**24 - 1) // 127

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.text.batches import (all_windows, document_windows, random_batch, random_document_batch, split, split_documents,
+from minibitnet.text import batches, grammar
+from minibitnet.text.batches import (all_windows, document_windows, part_of, parts, random_batch, random_document_batch, split, split_documents,
                                       windows_of)
-from minibitnet.text.streams import TokenStream
+from minibitnet.text.corpora import Corpus, texts
+from minibitnet.text.streams import TokenStream, token_stream
+from minibitnet.text.tokenizer import make_tokenizer
 
 
 def test_split_keeps_the_end_for_validation():
@@ -137,3 +140,26 @@ def test_documents_are_split_between_documents(seed, fraction):
 def test_one_document_cannot_be_split():
     with pytest.raises(UserError, match="the corpus has 1 document, and"):
         split_documents(stream_of([1, 2, 3]), 0.1)
+
+
+@pytest.mark.parametrize("spec", ["bpe:300", "char"])
+def test_the_source_itself_needs_exactly_the_floor(spec):
+    """The grammar's true distribution as the model: each token costs what prefix_nats grows by, the end token nothing. Summed over the very
+    windows that evaluation scores, that is ``Part.floor``: begin given, end scored, every token once, nothing of padding."""
+    text = grammar.corpus(7, 12_000)
+    corpus = Corpus("s", text, "", 0, len(text), True)
+    tokenizer = make_tokenizer(spec, texts(corpus), end=True)
+    part = part_of(token_stream(corpus, tokenizer), 1000)
+    total = 0.0
+    for ids, targets in part.all(4):
+        for row, wanted in zip(ids, targets):
+            known = [tokenizer.decode(row[1:n + 1]) + tokenizer.decode([token]) for n, token in enumerate(wanted) if token >= 0]
+            costs = np.diff([0.0, *map(grammar.prefix_nats, known)])
+            total += costs.sum()
+    assert total / part.n_targets == pytest.approx(part.floor(tokenizer), rel=1e-9) and part.n_documents > 15
+
+
+def test_a_huge_corpus_keeps_a_bounded_validation_part(monkeypatch):
+    monkeypatch.setattr(batches, "MAX_VALIDATION", 50)
+    training, validation = parts(TokenStream(np.arange(1000), None), 8, 0.1)
+    assert len(validation.stream.tokens) == 50 and len(training.stream.tokens) == 950

@@ -7,7 +7,7 @@ import pytest
 from minibitnet.errors import UserError
 from minibitnet.text import bpe_files
 from minibitnet.text.bpe import PATTERN, encode_plain, join, train
-from minibitnet.text.bpe_files import GPT2_PATTERN, from_huggingface, parse_ranks, read_ranks, write_ranks
+from minibitnet.text.bpe_files import GPT2_PATTERN, from_huggingface, parse_ranks, read_file, write_ranks
 from minibitnet.text.tokenizer import BPETokenizer, load_tokenizer
 
 BYTES = [bytes([b]) for b in range(256)]
@@ -40,7 +40,7 @@ def test_a_rank_file_is_a_line_of_base64_and_rank_for_each_token(tmp_path):
 
 def test_reading_gives_back_what_was_written(tmp_path):
     write_ranks(tmp_path / "v.tiktoken", RANKS)
-    assert read_ranks(tmp_path / "v.tiktoken") == RANKS
+    assert parse_ranks(read_file(tmp_path / "v.tiktoken"), "v.tiktoken") == RANKS
     assert [p.name for p in tmp_path.iterdir()] == ["v.tiktoken"]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.text.grammar import END, Dice, GrammarError, build, corpus, expected, nats, prefix_nats, read, retell, stories, tell
+from minibitnet.text.grammar import END, Dice, GrammarError, along, build, corpus, expected, floor, nats, prefix_nats, read, retell, stories, tell
 from minibitnet.text.storybook import WORDS, table, with_article
 
 PETS = build("""
@@ -278,3 +278,26 @@ def test_a_corpus_is_whole_stories_each_with_its_end():
     assert documents.pop() == "" and 9_000 < len(text) <= 10_000
     assert documents == [story.text for story in islice(stories(3), len(documents))]
     assert corpus(3, 5_000) == text[:len(corpus(3, 5_000))] and corpus(3, 10) == ""
+
+
+# ---- the floor of a text, and along it
+
+def test_each_choice_counts_for_the_piece_that_completes_it():
+    """Ann (log 2) is known after 3 characters; two dogs (log 4) after "t", the 9th, for "a cat" begins otherwise; the rest costs nothing."""
+    text = "Ann had two dogs. She was glad."
+    assert along(text, [3, 8, 9, len(text)], PETS).tolist() == pytest.approx([math.log(2), 0, math.log(4), 0])
+    assert along(text, [8, len(text)], PETS).tolist() == pytest.approx([math.log(2), math.log(4)])
+
+
+def test_the_floor_along_a_story_adds_up_and_stays_below_the_exact_one(told):
+    """Up to any place, the choices that are complete cost at most what the text so far costs."""
+    for story in told[:5]:
+        ends = list(range(7, len(story.text), 7)) + [len(story.text)]
+        sums = np.cumsum(along(story.text, ends))
+        assert sums[-1] == pytest.approx(nats(story.text))
+        assert all(total <= prefix_nats(story.text[:end]) + 1e-9 for total, end in zip(sums, ends))
+
+
+def test_the_floor_of_a_corpus_is_known_only_if_every_document_is_a_story(told):
+    texts = [story.text for story in told[:3]]
+    assert floor(texts) == pytest.approx(sum(map(nats, texts))) and floor([*texts, "Call me Ishmael."]) is None

@@ -135,10 +135,10 @@ def test_bytes_on_disk_are_little_endian_and_wide_enough(corpus_of, tmp_path):
     """The end token 275 = 0x0113 is the bytes 13 01, or 13 01 00 00 where the vocabulary needs more than 16 bits."""
     tokenizer = LittleBPE(GPT2)
     corpus = corpus_of(DOCUMENTS, 5)
-    encode_to_file(corpus, tokenizer, tmp_path / "two.tokens")
+    encode_to_file(corpus, tokenizer, tmp_path / "two.tokens", True)
     assert (tmp_path / "two.tokens").read_bytes()[:4] == b"\x13\x01\x0e\x01" and (tmp_path / "two.starts").read_bytes() == bytes(8) + b"\x02" + bytes(7)
     tokenizer.vocab_size = 2**16 + 1
-    encode_to_file(corpus, tokenizer, tmp_path / "four.tokens")
+    encode_to_file(corpus, tokenizer, tmp_path / "four.tokens", True)
     assert (tmp_path / "four.tokens").read_bytes()[:8] == b"\x13\x01\x00\x00\x0e\x01\x00\x00"
     tokens, starts = open_stream(tmp_path / "four.tokens", tokenizer, True)
     assert tokens.tolist() == [275, 270, 275, 99, 10, 100, 275] and starts.tolist() == [0, 2] and not tokens.flags.writeable
@@ -150,7 +150,7 @@ def test_an_interruption_leaves_no_stream(corpus_of, tmp_path):
     def interrupt(n):
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        token_stream(corpus_of(DOCUMENTS, 5), LittleBPE(GPT2), interrupt)
+        token_stream(corpus_of(DOCUMENTS, 5), LittleBPE(GPT2), report=interrupt)
     assert list((tmp_path / "data/streams").iterdir()) == []
 
 
@@ -159,7 +159,7 @@ def test_memory_does_not_grow_with_the_text(corpus_of, tmp_path):
     def peak(text):
         corpus = corpus_of(text, 2**14)
         tracemalloc.start()
-        encode_to_file(corpus, ByteTokenizer(), tmp_path / "t.tokens")
+        encode_to_file(corpus, ByteTokenizer(), tmp_path / "t.tokens", False)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
@@ -170,6 +170,17 @@ def test_memory_does_not_grow_with_the_text(corpus_of, tmp_path):
 def test_progress_counts_every_byte(corpus_of):
     for size in (None, 5):
         done = []
-        token_stream(corpus_of(DOCUMENTS, size), LittleBPE(GPT2), done.append)
+        token_stream(corpus_of(DOCUMENTS, size), LittleBPE(GPT2), report=done.append)
         assert sum(done) == len(DOCUMENTS)
     assert TokenStream._fields == ("tokens", "starts")
+
+
+def test_a_model_of_documents_reads_a_text_without_marker_as_one_document(corpus_of):
+    tokens, starts = token_stream(corpus_of("the end"), LittleBPE(GPT2), documents=True)
+    end = LittleBPE(GPT2).end
+    assert tokens[0] == tokens[-1] == end and starts.tolist() == [0] and end not in tokens[1:-1]
+
+
+def test_a_model_without_documents_reads_the_marker_as_text(corpus_of):
+    stream = token_stream(corpus_of(DOCUMENTS), LittleBPE(GPT2), documents=False)
+    assert stream.starts is None and LittleBPE(GPT2).end not in stream.tokens

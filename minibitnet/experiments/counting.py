@@ -1,0 +1,172 @@
+"""Count the operations of a model while it runs: every arithmetic operation of NumPy's that it calls, by kind, dtype and part.
+
+``count(model, ids)`` runs an engine as it is, on arrays of a class that tells of each operation:
+
+  - a product of matrices (n, m) x (m, N), by BLAS, ``vecdot`` or ``einsum``, counts n m N multiplications and n (m - 1) N additions
+    ([bitnet] eqs. 16-17);
+  - every other ufunc counts once for each number that it makes, a reduction of k numbers k - 1 times; additions are ``add`` and
+    ``subtract``. Bit-plane kernels therefore count their word operations: and, xor, popcount, shifts, of 8 to 64 bits each;
+  - an index array, or ``take``, counts a lookup for each number that it fetches.
+
+Not counted: copies, conversions between dtypes, ``packbits`` and ``unpackbits``, sorting, and Python's own arithmetic with single
+numbers, which do not grow with the sizes. The dtype is that of the operands (the wider one).
+"""
+import contextlib
+import copy
+import sys
+from collections import Counter
+from dataclasses import is_dataclass
+
+import numpy as np
+
+from .. import quant
+from ..inference import cache, fixed_point, integer, kernels, packed
+from ..nn import ops
+from ..nn.autograd import Tensor
+
+KINDS = {
+    "multiplications": ("multiply", "square"),
+    "additions": ("add", "subtract"),
+    "word operations": ("bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift", "bitwise_count", "ldexp"),
+    "divisions and functions": ("divide", "floor_divide", "divmod", "remainder", "power", "sqrt", "exp", "tanh", "log"),
+    "comparisons": ("maximum", "minimum", "clip", "absolute", "negative", "sign", "rint", "floor", "greater", "greater_equal", "less", "less_equal", "equal",
+                    "not_equal", "logical_and", "logical_or", "isfinite"),
+}
+KIND = {ufunc: kind for kind, names in KINDS.items() for ufunc in names}
+PARTS = {  # a function on the stack -> the part of the model that its operations belong to
+    "quantized_linear": "BitLinear", "BitLinear.__call__": "BitLinear", "bit_linear": "BitLinear", "unpack": "BitLinear, unpacking",
+    "linear": "plain products", "PackedModel.project": "plain products", "IntegerModel.score": "plain products",
+    "causal_attention": "attention", "attention": "attention",
+    "absmax_int8": "quantizer", "absmax_codes": "quantizer", "embedding": "embedding",
+}
+MODULES = (quant, ops, cache, kernels, packed, fixed_point, integer)     # whose new arrays must count as well
+_tallies = []                                    # of the ``count`` calls in progress, the innermost last
+
+
+def count(model, *arguments):
+    """Run model(*arguments) -> its result, and a Counter {(part, kind, dtype): operations}. Caches among the arguments stay as they are."""
+    tally = Counter()
+    with counting(tally):
+        result = twin(model)(*map(twin, arguments))
+    assert isinstance(result, Counted) or isinstance(getattr(result, "data", None), Counted), "the arrays stopped counting on the way"
+    return plain(result.data if isinstance(result, Tensor) else result), tally
+
+
+@contextlib.contextmanager
+def counting(tally):
+    """In this block the engines' modules make arrays that count."""
+    table, numpy = fixed_point.EXP2_TABLE, CountingNumPy()
+    _tallies.append(tally)
+    fixed_point.EXP2_TABLE = counted(table)
+    for module in MODULES:
+        module.np = numpy
+    try:
+        yield
+    finally:
+        for module in MODULES:
+            module.np = np
+        fixed_point.EXP2_TABLE = table
+        _tallies.pop()
+
+
+class CountingNumPy:
+    """numpy, but for new arrays: they count."""
+
+    def __getattr__(self, name):
+        made = getattr(np, name)
+        return (lambda *a, **k: counted(made(*a, **k))) if name in ("empty", "zeros", "ones", "arange", "array", "tri") else made
+
+
+class Counted(np.ndarray):
+    """An array that tells the innermost tally of each operation on it."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
+        arrays, plain_out = [plain(x) for x in inputs], tuple(plain(x) for x in out)
+        result = getattr(ufunc, method)(*arrays, **({"out": plain_out} if out else {}), **options)
+        tell_ufunc(ufunc, method, arrays, result)
+        return out[0] if len(out) == 1 else counted(result)
+
+    def __array_function__(self, function, types, arguments, options):
+        if function is np.einsum:
+            result = function(*(plain(a) for a in arguments), **options)
+            tell_einsum(arguments[0], [np.asarray(a) for a in arguments[1:]], result)
+            return counted(result)
+        if function is np.searchsorted:
+            result = function(*(plain(a) for a in arguments), **options)
+            tell("lookups", arguments[1].dtype, np.size(result))
+            return counted(result)
+        return counted(super().__array_function__(function, types, arguments, options))
+
+    def __getitem__(self, index):
+        result = super().__getitem__(index)
+        if any(isinstance(i, np.ndarray) for i in (index if isinstance(index, tuple) else (index,))):
+            tell("lookups", self.dtype, np.size(result))
+        return result
+
+    def take(self, *arguments, **options):
+        result = super().take(*arguments, **options)
+        tell("lookups", self.dtype, np.size(result))
+        return result
+
+
+def tell(kind, dtype, n):
+    if n:
+        _tallies[-1][part(), kind, np.dtype(dtype).name] += int(n)
+
+
+def tell_ufunc(ufunc, method, arrays, result):
+    dtype, made = np.result_type(*arrays), max(np.size(r) for r in (result if isinstance(result, tuple) else (result,)))
+    if method == "reduceat" or method == "reduce":
+        tell(KIND[ufunc.__name__], dtype, np.size(arrays[0]) - made)
+    elif ufunc.__name__ in ("matmul", "vecdot"):
+        tell_products(dtype, made, arrays[0].shape[-1])
+    else:
+        tell(KIND[ufunc.__name__], dtype, made)
+
+
+def tell_einsum(subscripts, arrays, result):
+    """Every combination of indices is a product; those that share a place of the result are added."""
+    sizes = {letter: n for letters, a in zip(subscripts.split("->")[0].split(","), arrays) for letter, n in zip(letters, a.shape)}
+    tell_products(np.result_type(*arrays), result.size, np.prod(list(sizes.values())) // max(1, result.size))
+
+
+def tell_products(dtype, made, summed):
+    tell("multiplications", dtype, made * summed)
+    tell("additions", dtype, made * (summed - 1))
+
+
+def part():
+    """The part of the model that is at work: the innermost function on the stack that PARTS names."""
+    frame = sys._getframe(2)
+    while frame:
+        if frame.f_code.co_qualname in PARTS:
+            return PARTS[frame.f_code.co_qualname]
+        frame = frame.f_back
+    return "the rest"
+
+
+def counted(x):
+    """The same array, which counts; a list or tuple of arrays likewise, and everything else as it is."""
+    if isinstance(x, (list, tuple)):
+        parts = [counted(a) for a in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    return x.view(Counted) if isinstance(x, np.ndarray) else x
+
+
+def plain(x):
+    return x.view(np.ndarray) if isinstance(x, Counted) else x
+
+
+def twin(thing):
+    """The same model on arrays that count: arrays, boxes of arrays, and the objects of ours that hold them."""
+    if isinstance(thing, Tensor):
+        return Tensor(counted(thing.data))
+    if isinstance(thing, (list, tuple)):
+        parts = [twin(a) for a in thing]
+        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
+    if not type(thing).__module__.startswith("minibitnet.") or is_dataclass(thing):
+        return counted(thing)
+    made = copy.copy(thing)
+    for name, value in vars(thing).items():
+        setattr(made, name, twin(value))
+    return made

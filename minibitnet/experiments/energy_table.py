@@ -1,0 +1,31 @@
+"""[bitnet] Table 1 from Table 2: every cell, and the two that our formula misses."""
+from . import energy, paper
+
+MISSED = {("6.7B", "1", "7nm ADD"), ("30B", "1", "7nm ADD")}     # ours .034 and .135, printed .04 and .14; everything else agrees
+BITS = {"32": "FP32", "16": "FP16"}
+
+
+def quick():
+    """Every cell: what is printed, what the formula gives, whether they agree to the digits printed."""
+    printed, sizes = paper.table("b1_table_1"), paper.table("b1_table_5").rows
+    rows = []
+    for (size, bits), cells in printed.rows.items():
+        p = energy.b1_products(int(sizes[size]["Layers"]), int(sizes[size]["Hidden"]))
+        for node in ("7nm", "45nm"):
+            price = energy.prices(node)
+            ours = energy.transformer_energy(p, price, BITS[bits]) if bits in BITS else energy.bitnet_energy(p, price)
+            for kind in ("MUL", "ADD"):
+                cell = cells[f"{node} {kind}"]
+                rows.append({"size": size, "bits": bits, "column": f"{node} {kind}", "printed": cell, "ours": ours[kind],
+                             "agrees": paper.agrees(ours[kind], cell)})
+    return {"source": printed.source, "tokens": energy.TOKENS, "rows": rows}
+
+
+def in_words(result):
+    missed = [r for r in result["rows"] if not r["agrees"]]
+    yield (f"{len(result['rows']) - len(missed)} of {len(result['rows'])} cells of {result['source']} to the digits printed; the formula is inferred, "
+           "not published (experiments/energy.py)")
+    for r in result["rows"]:
+        ours = f"{r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'}"
+        yield f"{r['size']} with {r['bits']}-bit weights, {r['column']}: {r['printed']} J | {ours} | {result['tokens']} tokens"
+    yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."

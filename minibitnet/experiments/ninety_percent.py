@@ -1,0 +1,28 @@
+"""">90 % less memory than 16 bits", as is often said of BitNet: only at the entropy limit, and only of the weights that are ternary."""
+import math
+
+from . import paper
+from .costs import MODELS, memory
+
+BITS = {"entropy limit, log2(3)": math.log2(3), "5 trits a byte": 8 / 5, "llama.cpp's TQ1_0": 54 * 8 / 256, "2 bits, as shipped": 2}
+
+
+def quick():
+    rows = [{"packing": name, "bits": bits, "saved": 1 - bits / 16} for name, bits in BITS.items()]
+    parts = memory(MODELS["BitNet b1.58 2B"].config, bytes_of_rest=2)
+    weights, (_, packed, float16, _) = parts["BitLinear weights"][0], parts["total"]
+    return {"rows": rows, "whole": {"model": "BitNet b1.58 2B4T", "packed": packed, "float16": float16, "saved": 1 - packed / float16},
+            "report": {"printed": paper.table("2b4t_table_1").rows["BitNet b1.58 2B"]["Memory (GB)"],
+                       "weights": {name: weights * bits / 8 / 1e9 for name, bits in BITS.items()}}}
+
+
+def in_words(result):
+    for r in result["rows"]:
+        yield f"more than 90 % saved | {r['saved']:.1%} at {r['bits']:.3f} bits ({r['packing']}) | weights of BitLinears alone"
+    w = result["whole"]
+    yield (f"more than 90 % saved | {w['saved']:.0%}: {w['packed'] / 1e9:.2f} GB for {w['float16'] / 1e9:.2f} GB, embedding in 16 bits | "
+           f"all of {w['model']}, 2 bits")
+    weights = ", ".join(f"{gb:.3f} GB ({name})" for name, gb in result["report"]["weights"].items())
+    yield f"memory without embeddings: {result['report']['printed']} GB | {weights} | all of {w['model']}'s ternary weights"
+    yield ("0.4 GB is right for every packing below 1.72 bits, and so not for the 2 bits that are shipped. More than 90 % needs fewer than 1.6 bits, "
+           "which none of these packings reaches; of a whole model it is three quarters, for the embedding keeps its 16 bits.")

@@ -1,0 +1,134 @@
+"""Operations counted while a model runs, against what a pencil says."""
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from minibitnet.experiments import operations
+from minibitnet.experiments.counting import count, counted, counting
+from minibitnet.inference import kernels
+from minibitnet.nn import ops
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.model import Transformer
+
+C = {"vocab_size": 30, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_ffn": 24, "context": 12}
+WEIGHTS = 2 * (4 * 16 * 16 + 3 * 16 * 24)       # of the projections
+T = 12
+
+
+def tallied(function, *arguments):
+    """{(kind, dtype): operations} of a function of arrays."""
+    tally = Counter()
+    with counting(tally):
+        function(*(counted(a) for a in arguments))
+    assert {part for part, _, _ in tally} <= {"the rest"}
+    return {(kind, dtype): n for (_, kind, dtype), n in tally.items()}
+
+
+def of(tally, part, kind, dtype="float32"):
+    return tally[part, kind, dtype]
+
+
+def ids(n=T):
+    return np.random.default_rng(0).integers(0, 30, (1, n))
+
+
+def test_a_product_by_pencil():
+    """(2, 3) times (3, 4): 2 * 3 * 4 multiplications, 2 * 2 * 4 additions.   [bitnet] eqs. 16-17"""
+    a, b = np.ones((2, 3), np.float32), np.ones((3, 4), np.float32)
+    expected = {("multiplications", "float32"): 24, ("additions", "float32"): 16}
+    assert tallied(np.matmul, a, b) == tallied(ops.matmul, a, b) == tallied(lambda a, b: np.einsum("ij,jk->ik", a, b), a, b) == expected
+
+
+def test_other_operations_by_pencil():
+    """Six numbers: x + x adds 6 times, their sum 5 times; their maximum compares 5 times; exp is 6 functions; an index fetches 2."""
+    x = np.ones(6, np.float32)
+    assert tallied(lambda x: x + x, x) == {("additions", "float32"): 6}
+    assert tallied(lambda x: x.sum(), x) == {("additions", "float32"): 5}
+    assert tallied(lambda x: x.max(), x) == {("comparisons", "float32"): 5}
+    assert tallied(np.exp, x) == {("divisions and functions", "float32"): 6}
+    assert tallied(lambda x: x[np.array([1, 3])], x) == tallied(lambda x: x.take([1, 3]), x) == {("lookups", "float32"): 2}
+    assert tallied(lambda x: x[1:3], x) == tallied(lambda x: x.astype(np.int8), x) == {}
+
+
+def test_operations_in_place_and_on_new_arrays_count():
+    """y = zeros(4); y += x: the array made on the way counts too, in the engines' modules."""
+    def scatter(x):
+        y = kernels.np.zeros(4, np.float32)
+        y += x
+        return y * y
+    assert tallied(scatter, np.ones(4, np.float32)) == {("additions", "float32"): 4, ("multiplications", "float32"): 4}
+
+
+def test_an_operation_that_no_kind_names_is_an_error_and_not_left_out():
+    with pytest.raises(KeyError, match="arctan2"):
+        tallied(np.arctan2, np.ones(2), np.ones(2))
+
+
+def test_a_model_that_stops_counting_is_noticed():
+    with pytest.raises(AssertionError, match="stopped counting"):
+        count(lambda x: np.array(x.tolist()), np.ones(2))
+
+
+@pytest.mark.parametrize("linear", ["float", "ternary"])
+def test_the_products_of_the_float_engine_are_its_weights_and_attention(linear):
+    """T tokens: T times the weights, and the head's 30 * 16; attention has 2 T^2 d a layer, in one block of queries."""
+    model = Transformer(ModelConfig(linear=linear, **C)).quantized()
+    logits, tally = count(model, ids())
+    assert np.array_equal(logits, model(ids()).data), "counting changes no bit"
+    projections = T * WEIGHTS
+    outputs = T * 2 * (4 * 16 + 2 * 24 + 16)
+    if linear == "float":
+        assert of(tally, "plain products", "multiplications") == projections + T * 30 * 16
+    else:
+        scales = 2 * 7 * T                       # s_w s_x for each matrix and token, and one scaling for each output: [bitnet] eq. 18
+        assert of(tally, "BitLinear", "multiplications") == projections + outputs + scales
+        assert of(tally, "BitLinear", "additions") == projections - outputs
+        assert of(tally, "plain products", "multiplications") == T * 30 * 16
+    products, mask, softmax = 2 * 2 * T**2 * 16, 2 * T**2, 2 * T * 16                            # mask: the triangle times 1e30
+    assert of(tally, "attention", "multiplications") == products + mask + softmax
+    assert of(tally, "embedding", "lookups") == T * 16
+
+
+@pytest.mark.parametrize("engine", ["ternary, packed", "ternary, integer"])
+def test_one_token_takes_no_product_of_weights_but_words(monkeypatch, engine):
+    """Bit planes: for each row, word of 64 weights and bit of the activation an xor, an and, a popcount; 16 or 24 features are one
+    word, so 24 a row. Rows: 2 layers of 4 * 16 + 2 * 24 + 16."""
+    monkeypatch.setattr(operations, "SIZES", C)
+    model = operations.engines()[engine]
+    logits, tally = count(model, ids(1))
+    assert np.array_equal(logits, model(ids(1)))
+    assert of(tally, "BitLinear", "word operations", "uint64") == 24 * 2 * (4 * 16 + 2 * 24 + 16)
+    rows = 2 * (4 * 16 + 2 * 24 + 16)
+    assert of(tally, "BitLinear", "multiplications") == (2 * rows if "packed" in engine else 0)      # s_w s_x, and y s: the packed engine's scaling
+
+
+def test_one_token_after_others_attends_to_all_of_them_and_leaves_the_caches_as_they_were():
+    """The last of T tokens: in each of 2 layers a score and a weighted value of T keys of 16 numbers; a mask of one number, 1 / sum's 16."""
+    model = Transformer(ModelConfig(**C)).quantized()
+    caches = model.new_caches()
+    model(ids()[:, :-1], caches)
+    logits, tally = count(model, ids()[:, -1:], caches)
+    assert of(tally, "attention", "multiplications") == 2 * (2 * T * 16 + 1 + 16)
+    assert caches[0].length == T - 1 and np.array_equal(logits, model(ids()[:, -1:], caches).data)
+
+
+def test_the_integer_engine_has_no_operation_on_floats(monkeypatch):
+    monkeypatch.setattr(operations, "SIZES", C)
+    _, tally = count(operations.engines()["ternary, integer"], ids())
+    assert tally and all(dtype.lstrip("u").startswith("int") for _, _, dtype in tally)
+
+
+def test_counting_ends_with_its_block():
+    """Afterwards the modules have NumPy back, also where the model failed."""
+    with pytest.raises(ZeroDivisionError):
+        count(lambda x: 1 / 0, np.ones(2))
+    assert ops.np is np and kernels.np is np and type(kernels.np.zeros(1)) is np.ndarray
+
+
+def test_the_counted_saving_is_below_the_formulas_and_above_one():
+    """What the formula leaves out, the head above all, is the same for both arms: a small model saves far less."""
+    energy = operations.quick()["energy"]
+    assert 1 < energy["saving"] < energy["saving_by_formula"]
+    assert energy["products"] == 64 * 2 * (4 * 128**2 + 3 * 128 * 352) and 0 < energy["scaling"] < energy["scaled_by_formula"]
+    assert energy["unpriced"] > 0

@@ -1,0 +1,78 @@
+"""Energy by the papers' formula against the papers' numbers."""
+import pytest
+
+from minibitnet.experiments import energy, energy_savings, energy_table, paper
+
+
+def test_a_product_by_pencil():
+    """One layer, one matrix (2, 3), one token, width 4: 6 products, attention 2 * 1 * 1 * 4 = 8, scaling 2 + 3 = 5.
+    FP16 at 7 nm: 14 * 0.34 = 4.76 pJ and 14 * 0.16 = 2.24. BitNet: (8 + 5) * 0.34 = 4.42, and 6 * 0.007 + 8 * 0.16 = 1.322."""
+    p, price = energy.products([(2, 3)], n_layers=1, width=4, tokens=1), energy.prices("7nm")
+    assert p == (6, 8, 5)
+    assert energy.transformer_energy(p, price) == {"MUL": pytest.approx(4.76e-12), "ADD": pytest.approx(2.24e-12)}
+    assert energy.bitnet_energy(p, price) == {"MUL": pytest.approx(4.42e-12), "ADD": pytest.approx(1.322e-12)}
+    assert energy.saving(p, price) == pytest.approx(7.0 / 5.742)
+
+
+def test_b1s_block_has_12_d_squared_weights_and_18_d_scalings():
+    assert energy.b1_products(n_layers=2, d=10, tokens=3) == (2 * 3 * 12 * 100, 2 * 2 * 9 * 10, 2 * 3 * 18 * 10)
+
+
+def test_every_cell_of_b1s_table_1_but_two_comes_out_as_printed():
+    rows = energy_table.quick()["rows"]
+    assert len(rows) == 36 and {(r["size"], r["bits"], r["column"]) for r in rows if not r["agrees"]} == energy_table.MISSED
+    for r in rows:
+        assert r["agrees"] == paper.agrees(r["ours"], r["printed"])
+        assert r["ours"] == pytest.approx(float(r["printed"]), abs=0.006), "even the two are within six thousandths of a joule"
+
+
+def test_a_wrong_digit_in_the_paper_would_show(monkeypatch):
+    table = paper.table("b1_table_1")
+    table.rows["13B", "16"]["45nm ADD"] = "2.63"
+    monkeypatch.setattr(paper, "table", lambda name, load=paper.table: table if name == "b1_table_1" else load(name))
+    assert {(r["size"], r["bits"], r["column"]) for r in energy_table.quick()["rows"] if not r["agrees"]} - energy_table.MISSED == {("13B", "16", "45nm ADD")}
+
+
+def test_a_wrong_formula_would_show(monkeypatch):
+    """Without attention, or with a causal one, a third of the cells or more would differ."""
+    monkeypatch.setattr(energy, "products", lambda matrices, n_layers, width, tokens=512: energy.Products(
+        n_layers * tokens * sum(n * m for n, m in matrices), n_layers * tokens**2 * width, n_layers * tokens * sum(n + m for n, m in matrices)))
+    assert sum(not r["agrees"] for r in energy_table.quick()["rows"]) >= 12
+
+
+def test_savings_of_both_figures_come_out_as_printed_but_at_two_sizes():
+    """18.547 and 21.649 are printed as 18.6 and 21.7; b1's 2.7B and b1.58's 3B are one point."""
+    rows = energy_savings.quick()["savings"]
+    assert {r["size"] for r in rows if not r["agrees"]} == energy_savings.MISSED
+    for r in rows:
+        assert r["ours"] == pytest.approx(float(r["printed"]), rel=0.003)
+
+
+def test_b158s_own_3b_shape_is_not_the_point_of_its_figure():
+    assert energy.saving(energy.b1_products(26, 3200), energy.prices("7nm")) == pytest.approx(25.05, abs=0.005)
+
+
+def test_the_product_alone_saves_71_4_times_at_7_nm_and_50_at_45():
+    """(0.16 + 0.34) / 0.007 and (0.4 + 1.1) / 0.03."""
+    alone = energy_savings.product_alone()
+    assert paper.agrees(alone["7nm"], alone["printed"]) and alone["printed"] == "71.4" and alone["45nm"] == pytest.approx(50)
+
+
+def test_the_formula_gives_all_six_energies_of_the_2b4t_report():
+    """The report prints no formula; six models of other shapes than b1's, to three digits, are the best evidence for it."""
+    rows = energy_savings.quick()["report"]
+    assert len(rows) == 6 and all(r["agrees"] for r in rows)
+
+
+def test_the_parts_of_the_energy_are_all_of_it_and_additions_grow_with_the_size():
+    parts = energy_savings.quick()["parts"]
+    for r in parts:
+        assert r["INT8 add"] + r["FP16 add"] + r["FP16 mul"] == pytest.approx(1)
+    assert [r["INT8 add"] for r in parts] == sorted(r["INT8 add"] for r in parts)
+
+
+def test_the_page_says_what_is_inferred_what_differs_and_what_is_left_out():
+    for module in (energy_table, energy_savings):
+        lines = list(module.in_words(module.quick()))
+        assert "inferred" in lines[0] and "leave out: reading the weights" in lines[-1]
+        assert sum("(differs)" in line for line in lines) == (2 if module is energy_table else 4)
