@@ -16,12 +16,11 @@ from ..errors import UserError
 from ..inference.cache import KINDS
 from ..nn.config import ModelConfig
 from .agreement import cross_entropy
+from .costs import MODELS
 from .held_out import text_to_score
-from .latency import SIZES
-from .random_models import SHAPES
 
 BATCH, BUDGET, MOST_TARGETS = 16, 2**30, 100_000     # sequences at a time; bytes; of the quick form, the widest windows first
-MODELS = {"3B": {**SIZES["3B"], "n_layers": 26}, "70B": {**SIZES["70B"], "n_layers": 80}, "2B-4T": SHAPES["2b4t"]}
+SIZES = ("3B", "70B", "BitNet b1.58 2B")
 
 
 def quick(model="runs/tiny", data=None):
@@ -39,7 +38,7 @@ def measure_model(model, data, most_targets, progress=iter):
     """-> {"config", "memory": {shape: {bits: bytes a token}}, and what ``measure`` finds}"""
     trained = load(model)
     corpus, split, part, _ = text_to_score(trained, data)
-    shapes = {name: ModelConfig(**fields) for name, fields in MODELS.items()} | {"the trained model": trained.config}
+    shapes = {size: MODELS[size].config for size in SIZES} | {"the trained model": trained.config}
     losses = measure(trained, progress(part.all(BATCH)), most_targets)
     return {"config": {"model": str(model), "corpus": corpus.name, "sha256": corpus.sha256, "split": split, "head_dim": trained.config.head_dim,
                        "most_targets": most_targets, "budget": BUDGET},

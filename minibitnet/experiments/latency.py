@@ -7,35 +7,24 @@ small block take turns, so that both kinds are read from memory at every call, a
 decode: one new token after 64 cached ones. prefill: a prompt in one go.
 """
 import math
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 
-from ..nn.config import ModelConfig
-from . import plotting
+from . import paper, plotting
+from .costs import MODELS
 from .random_models import decode_step, dense_block, packed_block, prefill_step
 from .timing import blas_threads, peak_mb, ratio, spread, streamed, take_turns
 
-# [faq] up to 3.9B, [a48] Table 6 for 7B; inferred for the larger ones, which no paper of BitNet prints: LLaMA's 13B and 30B
-# (arXiv 2302.13971) and LLaMA 2's 70B (arXiv 2307.09288).
-SIZES = {
-    "700M": dict(d_model=1536, d_ffn=4096, n_heads=24),
-    "1.3B": dict(d_model=2048, d_ffn=5460, n_heads=32),
-    "3B": dict(d_model=3200, d_ffn=8640, n_heads=32),
-    "3.9B": dict(d_model=3200, d_ffn=12800, n_heads=32),
-    "7B": dict(d_model=4096, d_ffn=11008, n_heads=32),
-    "13B": dict(d_model=5120, d_ffn=13824, n_heads=40),
-    "30B": dict(d_model=6656, d_ffn=17920, n_heads=52),
-    "70B": dict(d_model=8192, d_ffn=28672, n_heads=64, n_kv_heads=8),
-}
-LATENCY_RATIO = {"700M": 1.23, "1.3B": 1.67, "3B": 2.71, "7B": 2.90, "13B": 3.68, "70B": 4.10}      # [b158] Table 1, Figure 2
+SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B")
 DENSE, PACKED = "dense float32", "packed"
 PAST = 64
 
 
 def quick():
     """The sizes that the paper prints a ratio for, a prompt of 32 tokens, three rounds."""
-    return measure({size: SIZES[size] for size in LATENCY_RATIO}, prompt=32, rounds=3, seconds=0.1)
+    return measure(tuple(printed_ratios()), prompt=32, rounds=3, seconds=0.1)
 
 
 def full(progress=iter):
@@ -43,11 +32,17 @@ def full(progress=iter):
     return measure(SIZES, prompt=64, rounds=7, seconds=0.3, progress=progress)
 
 
+def printed_ratios():
+    """{size: LLaMA's latency over that of BitNet b1.58 of the same size}"""
+    figure, table = paper.table("b158_figure_2").rows, paper.table("b158_table_1").rows
+    return {"700M": float(table["BitNet b1.58", "700M"]["Latency ratio"])} | {size: float(cells["Latency ratio"]) for size, cells in figure.items()}
+
+
 def measure(sizes, prompt, rounds, seconds, progress=iter):
-    """{size: fields of ModelConfig} -> a row for every size, and the configuration."""
+    """Names of ``costs.MODELS`` -> a row for every size, and the configuration."""
     rows = []
     for size in progress(list(sizes)):
-        c = ModelConfig(n_layers=1, context=PAST + prompt, **sizes[size])
+        c = replace(MODELS[size].config, n_layers=1, context=PAST + prompt)
         rows.append({"size": size, "d_model": c.d_model, "d_ffn": c.d_ffn, **measure_block(c, prompt, rounds, seconds)})
     peak = peak_mb()
     return {"config": {"past": PAST, "prompt": prompt, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
@@ -83,17 +78,17 @@ def trend(weights, ratios):
 
 def in_words(r):
     """The lines that tell a result."""
-    c, rows = r["config"], r["rows"]
+    c, rows, papers = r["config"], r["rows"], printed_ratios()
     yield (f"One block of each width, float32 beside 2 bits, {c['threads']}; median (least to most) of {c['rounds']} rounds. "
            f"The papers' ratios are of whole models on a GPU, FP16 beside 2 bits.")
     for row in rows:
-        d, paper, (dense, packed) = row["decode"], LATENCY_RATIO.get(row["size"]), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
+        d, paper, (dense, packed) = row["decode"], papers.get(row["size"]), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
         yield (f"{row['size']}: {f'{paper:.2f}' if paper else 'not printed'} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, "
                f"{d['ms'][PACKED]:.1f} packed | one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
-    known = [row for row in rows if row["size"] in LATENCY_RATIO]
+    known = [row for row in rows if row["size"] in papers]
     if len(known) > 2:
         weights = [row["weights"] for row in known]
-        printed, ours = [LATENCY_RATIO[row["size"]] for row in known], [row["decode"]["speed_up"]["median"] for row in known]
+        printed, ours = [papers[row["size"]] for row in known], [row["decode"]["speed_up"]["median"] for row in known]
         printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (trend(weights, printed), trend(weights, ours)))
         yield (f"the speed-up with each doubling of a block's weights: {printed} | {ours} | slope of a straight line through {len(known)} sizes, "
                f"and its standard error")
@@ -117,4 +112,4 @@ def figure(result, path):
     """The speed-up of decoding by size, ours beside the paper's; False where matplotlib is absent."""
     rows = result["rows"]
     ours = {row["size"]: tuple(row["decode"]["speed_up"][key] for key in ("median", "least", "most")) for row in rows}
-    return plotting.points({"here, one block": ours, "[b158], the model": LATENCY_RATIO}, "size", "dense / packed latency of one token", path)
+    return plotting.points({"here, one block": ours, "[b158], the model": printed_ratios()}, "size", "dense / packed latency of one token", path)

@@ -7,17 +7,18 @@ from the arrays, which are float32 where the paper's are FP16.
 
 One block of the 3B shape decodes, in the middle of sequences of 512 tokens; and a whole model of the shape of ``train --tiny``.
 """
+from dataclasses import replace
 from statistics import median
 
 from ..inference.cache import KVCache
 from ..nn.config import ModelConfig
-from . import plotting
-from .latency import DENSE, PACKED, SIZES
+from . import paper, plotting
+from .costs import MODELS
+from .latency import DENSE, PACKED
 from .random_models import SHAPES, decode_step, dense_block, engines, model_step, packed_block
 from .timing import blas_threads, ratio, spread, streamed, take_turns
 
 POSITIONS, SEQUENCES = 512, 16       # of Table 3: length of a sequence, LLaMA's batch
-TABLE_3 = {"batch": (16, 176), "tokens_per_s": (333, 2977)}
 
 
 def quick():
@@ -33,7 +34,7 @@ def full(progress=iter):
 def measure(size, shape, batches, model_batches, rounds, seconds, progress=iter):
     """-> {"config", "block": see ``measure_block``, "model": {contender: {batch: tokens a second}}}"""
     config = {"block": size, "positions": POSITIONS, "model": shape, "rounds": rounds, "seconds": seconds, "threads": blas_threads()}
-    jobs = {"block": lambda: measure_block(ModelConfig(n_layers=1, context=POSITIONS, **SIZES[size]), batches, rounds, seconds),
+    jobs = {"block": lambda: measure_block(replace(MODELS[size].config, n_layers=1, context=POSITIONS), batches, rounds, seconds),
             "model": lambda: measure_model(ModelConfig(**SHAPES[shape]), model_batches, rounds, seconds)}
     return {"config": config} | {name: jobs[name]() for name in progress(list(jobs))}
 
@@ -78,7 +79,7 @@ def in_words(r):
     """The lines that tell a result."""
     c, b = r["config"], r["block"]
     n, m = (b["largest"][name] for name in (DENSE, PACKED))
-    (few, many), (slow, fast) = TABLE_3["batch"], TABLE_3["tokens_per_s"]
+    (few, slow), (many, fast) = ((int(cells["Batch"]), int(cells["Tokens/s"])) for cells in paper.table("b158_table_3").rows.values())
     slower, faster = b["rates"][DENSE][str(n)]["median"], b["rates"][PACKED][str(m)]["median"]
     yield (f"70B in 160 GB: batch {few} against {many}, {many / few:.1f} x | {n} against {m}, {m / n:.1f} x | one block of {c['block']}, "
            f"{b['budget'] / 1e6:,.0f} MB: weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 bits, "
