@@ -72,9 +72,11 @@ def split_block(devices, x, rotary, c, network, per_tensor=False):       # x is 
         return network.all_reduce([partial_sum(w[name], own, c) for w, own in zip(devices, inputs)], OUTPUTS)
 
     n = quantize(x, c)                           # from all of x, on every device alike: nothing to exchange
-    h = x + add_up("o", [attention(*(ops.quantized_linear.forward(n, sign_binary(w[name])) for name in "qkv"), rotary, c) for w in devices])
+    qkvs = [[ops.quantized_linear.forward(n, sign_binary(w[name])) for name in "qkv"] for w in devices]
+    h = x + add_up("o", [attention(*qkv, rotary, c) for qkv in qkvs])
     n = quantize(h, c)
-    return h + add_up("down", [ops.swiglu.forward(*(ops.quantized_linear.forward(n, sign_binary(w[name])) for name in ("gate", "up"))) for w in devices])
+    gates_ups = [[ops.quantized_linear.forward(n, sign_binary(w[name])) for name in ("gate", "up")] for w in devices]
+    return h + add_up("down", [ops.swiglu.forward(gate, up) for gate, up in gates_ups])
 
 
 def partial_sum(w, x, c):                        # a device's columns (n, m/G), its features (m/G, B, T) -> (n, B, T)
@@ -130,7 +132,8 @@ def measure(c, devices, batch, seed):
         whole = logits(model, ids, lambda w, x, rotary: block(w, x, rotary, c, G))
         parted = logits(model, ids, lambda w, x, rotary: split_block(split(w, G), x, rotary, c, network))
         logits(model, ids, lambda w, x, rotary: split_block(split(w, G), x, rotary, c, with_scales, per_tensor=True))
-        rows.append({"devices": G, "equal": bool(np.array_equal(whole, parted)), "groups": per_block(network, c), "per_tensor": per_block(with_scales, c)})
+        rows.append({"devices": G, "equal": bool(np.array_equal(whole, parted)), "groups": per_block(network, c),
+                     "per_tensor": per_block(with_scales, c)})
     return {"config": {"d_model": c.d_model, "d_ffn": c.d_ffn, "n_heads": c.n_heads, "n_layers": c.n_layers, "batch": batch, "tokens": c.context,
                        "seed": seed}, "rows": rows}
 
@@ -144,12 +147,13 @@ def in_words(r):
     c = r["config"]
     yield "Exchanged in a block, by all devices together: all-reduces and the bytes that they send in a ring."
     for row in r["rows"]:
-        groups, per_tensor = ({what: f"{calls} all-reduces, {sent:,} bytes" for what, (calls, sent) in row[kind].items()} for kind in ("groups", "per_tensor"))
+        groups, per_tensor = ({what: f"{calls} all-reduces, {sent:,} bytes" for what, (calls, sent) in row[kind].items()}
+                              for kind in ("groups", "per_tensor"))
         yield (f"\"no additional communication\" | {row['devices']} devices: the logits of one machine with {row['devices']} groups"
                f"{', to the last bit' if row['equal'] else ' are NOT reproduced'}; scales: {groups[WEIGHTS]} and {groups[ACTIVATIONS]}; outputs: "
                f"{groups[OUTPUTS]} | {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of {c['tokens']} tokens, devices simulated")
         yield (f"else \"one all-reduce operation for each parameter\" | {row['devices']} devices, per-tensor scales: "
                f"{per_tensor[WEIGHTS]} for weights, {per_tensor[ACTIVATIONS]} for activations | the same")
     with_groups, without = (sum(calls for calls, _ in r["rows"][-1][kind].values()) for kind in ("groups", "per_tensor"))
-    yield (f"The bytes of scales are few, but {without} all-reduces in place of {with_groups}, each of which everybody waits for, are what the paper avoids. (A "
-           f"model that only runs can exchange those of its weights beforehand.) What groups cost in loss is not measured here.")
+    yield (f"The bytes of scales are few, but {without} all-reduces in place of {with_groups}, each of which everybody waits for, are what the paper "
+           f"avoids. (A model that only runs can exchange those of its weights beforehand.) What groups cost in loss is not measured here.")

@@ -16,12 +16,11 @@ from ..errors import UserError
 from ..inference.cache import KINDS
 from ..nn.config import ModelConfig
 from .agreement import cross_entropy
+from .costs import MODELS
 from .held_out import text_to_score
-from .latency import SIZES
-from .random_models import SHAPES
 
 BATCH, BUDGET, MOST_TARGETS = 16, 2**30, 100_000     # sequences at a time; bytes; of the quick form, the widest windows first
-MODELS = {"3B": {**SIZES["3B"], "n_layers": 26}, "70B": {**SIZES["70B"], "n_layers": 80}, "2B-4T": SHAPES["2b4t"]}
+SIZES = ("3B", "70B", "BitNet b1.58 2B")
 
 
 def quick(model="runs/tiny", data=None):
@@ -39,7 +38,7 @@ def measure_model(model, data, most_targets, progress=iter):
     """-> {"config", "memory": {shape: {bits: bytes a token}}, and what ``measure`` finds}"""
     trained = load(model)
     corpus, split, part, _ = text_to_score(trained, data)
-    shapes = {name: ModelConfig(**fields) for name, fields in MODELS.items()} | {"the trained model": trained.config}
+    shapes = {size: MODELS[size].config for size in SIZES} | {"the trained model": trained.config}
     losses = measure(trained, progress(part.all(BATCH)), most_targets)
     return {"config": {"model": str(model), "corpus": corpus.name, "sha256": corpus.sha256, "split": split, "head_dim": trained.config.head_dim,
                        "most_targets": most_targets, "budget": BUDGET},
@@ -85,11 +84,12 @@ def in_words(r):
     c = r["config"]
     for name, by in r["memory"].items():
         for bits, claim in ((16, "the context of 16 bits"), (8, "twice the context"), (4, "four times the context")):
-            yield (f"cache of {bits} bits: {claim} | {by['16'] / by[str(bits)]:.2f} x: {by[str(bits)]:,} bytes a token, {c['budget'] // by[str(bits)]:,} tokens "
-                   f"in 1 GiB | {name}: counted from the arrays, a 16-bit scale for each head and token included")
+            nbytes = by[str(bits)]
+            yield (f"cache of {bits} bits: {claim} | {by['16'] / nbytes:.2f} x: {nbytes:,} bytes a token, {c['budget'] // nbytes:,} tokens in 1 GiB | "
+                   f"{name}: counted from the arrays, a 16-bit scale for each head and token included")
     for bits, claim in (("16", "the loss of 16 bits"), ("8", "no loss"), ("4", "no loss: scores change by -0.2 to +0.26")):
         row = r["losses"][bits]
-        yield (f"cache of {bits} bits: {claim} | {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token beside float32 ({row['loss']:.4f}) | "
-               f"{c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, {r['windows']:,} windows")
-    yield ("The model was not trained with such a cache. The papers report scores, not losses; the standard error of such an average, 1 ([a48] Table 1), would "
-           "not show a change as small as this one.")
+        yield (f"cache of {bits} bits: {claim} | {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token beside float32 "
+               f"({row['loss']:.4f}) | {c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, {r['windows']:,} windows")
+    yield ("The model was not trained with such a cache. The papers report scores, not losses; the standard error of such an average, 1 ([a48] "
+           "Table 1), would not show a change as small as this one.")

@@ -7,35 +7,24 @@ small block take turns, so that both kinds are read from memory at every call, a
 decode: one new token after 64 cached ones. prefill: a prompt in one go.
 """
 import math
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 
-from ..nn.config import ModelConfig
-from . import plotting
+from . import paper, plotting
+from .costs import MODELS
 from .random_models import decode_step, dense_block, packed_block, prefill_step
-from .timing import blas_threads, peak_mb, ratio, streamed, take_turns
+from .timing import blas_threads, peak_mb, ratio, spread, streamed, take_turns
 
-# [faq] up to 3.9B, [a48] Table 6 for 7B; inferred for the larger ones, which no paper of BitNet prints: LLaMA's 13B and 30B
-# (arXiv 2302.13971) and LLaMA 2's 70B (arXiv 2307.09288).
-SIZES = {
-    "700M": dict(d_model=1536, d_ffn=4096, n_heads=24),
-    "1.3B": dict(d_model=2048, d_ffn=5460, n_heads=32),
-    "3B": dict(d_model=3200, d_ffn=8640, n_heads=32),
-    "3.9B": dict(d_model=3200, d_ffn=12800, n_heads=32),
-    "7B": dict(d_model=4096, d_ffn=11008, n_heads=32),
-    "13B": dict(d_model=5120, d_ffn=13824, n_heads=40),
-    "30B": dict(d_model=6656, d_ffn=17920, n_heads=52),
-    "70B": dict(d_model=8192, d_ffn=28672, n_heads=64, n_kv_heads=8),
-}
-LATENCY_RATIO = {"700M": 1.23, "1.3B": 1.67, "3B": 2.71, "7B": 2.90, "13B": 3.68, "70B": 4.10}      # [b158] Table 1, Figure 2
+SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B")
 DENSE, PACKED = "dense float32", "packed"
 PAST = 64
 
 
 def quick():
     """The sizes that the paper prints a ratio for, a prompt of 32 tokens, three rounds."""
-    return measure({size: SIZES[size] for size in LATENCY_RATIO}, prompt=32, rounds=3, seconds=0.1)
+    return measure(tuple(printed_ratios()), prompt=32, rounds=3, seconds=0.1)
 
 
 def full(progress=iter):
@@ -43,27 +32,39 @@ def full(progress=iter):
     return measure(SIZES, prompt=64, rounds=7, seconds=0.3, progress=progress)
 
 
+def printed_ratios():
+    """{size: LLaMA's latency over that of BitNet b1.58 of the same size}"""
+    figure, table = paper.table("b158_figure_2").rows, paper.table("b158_table_1").rows
+    return {"700M": float(table["BitNet b1.58", "700M"]["Latency ratio"])} | {size: float(cells["Latency ratio"]) for size, cells in figure.items()}
+
+
 def measure(sizes, prompt, rounds, seconds, progress=iter):
-    """{size: fields of ModelConfig} -> a row for every size, and the configuration."""
-    rows = [measure_size(size, ModelConfig(n_layers=1, context=PAST + prompt, **sizes[size]), prompt, rounds, seconds) for size in progress(list(sizes))]
+    """Names of ``costs.MODELS`` -> a row for every size, and the configuration."""
+    rows = []
+    for size in progress(list(sizes)):
+        c = replace(MODELS[size].config, n_layers=1, context=PAST + prompt)
+        rows.append({"size": size, "d_model": c.d_model, "d_ffn": c.d_ffn, **measure_block(c, prompt, rounds, seconds)})
     peak = peak_mb()
     return {"config": {"past": PAST, "prompt": prompt, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
             "rows": rows, "peak_mb": None if math.isnan(peak) else peak}
 
 
-def measure_size(size, c, prompt, rounds, seconds):
-    """-> {"size", "d_model", "d_ffn", "weights", "bytes": {contender}, "decode", "prefill": see ``compare``}"""
+def measure_block(c, prompt, rounds, seconds):
+    """-> {"weights", "bytes": {contender}, "decode", "prefill": see ``compare``}"""
     made = {DENSE: dense_block(c), PACKED: packed_block(c)}
     blocks = {name: streamed(block, nbytes) for name, (block, nbytes) in made.items()}
     weights = made[DENSE][1] // 4
-    jobs = {"decode": lambda block: decode_step(block, c, 1, PAST), "prefill": lambda block: prefill_step(block, c, prompt)}
-    return {"size": size, "d_model": c.d_model, "d_ffn": c.d_ffn, "weights": weights, "bytes": {name: nbytes for name, (_, nbytes) in made.items()}} | {
-        job: compare(take_turns({name: step(blocks[name]) for name in made}, rounds, seconds, at_least=1), weights) for job, step in jobs.items()}
+    row = {"weights": weights, "bytes": {name: nbytes for name, (_, nbytes) in made.items()}}
+    for job, make in (("decode", lambda block: decode_step(block, c, 1, PAST)), ("prefill", lambda block: prefill_step(block, c, prompt))):
+        times = take_turns({name: make(block) for name, block in blocks.items()}, rounds, seconds, at_least=1)
+        row[job] = compare(times, weights)
+    return row
 
 
 def compare(times, weights):
     """{contender: seconds in every round} -> {"ms", "ns_per_weight": {contender}, "speed_up": {"median", "least", "most"}}"""
-    return {"ms": {name: 1e3 * median(t) for name, t in times.items()}, "ns_per_weight": {name: 1e9 * median(t) / weights for name, t in times.items()},
+    middle = {name: median(t) for name, t in times.items()}
+    return {"ms": {name: 1e3 * t for name, t in middle.items()}, "ns_per_weight": {name: 1e9 * t / weights for name, t in middle.items()},
             "speed_up": ratio(times[DENSE], times[PACKED])}
 
 
@@ -77,32 +78,32 @@ def trend(weights, ratios):
 
 def in_words(r):
     """The lines that tell a result."""
-    c, rows = r["config"], r["rows"]
+    c, rows, papers = r["config"], r["rows"], printed_ratios()
     yield (f"One block of each width, float32 beside 2 bits, {c['threads']}; median (least to most) of {c['rounds']} rounds. "
            f"The papers' ratios are of whole models on a GPU, FP16 beside 2 bits.")
     for row in rows:
-        up, ms, paper = row["decode"]["speed_up"], row["decode"]["ms"], LATENCY_RATIO.get(row["size"])
-        yield (f"{row['size']}: {f'{paper:.2f}' if paper else 'not printed'} | {up['median']:.2f} ({up['least']:.2f} to {up['most']:.2f}): {ms[DENSE]:.1f} ms "
-               f"dense, {ms[PACKED]:.1f} packed | one token after {c['past']}, width {row['d_model']}, {row['bytes'][DENSE] / 1e6:,.0f} and "
-               f"{row['bytes'][PACKED] / 1e6:,.0f} MB of weights")
-    for row in rows:
-        up, ms = row["prefill"]["speed_up"], row["prefill"]["ms"]
-        yield (f"{row['size']}: not printed | {up['median']:.2f} ({up['least']:.2f} to {up['most']:.2f}): {ms[DENSE]:,.0f} ms dense, {ms[PACKED]:,.0f} packed | "
-               f"a prompt of {c['prompt']} tokens")
-    known = [row for row in rows if row["size"] in LATENCY_RATIO]
+        d, paper, (dense, packed) = row["decode"], papers.get(row["size"]), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
+        yield (f"{row['size']}: {f'{paper:.2f}' if paper else 'not printed'} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, "
+               f"{d['ms'][PACKED]:.1f} packed | one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
+    known = [row for row in rows if row["size"] in papers]
     if len(known) > 2:
-        printed, ours = (trend([row["weights"] for row in known], ratios) for ratios in (
-            [LATENCY_RATIO[row["size"]] for row in known], [row["decode"]["speed_up"]["median"] for row in known]))
-        yield (f"the speed-up of decoding with each doubling of a block's weights: {printed[0]:+.2f} ± {printed[1]:.2f} | {ours[0]:+.2f} ± {ours[1]:.2f} | slope of a "
-               f"straight line through {len(known)} sizes, and its standard error")
-    first, last = (row["decode"]["ns_per_weight"] for row in (rows[0], rows[-1]))
-    yield (f"Why they differ. On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start "
-           f"of each kernel, the FP16 head) weighs less in a larger model, and the ratio grows. Here the dense block waits for memory, too "
-           f"({first[DENSE]:.2f} ns a weight at {rows[0]['size']}, {last[DENSE]:.2f} at {rows[-1]['size']}), but the packed one does not: for each of the 8 bits of an "
-           f"activation, xor, and, popcount are NumPy passes of their own over every word of weights ({first[PACKED]:.2f} and {last[PACKED]:.2f} ns a weight), where "
-           f"a kernel in C would make one. Both times grow with the weights, and a block has no head: little is left for the ratio to grow from.")
-    yield ("A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be unpacked for "
-           "it first.")
+        weights = [row["weights"] for row in known]
+        printed, ours = [papers[row["size"]] for row in known], [row["decode"]["speed_up"]["median"] for row in known]
+        printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (trend(weights, printed), trend(weights, ours)))
+        yield (f"the speed-up with each doubling of a block's weights: {printed} | {ours} | slope of a straight line through {len(known)} sizes, "
+               f"and its standard error")
+    for row in rows:
+        p = row["prefill"]
+        yield (f"{row['size']}: not printed | {spread(p['speed_up'])}: {p['ms'][DENSE]:,.0f} ms dense, {p['ms'][PACKED]:,.0f} packed | "
+               f"a prompt of {c['prompt']} tokens")
+    rate = {name: " and ".join(f"{row['decode']['ns_per_weight'][name]:.2f}" for row in (rows[0], rows[-1])) for name in (DENSE, PACKED)}
+    yield (f"Why they differ. On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, "
+           f"the start of each kernel, the FP16 head) weighs less in a larger model, and the ratio grows. Here the dense block waits for memory, too "
+           f"({rate[DENSE]} ns a weight at {rows[0]['size']} and {rows[-1]['size']}), but the packed one does not ({rate[PACKED]} ns a weight): for each "
+           f"of the 8 bits of an activation, xor, and, popcount are NumPy passes of their own over every word of weights, where a kernel in C would "
+           f"make one. Both times grow with the weights, and a block has no head: little is left for the ratio to grow from.")
+    yield ("A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be unpacked "
+           "for it first.")
     if r["peak_mb"]:
         yield f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, and no matrix of it more than three times."
 
@@ -111,4 +112,4 @@ def figure(result, path):
     """The speed-up of decoding by size, ours beside the paper's; False where matplotlib is absent."""
     rows = result["rows"]
     ours = {row["size"]: tuple(row["decode"]["speed_up"][key] for key in ("median", "least", "most")) for row in rows}
-    return plotting.points({"here, one block": ours, "[b158], the model": LATENCY_RATIO}, "size", "dense / packed latency of one token", path)
+    return plotting.points({"here, one block": ours, "[b158], the model": printed_ratios()}, "size", "dense / packed latency of one token", path)

@@ -7,17 +7,18 @@ from the arrays, which are float32 where the paper's are FP16.
 
 One block of the 3B shape decodes, in the middle of sequences of 512 tokens; and a whole model of the shape of ``train --tiny``.
 """
+from dataclasses import replace
 from statistics import median
 
 from ..inference.cache import KVCache
 from ..nn.config import ModelConfig
-from . import plotting
-from .latency import DENSE, PACKED, SIZES
+from . import paper, plotting
+from .costs import MODELS
+from .latency import DENSE, PACKED
 from .random_models import SHAPES, decode_step, dense_block, engines, model_step, packed_block
-from .timing import blas_threads, ratio, streamed, take_turns
+from .timing import blas_threads, ratio, spread, streamed, take_turns
 
 POSITIONS, SEQUENCES = 512, 16       # of Table 3: length of a sequence, LLaMA's batch
-TABLE_3 = {"batch": (16, 176), "tokens_per_s": (333, 2977)}
 
 
 def quick():
@@ -33,7 +34,7 @@ def full(progress=iter):
 def measure(size, shape, batches, model_batches, rounds, seconds, progress=iter):
     """-> {"config", "block": see ``measure_block``, "model": {contender: {batch: tokens a second}}}"""
     config = {"block": size, "positions": POSITIONS, "model": shape, "rounds": rounds, "seconds": seconds, "threads": blas_threads()}
-    jobs = {"block": lambda: measure_block(ModelConfig(n_layers=1, context=POSITIONS, **SIZES[size]), batches, rounds, seconds),
+    jobs = {"block": lambda: measure_block(replace(MODELS[size].config, n_layers=1, context=POSITIONS), batches, rounds, seconds),
             "model": lambda: measure_model(ModelConfig(**SHAPES[shape]), model_batches, rounds, seconds)}
     return {"config": config} | {name: jobs[name]() for name in progress(list(jobs))}
 
@@ -55,9 +56,9 @@ def measure_block(c, batches, rounds, seconds):
     makers = {name: (lambda batch, blocks=blocks[name]: decode_step(blocks, c, batch, c.context // 2)) for name in made}
     times = by_batch(makers, sorted({*batches, *largest.values()}), rounds, seconds)
     dense, packed = (times[largest[name]][name] for name in (DENSE, PACKED))
-    more = largest[PACKED] / largest[DENSE]
+    in_equal_memory = {key: largest[PACKED] / largest[DENSE] * r for key, r in ratio(dense, packed).items()}
     return {"weights": weights, "sequence": sequence, "budget": budget, "largest": largest, "rates": rates(times),
-            "at_equal_batch": ratio(dense, times[largest[DENSE]][PACKED]), "in_equal_memory": {key: more * r for key, r in ratio(dense, packed).items()}}
+            "at_equal_batch": ratio(dense, times[largest[DENSE]][PACKED]), "in_equal_memory": in_equal_memory}
 
 
 def by_batch(makers, batches, rounds, seconds):
@@ -69,30 +70,31 @@ def by_batch(makers, batches, rounds, seconds):
 
 def rates(times):
     """{batch: {contender: seconds}} -> {contender: {batch: {"median", "least", "most"} tokens a second}}; batches as text, for JSON."""
-    return {name: {str(batch): {"median": batch / median(t[name]), "least": batch / max(t[name]), "most": batch / min(t[name])} for batch, t in times.items()}
-            for name in next(iter(times.values()))}
+    def rate(batch, t):
+        return {"median": batch / median(t), "least": batch / max(t), "most": batch / min(t)}
+    return {name: {str(batch): rate(batch, t[name]) for batch, t in times.items()} for name in next(iter(times.values()))}
 
 
 def in_words(r):
     """The lines that tell a result."""
     c, b = r["config"], r["block"]
     n, m = (b["largest"][name] for name in (DENSE, PACKED))
-    (few, many), (slow, fast) = TABLE_3["batch"], TABLE_3["tokens_per_s"]
-    equal, memory = b["at_equal_batch"], b["in_equal_memory"]
-    yield (f"70B in 160 GB: batch {few} against {many}, {many / few:.1f} x | {n} against {m}, {m / n:.1f} x | one block of {c['block']}, {b['budget'] / 1e6:,.0f} MB: "
-           f"weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 bits, {b['sequence'] / 1e6:.1f} MB a sequence "
-           f"of {c['positions']} tokens")
-    yield (f"{slow} against {fast:,} tokens/s, {fast / slow:.1f} x | {b['rates'][DENSE][str(n)]['median']:,.0f} against {b['rates'][PACKED][str(m)]['median']:,.0f} "
-           f"tokens/s, {memory['median']:.2f} x ({memory['least']:.2f} to {memory['most']:.2f}) | the same block, {c['threads']}, "
-           f"median (least to most) of {c['rounds']} rounds")
-    yield (f"at an equal batch: not printed | {equal['median']:.2f} x ({equal['least']:.2f} to {equal['most']:.2f}) at batch {n} | the same block")
+    (few, slow), (many, fast) = ((int(cells["Batch"]), int(cells["Tokens/s"])) for cells in paper.table("b158_table_3").rows.values())
+    slower, faster = b["rates"][DENSE][str(n)]["median"], b["rates"][PACKED][str(m)]["median"]
+    yield (f"70B in 160 GB: batch {few} against {many}, {many / few:.1f} x | {n} against {m}, {m / n:.1f} x | one block of {c['block']}, "
+           f"{b['budget'] / 1e6:,.0f} MB: weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 bits, "
+           f"{b['sequence'] / 1e6:.1f} MB a sequence of {c['positions']} tokens")
+    yield (f"{slow} against {fast:,} tokens/s, {fast / slow:.1f} x | {slower:,.0f} against {faster:,.0f} tokens/s, {spread(b['in_equal_memory'])} x | "
+           f"the same block, {c['threads']}, median (least to most) of {c['rounds']} rounds")
+    yield f"at an equal batch: not printed | {spread(b['at_equal_batch'])} x at batch {n} | the same block"
     for title, table in ((f"one block of {c['block']}", b["rates"]), (f"a model of the shape {c['model']}", r["model"])):
         for name, by in table.items():
             yield f"tokens/s of {title}, {name}, by batch: " + ", ".join(f"{batch}: {rate['median']:,.0f}" for batch, rate in by.items())
-    yield (f"Memory decides the batch here as there, and a larger batch makes more tokens a second, but not in proportion: {m / n:.1f} times the sequences, "
-           f"{memory['median']:.2f} times the tokens, against {many / few:.1f} and {fast / slow:.1f} times in the paper. A GPU reads the weights once in a step and has "
-           f"arithmetic to spare. One core has none from a few sequences on: more of them help only while reading or unpacking weights is a part of "
-           f"the time. And a packed block of two sequences or more unpacks its weights and then multiplies as the dense one does: at an equal batch it gains little.")
+    yield (f"Memory decides the batch here as there, and a larger batch makes more tokens a second, but not in proportion: {m / n:.1f} times the "
+           f"sequences, {b['in_equal_memory']['median']:.2f} times the tokens, against {many / few:.1f} and {fast / slow:.1f} times in the paper. A GPU reads "
+           f"the weights once in a step and has arithmetic to spare. One core has none from a few sequences on: more of them help only while reading "
+           f"or unpacking weights is a part of the time. And a packed block of two sequences or more unpacks its weights and then multiplies as the "
+           f"dense one does: at an equal batch it gains little.")
 
 
 def figure(result, path):

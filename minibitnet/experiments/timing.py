@@ -35,6 +35,11 @@ def ratio(times, others):
     return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
+def spread(r):
+    """A median with the least and the most of the rounds, in words."""
+    return f"{r['median']:.2f} ({r['least']:.2f} to {r['most']:.2f})"
+
+
 def streamed(thing, nbytes):
     """An endless cycle of a thing of so many bytes and of copies of it, enough of them that each has left the caches when its turn
     comes: what is used is read from memory, as in a model of many layers."""

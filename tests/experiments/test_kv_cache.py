@@ -7,8 +7,8 @@ import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.experiments import kv_cache
+from minibitnet.experiments.costs import MODELS, cache_bytes
 from minibitnet.inference.cache import KVCache
-from minibitnet.nn.config import ModelConfig
 
 TEXT = "".join(f"{i} and {j} are {i + j}.\n" for i in range(40) for j in range(20))
 
@@ -33,8 +33,13 @@ def test_a_differences_standard_error():
 
 def test_bytes_of_a_token():
     """2B-4T: 30 layers, keys and values, 5 heads of 128 numbers: 38,400 numbers, two bytes each; or one, or half, and 2 for each of 300 scales."""
-    c = ModelConfig(**kv_cache.MODELS["2B-4T"])
+    c = MODELS["BitNet b1.58 2B"].config
     assert {bits: kv_cache.bytes_per_token(c, bits) for bits in (32, 16, 8, 4)} == {32: 153_600, 16: 76_800, 8: 39_000, 4: 19_800}
+
+
+@pytest.mark.parametrize("size", ["3B", "70B", "BitNet b1.58 2B"])
+def test_the_counted_bytes_are_those_of_the_caches(size):
+    assert all(kv_cache.bytes_per_token(MODELS[size].config, bits) == cache_bytes(MODELS[size], bits) for bits in (16, 8, 4))
 
 
 def test_fewer_bits_cost_more_loss_and_8_next_to_none(run):
@@ -46,7 +51,7 @@ def test_fewer_bits_cost_more_loss_and_8_next_to_none(run):
     assert rows["4"]["difference"] + 2 * rows["4"]["standard_error"] > max(abs(rows[bits]["difference"]) for bits in ("16", "8"))
     assert json.loads(json.dumps(r)) == r
     lines = list(kv_cache.in_words(r))
-    assert any(line.startswith("cache of 4 bits: four times the context | 3.88 x: 19,800 bytes a token, 54,229 tokens in 1 GiB | 2B-4T") for line in lines)
+    assert any(line.startswith("cache of 4 bits: four times the context | 3.88 x: 19,800 bytes a token, 54,229 tokens in 1 GiB | BitNet b1.58 2B") for line in lines)
     assert f"{rows['4']['difference']:+.5f} ± " in lines[-2]
 
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from minibitnet.experiments import throughput
+from minibitnet.experiments.costs import Shape
 from minibitnet.experiments.throughput import DENSE, PACKED
 from minibitnet.nn.config import ModelConfig
 
@@ -49,6 +50,6 @@ def test_the_row_in_words_and_in_a_figure(result, tmp_path):
 
 
 def test_a_whole_model_is_timed_too(monkeypatch):
-    monkeypatch.setitem(throughput.SIZES, "3B", dict(d_model=64, n_heads=4, d_ffn=128))
+    monkeypatch.setitem(throughput.MODELS, "3B", Shape(1, 64, 64, 64, 128, 4, 1))
     r = throughput.measure("3B", "tiny", (1,), (1, 2), rounds=1, seconds=0)
     assert list(r["model"]) == ["float", "packed"] and list(r["model"]["packed"]) == ["1", "2"] and json.loads(json.dumps(r)) == r

@@ -23,6 +23,7 @@ def test_a_step_is_repeated_until_the_time_is_over(monkeypatch):
 def test_a_ratio_is_the_median_of_the_rounds_ratios():
     """2/1, 6/2, 3/3: the median of 2, 3, 1 is 2. (The ratio of the medians would be 3/2.)"""
     assert timing.ratio([2, 6, 3], [1, 2, 3]) == {"median": 2, "least": 1, "most": 3}
+    assert timing.spread(timing.ratio([2, 6, 3], [1, 2, 3])) == "2.00 (1.00 to 3.00)"
 
 
 def test_copies_fill_more_than_a_cache_and_a_large_thing_has_none():
