@@ -215,11 +215,13 @@ def gemms(config, ids, targets, pool):
 # ---- the kernels
 
 def dense_shared_out(w, codes, threads):
+    """float32 rows in equal parts, one for each thread."""
     pool = ThreadPoolExecutor(threads)
     return w.astype(np.float32), lambda W: list(pool.map(lambda rows: rows @ codes, np.array_split(W, threads))), threads
 
 
 def pytorch_dense(w, codes, threads):
+    """The same product by PyTorch."""
     from .experiments.peers import dense_product
     return dense_product(w, codes, threads)
 
@@ -312,11 +314,13 @@ def packed_engine(c, threads):
 
 
 def float_engine(c, threads):
+    """A random model's float engine -> FloatEngine, MB of its latent weights."""
     transformer = Transformer(c)
     return FloatEngine(transformer), sum(p.data.nbytes for p in transformer.parameters().values()) / 2**20
 
 
 def integer_engine(c, threads):
+    """A random model's integer engine -> IntegerModel, MB of its weights."""
     weights = RandomModel(c, np.dtype(np.float32))
     engine = IntegerModel(c, {name: weights[name] for name in weights.shapes if is_bitlinear(name)},
                           {name: weights[name] for name in weights.shapes if not is_bitlinear(name)})

@@ -93,6 +93,7 @@ def answers(args, model, pool):
 
 
 def answers_in_words(result):
+    """The lines of a table of scores."""
     yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'ceiling':>9}{'items':>8}"
     for kind, s in result.items():
         ceiling = "unknown" if s["ceiling"] is None else f"{100 * s['ceiling']:.0f}"

@@ -29,6 +29,7 @@ def main(argv):
 
 
 def train(argv):
+    """Learn byte-pair encoding from a text and write its rank file."""
     parser = _command.Parser("tokenizer train", "Learn byte-pair encoding from a text: the most frequent pair of neighbours becomes a token, again and again.")
     parser.add_argument("--data", required=True, metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list")
     parser.add_argument("--vocab-size", required=True, metavar="N", help="tokens, with the 256 bytes and the end token")
@@ -51,6 +52,7 @@ def train(argv):
 
 
 def show(argv):
+    """Print the size of a vocabulary, its longest and its last tokens."""
     parser = _command.Parser("tokenizer show", "The size of a vocabulary, its longest and its last tokens.")
     parser.add_argument("tokenizer", metavar="FILE", help="a rank file, or a tokenizer.json of a run or of Hugging Face")
     parser.add_argument("--tokens", type=_command.positive_int, default=10, metavar="N", help="how many to show (%(default)s)")
@@ -65,6 +67,7 @@ def show(argv):
 
 
 def encode(argv):
+    """Print the tokens of a text, and their ids."""
     parser = _command.Parser("tokenizer encode", "The tokens of a text, and their ids.")
     parser.add_argument("--tokenizer", required=True, metavar="FILE", help=EXPECTED)
     parser.add_argument("text", metavar="TEXT")

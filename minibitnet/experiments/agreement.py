@@ -44,6 +44,7 @@ def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T)
 
 
 def cross_entropy(logits, targets):              # (V, N), (N,) -> sum of nats
+    """Nats of the targets, summed, in float64 whatever the logits are."""
     logits = logits.astype(np.float64)
     top = logits.max(0)
     return (np.log(np.exp(logits - top).sum(0)) + top - logits[targets, np.arange(len(targets))]).sum()

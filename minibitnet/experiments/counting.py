@@ -110,11 +110,13 @@ class Counted(np.ndarray):
 
 
 def tell(kind, dtype, n):
+    """Add n operations of a kind and type to the innermost tally."""
     if n:
         _tallies[-1][part(), kind, np.dtype(dtype).name] += int(n)
 
 
 def tell_ufunc(ufunc, method, arrays, result):
+    """Count a ufunc's call: a number made is an operation, a reduction makes one fewer than it reads."""
     dtype, made = np.result_type(*arrays), max(np.size(r) for r in (result if isinstance(result, tuple) else (result,)))
     if method == "reduceat" or method == "reduce":
         tell(KIND[ufunc.__name__], dtype, np.size(arrays[0]) - made)
@@ -131,6 +133,7 @@ def tell_einsum(subscripts, arrays, result):
 
 
 def tell_products(dtype, made, summed):
+    """Count ``made`` sums of ``summed`` products each."""
     tell("multiplications", dtype, made * summed)
     tell("additions", dtype, made * (summed - 1))
 
@@ -154,6 +157,7 @@ def counted(x):
 
 
 def plain(x):
+    """The array that does not count."""
     return x.view(np.ndarray) if isinstance(x, Counted) else x
 
 

@@ -9,6 +9,7 @@ MISSED = {"1.3B", "2.7B", "3B"}      # printed 18.6 and 21.7, ours 18.547 and 21
 
 
 def quick():
+    """The row's figures, JSON-able, made on the spot."""
     price = energy.prices("7nm")
     figure_1, figure_3, report = (paper.table(name) for name in ("b1_figure_1", "b158_figure_3", "2b4t_table_1"))
     sizes = paper.table("b1_table_5").rows
@@ -19,6 +20,7 @@ def quick():
 
 
 def point(table, size, n_layers, d, price):
+    """One point of a figure -> printed, ours by the formula, and whether they agree."""
     ours, printed = energy.saving(energy.b1_products(n_layers, d), price), table.rows[size]["Saving"]
     return {"source": table.source, "size": size, "layers": n_layers, "width": d, "printed": printed, "ours": ours, "agrees": paper.agrees(ours, printed)}
 
@@ -47,6 +49,7 @@ def of_report(table, name, price):
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     yield "The formula, and which (layers, width) a point has, are inferred, not published (experiments/energy.py); 512 tokens at 7 nm."
     for r in result["savings"]:
         ours = f"{r['ours']:.3f} x{'' if r['agrees'] else ' (differs)'}"
@@ -61,6 +64,7 @@ def in_words(result):
 
 
 def figure(result, path):
+    """Draw a result to path; False where matplotlib is absent."""
     rows = [r for r in result["savings"] if "2402" in r["source"]]
     series = {name: {r["size"]: float(r[key]) for r in rows} for name, key in (("printed", "printed"), ("by the formula", "ours"))}
     return plotting.points(series, "model", "energy of FP16 / of BitNet b1.58", path)

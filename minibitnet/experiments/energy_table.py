@@ -22,6 +22,7 @@ def quick():
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     missed = [r for r in result["rows"] if not r["agrees"]]
     yield (f"{len(result['rows']) - len(missed)} of {len(result['rows'])} cells of {result['source']} to the digits printed; the formula is inferred, "
            "not published (experiments/energy.py)")

@@ -8,6 +8,7 @@ POSITIONS = 512
 
 
 def quick():
+    """The row's figures, JSON-able, made on the spot."""
     return {"rows": [{"ternary": a, "float16": b, "positions": POSITIONS, "of_ternary": cost(a, ternary=True), "of_float16": cost(b, ternary=False)}
                      for a, b in PAIRS]}
 
@@ -22,6 +23,7 @@ def cost(size, ternary):
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     yield "Shapes of 7B to 70B are LLaMA's, which the paper does not name. Bytes read stand in for latency; the energy formula is inferred."
     for r in result["rows"]:
         a, b = r["of_ternary"], r["of_float16"]

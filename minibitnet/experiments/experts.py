@@ -6,6 +6,7 @@ DEVICES = (24e9, 80e9)
 
 
 def quick():
+    """The row's figures, JSON-able, made on the spot."""
     s = SHAPE
     attention, expert = 2 * s["d"]**2 + 2 * s["d"] * s["d_kv"], 3 * s["d"] * s["d_ffn"]
     rest = 2 * s["vocab"] * s["d"] + s["layers"] * s["d"] * s["experts"]                         # embedding, head, routers
@@ -18,6 +19,7 @@ def quick():
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     b, sent = result["bytes"], result["sent"]
     yield (f"memory | {b['ternary'] / 1e9:.1f} GB ternary, {b['float16'] / 1e9:.1f} GB in 16 bits | {result['parameters'] / 1e9:.1f}e9 parameters, "
            f"{result['active'] / 1e9:.1f}e9 at work for a token (Mixtral 8x7B's shape)")

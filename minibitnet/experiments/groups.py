@@ -80,6 +80,7 @@ def split_block(devices, x, rotary, c, network, per_tensor=False):       # x is 
 
 
 def partial_sum(w, x, c):                        # a device's columns (n, m/G), its features (m/G, B, T) -> (n, B, T)
+    """A device's part of a product whose input features are split over the devices."""
     codes, beta = sign_binary(np.ascontiguousarray(w.T))                                 # transposed as above, or the mean would round differently
     return ops.quantized_linear.forward(quantize(x, c), Quantized(codes.T, beta))
 
@@ -99,10 +100,12 @@ def agree(devices, name, inputs, c, network):
 # ---- both
 
 def quantize(x, c):
+    """LayerNorm and int8 codes of a device's own features."""
     return absmax_int8(ops.layer_norm.forward(x, eps=c.norm_eps))
 
 
 def attention(q, k, v, rotary, c):
+    """Rotate and attend, for a device's own heads."""
     cos, sin = rotary
     return ops.causal_attention.forward(*(ops.rope.forward(a, cos=cos, sin=sin) for a in (q, k)), v, head_dim=c.head_dim)
 
@@ -139,6 +142,7 @@ def measure(c, devices, batch, seed):
 
 
 def per_block(network, c):
+    """What one block exchanged, of the whole model's counts."""
     return {what: [number // c.n_layers for number in counts] for what, counts in network.exchanged.items()}
 
 

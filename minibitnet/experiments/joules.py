@@ -44,6 +44,7 @@ def zones(powercap):
 
 
 def read(zone):
+    """A zone's counter, in microjoules."""
     return int(zone.counter.read_text(encoding="ascii"))
 
 

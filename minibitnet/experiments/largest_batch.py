@@ -12,6 +12,7 @@ BUDGET, POSITIONS = 2 * 80e9, 512
 
 
 def quick():
+    """The row's figures, JSON-able, made on the spot."""
     batches = {model: int(cells["Batch"]) for (model, _), cells in paper.table("b158_table_3").rows.items()}
     ternary, float16 = weight_bytes("70B")
     rows = []
@@ -25,6 +26,7 @@ def quick():
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     printed, w, fit = result["printed"], result["weights"], result["inferred"]
     claim = f"batch {printed['LLaMA']} against {printed['BitNet b1.58']}, {printed['BitNet b1.58'] / printed['LLaMA']:.1f} x"
     for r in result["rows"]:

@@ -10,6 +10,7 @@ from .costs import MODELS, weight_bytes
 
 
 def quick():
+    """The row's figures, JSON-able, made on the spot."""
     table, figure = paper.table("b158_table_1"), paper.table("b158_figure_2")
     rows = []
     for (model, size), cells in table.rows.items():
@@ -29,6 +30,7 @@ def of_report(name, printed):
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     yield "Weights alone are counted; a running program needs more, and its part is what is left of the printed number (GB = 10^9 bytes)."
     for r in result["rows"]:
         yield (f"memory of {r['model']} {r['size']}: {r['printed']} GB | {r['weights']:.2f} GB of weights, which leaves {r['run_time']:.2f} GB for the "
@@ -43,5 +45,6 @@ def in_words(result):
 
 
 def figure(result, path):
+    """Draw a result to path; False where matplotlib is absent."""
     series = {name: {r["size"]: float(r[key]) for r in result["ratios"]} for name, key in (("printed", "printed"), ("weights alone", "weights"))}
     return plotting.points(series, "model", "memory of LLaMA / of BitNet b1.58", path)

@@ -8,6 +8,7 @@ BITS = {"entropy limit, log2(3)": math.log2(3), "5 trits a byte": 8 / 5, "llama.
 
 
 def quick():
+    """The row's figures, JSON-able, made on the spot."""
     rows = [{"packing": name, "bits": bits, "saved": 1 - bits / 16} for name, bits in BITS.items()]
     parts = memory(MODELS["BitNet b1.58 2B"].config, bytes_of_rest=2)
     weights, (_, packed, float16, _) = parts["BitLinear weights"][0], parts["total"]
@@ -17,6 +18,7 @@ def quick():
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     for r in result["rows"]:
         yield f"more than 90 % saved | {r['saved']:.1%} at {r['bits']:.3f} bits ({r['packing']}) | weights of BitLinears alone"
     w = result["whole"]

@@ -71,6 +71,7 @@ def joules(of_float, of_ternary):
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     s, e = result["config"], result["energy"]
     yield (f"A random model of {s['n_layers']} layers, {s['d_model']} wide, {s['vocab_size']} tokens; every operation counted while it runs "
            "(what counts: experiments/counting.py).")

@@ -39,6 +39,7 @@ def table(name):
 
 
 def parse(name, text, where):
+    """Text of a file of data/paper -> Table; where: for messages."""
     try:
         data = json.loads(text)
         labels, columns, rows = data.pop("labels"), data.pop("columns"), data.pop("rows")
@@ -59,6 +60,7 @@ def parse(name, text, where):
 
 
 def is_number(cell):
+    """Is this a number as papers print it, or the dash of an empty cell?"""
     return cell == "-" or re.fullmatch(r"\d+(\.\d+)?(e-?\d+)?", cell) is not None
 
 

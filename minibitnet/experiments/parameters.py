@@ -6,6 +6,7 @@ VOCABULARY = 16_000      # of [bitnet]'s models
 
 
 def quick():
+    """The row's figures, JSON-able, made on the spot."""
     rows = []
     for size, row in paper.table("b1_table_5").rows.items():
         n_layers, d = int(row["Layers"]), int(row["Hidden"])
@@ -20,6 +21,7 @@ def quick():
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     yield "Shapes of 7B to 70B are LLaMA's, which the papers do not name. Bytes: BitLinears in 2 bits, the rest in 16 bits, beside everything in 16 bits."
     for r in result["rows"]:
         numbers = f"{r['projections'] / 1e9:.3f}e9 in projections, {r['embedding and head'] / 1e9:.3f}e9 in embedding and head"

@@ -57,6 +57,7 @@ def packed_block(c):
 
 
 def packed_bytes(block):
+    """Bytes of a packed block's weights as they are in memory."""
     return sum(linear.codes.nbytes for linear in (block.qkv_proj, block.o_proj, block.gate_up_proj, block.down_proj))
 
 

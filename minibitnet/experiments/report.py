@@ -33,6 +33,7 @@ def page(out, tell):
 
 
 def quick(experiment, name, tell):
+    """Run an experiment's quick form, and tell that it runs."""
     tell(name)
     return experiment.quick()
 

@@ -31,6 +31,7 @@ def quick():
 
 
 def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
     c = result["config"]
     for r in result["rows"]:
         yield (f"Var(y) near 1 | {r['with_norm']:.3f} with the norm ({result['expected'][r['weights']]:.3f} by eqs. 8-10), {r['without']:.3g} without | "

@@ -261,6 +261,7 @@ def silu(gate, bits):                            # units 2^-bits -> units 2^-(bi
 
 
 def relu2(gate, bits):                           # units 2^-bits -> units 2^-(2 bits)
+    """relu(x)^2."""
     r = np.maximum(gate, 0)
     return r * r
 

@@ -76,10 +76,12 @@ def open_stream(target, tokenizer, with_starts):
 
 
 def dtype_of(tokenizer):
+    """Token ids on disk: uint16, or uint32 where the vocabulary needs it."""
     return np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
 
 
 def starts_path(target):
+    """Where the documents' starts of a stream's file are kept."""
     return target.with_suffix(".starts")
 
 
