@@ -77,9 +77,10 @@ def _add(row, numbers, bytes):
     row[1] += bytes
 
 
-def weight_bytes(name):
-    """-> (bytes ternary, bytes in 16 bits) of one of MODELS, everything but the BitLinears in 16 bits."""
-    _, packed, float16, _ = memory(MODELS[name].config, bytes_of_rest=2)["total"]
+def weight_bytes(shape):
+    """-> (bytes ternary, bytes in 16 bits) of a Shape, or of one of MODELS by its name; everything but the BitLinears in 16 bits."""
+    shape = MODELS[shape] if isinstance(shape, str) else shape
+    _, packed, float16, _ = memory(shape.config, bytes_of_rest=2)["total"]
     return packed, float16
 
 

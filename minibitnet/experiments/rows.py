@@ -127,7 +127,7 @@ ROWS = (
 
 def find(name):
     """The row of a name, or the first row of an experiment's name; UserError for an unknown one."""
-    row = next((r for r in ROWS if name in (r.name, r.experiment)), None)
+    row = next((r for r in ROWS if name and name in (r.name, r.experiment)), None)
     if row is None:
         near = difflib.get_close_matches(name, [n for r in ROWS for n in (r.name, r.experiment) if n], 1)
         raise UserError(f"no row is named {name!r}" + (f"; did you mean {near[0]}?" if near else "") + " (python -m minibitnet.reproduce --list)")

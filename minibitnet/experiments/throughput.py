@@ -90,11 +90,11 @@ def in_words(r):
     for title, table in ((f"one block of {c['block']}", b["rates"]), (f"a model of the shape {c['model']}", r["model"])):
         for name, by in table.items():
             yield f"tokens/s of {title}, {name}, by batch: " + ", ".join(f"{batch}: {rate['median']:,.0f}" for batch, rate in by.items())
-    yield (f"Memory decides the batch here as there, and a larger batch makes more tokens a second, but not in proportion: {m / n:.1f} times the "
+    yield (f"Memory decides the batch here as there, and the largest batch makes more tokens a second, but not in proportion: {m / n:.1f} times the "
            f"sequences, {b['in_equal_memory']['median']:.2f} times the tokens, against {many / few:.1f} and {fast / slow:.1f} times in the paper. A GPU reads "
            f"the weights once in a step and has arithmetic to spare. One core has none from a few sequences on: more of them help only while reading "
            f"or unpacking weights is a part of the time. And a packed block of two sequences or more unpacks its weights and then multiplies as the "
-           f"dense one does: at an equal batch it gains little.")
+           f"dense one does: at an equal batch it is no faster.")
 
 
 def figure(result, path):

@@ -9,7 +9,7 @@ must return its very integers, and says why no number on the way can overflow.
 
     kernel             resident form of W~              what it does
     by_blas            bit planes (``BitPlanes``)       unpacks some rows at a time to float32 and multiplies with BLAS
-    by_bit_planes      the same                         counts bits: and, xor, popcount. No multiplication, no float
+    by_bit_planes      the same                         counts bits: and, xor, popcount; 8 multiplications a row
     by_lookup          base-3 (``TableIndices``)        looks up the sums of eight weights at a time. No multiplication, no float
     matmul             bit planes                       the faster one of the first two
 
