@@ -45,11 +45,15 @@ def main(argv):
             raise UserError(f"{row.name} has no experiment to run ({row.state}): expected one of --list that has")
         print(*about(row), sep="\n")
         return _command.DONE
+    if args.out and not Path(args.out).suffix.lower() in (".png", ".svg", ".pdf"):
+        raise UserError(f"--out {args.out}: expected the name of a picture, ending in .png, .svg or .pdf")
+    if args.out and not Path(args.out).absolute().parent.is_dir():
+        raise UserError(f"--out {args.out}: its folder is not there")
     experiment = importlib.import_module(f".experiments.{row.experiment}", __package__)
     result = in_full(row.experiment, experiment) if args.full else experiment.quick()
+    print(json.dumps(result) if args.json else "\n".join([*about(row), "", *experiment.in_words(result)]), flush=True)
     if args.out and not (hasattr(experiment, "figure") and experiment.figure(result, args.out)):
         _command.say(f"note: no picture: {row.experiment} draws none, or matplotlib is not installed (extra 'notebooks')")
-    print(json.dumps(result) if args.json else "\n".join([*about(row), "", *experiment.in_words(result)]))
     return _command.DONE
 
 
