@@ -9,6 +9,7 @@ from .errors import UserError
 from .formats import checkpoint as checkpoints
 from .formats import packed
 from .formats.rundir import RunDirectory
+from .inference.cache import KINDS
 from .inference.integer import IntegerModel
 from .inference.packed import PackedModel
 from .inference.sampling import check_sampling, decode
@@ -61,6 +62,8 @@ class LanguageModel:
         A model that was trained on documents takes the prompt, which may be empty, for the beginning of one and stops where it
         ends. When the context is full, its newest half is kept."""
         check_sampling(temperature, top_k, top_p, seed)
+        if tokens < 1:
+            raise UserError(f"tokens = {tokens}: expected at least 1")
         ids = self._checked(self.encode(prompt))
         text_of, held = self.tokenizer.decode_stream(), ""
         for i in decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
@@ -131,6 +134,8 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
     warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it was
     made from. threads: of the packed engine, for its large products; kv_bits: of its key-value cache, 32, 16, 8 or 4."""
     run = RunDirectory(path)
+    if kv_bits not in KINDS or kv_bits != 32 and engine != "packed":
+        raise UserError(f"kv_bits = {kv_bits}: expected {', '.join(map(str, KINDS))} with engine='packed'; the other engines have one kind of cache")
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
     if not run.path.is_dir():
@@ -146,6 +151,9 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
             raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack --model {run.path} makes it)")
         path_read = run.packed
         config, step, c, matrices, arrays = packed.load(path_read, lambda config: from_json(ModelConfig, config["model"], path_read))
+        if run.settings() not in (None, config):
+            raise UserError(f"{path_read} is of another run than {run.path / 'config.json'}: expected the same configuration (python -m "
+                            f"minibitnet.pack --model {run.path} makes it anew)")
         running = PackedModel(c, matrices, arrays, threads, kv_bits) if engine == "packed" else IntegerModel(c, matrices, arrays)
     tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
     if tokenizer.vocab_size != running.config.vocab_size:

@@ -74,7 +74,7 @@ def main(argv):
     args = parser.parse_args(argv)
 
     torch = importlib.util.find_spec("torch")
-    if not torch and not args.profile:
+    if not torch and not args.profile and args.what != "decode":
         _command.say("PyTorch is not installed (extra 'peers'): our own figures only")
     if args.what == "kernels":
         contenders = [name for name in KERNELS if torch or name != PYTORCH]

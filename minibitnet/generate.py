@@ -30,8 +30,9 @@ def main(argv):
 
     model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"), threads=args.threads, kv_bits=args.kv_bits)
     pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, seed=args.seed, stop=args.stop)
-    print(args.prompt, end="", flush=True)
-    times = []                                             # the first piece includes reading the prompt
+    first = next(pieces, "")                               # before anything is printed: it checks the settings and reads the prompt
+    print(args.prompt + first, end="", flush=True)
+    times = [time.perf_counter()]
     for piece in pieces:
         times.append(time.perf_counter())
         print(piece, end="", flush=True)

@@ -111,7 +111,7 @@ def new_job(args, given):
         raise UserError(f"batch = {train_config.batch:,} of context = {model_config.context:,} tokens: expected at most {MAX_STEP_TOKENS:,} "
                         f"tokens a step; is a size mistyped?")
     check_space(run.path, model_config)
-    run.create(settings, tokenizer, overwrite=args.overwrite, replace_finished=args.tiny)
+    run.create(settings, tokenizer, overwrite=args.overwrite, replace_finished=args.tiny and not args.out)
     return Job(run, model_config, train_config, corpus, tokenizer, training, validation, settings)
 
 

@@ -296,6 +296,14 @@ def test_pack_tells_the_bytes_of_everything(stories):
     command("pack", "--model", "run", cwd=stories)                     # as the other tests expect it
 
 
+def test_a_packed_file_of_another_run_is_refused(stories, tmp_path):
+    shutil.copytree(stories / "run", tmp_path / "run")
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    config["train"]["seed"] += 1
+    (tmp_path / "run/config.json").write_text(json.dumps(config))
+    fails(1, "packed.safetensors is of another run", module="generate", args=["--model", "run", "--prompt", "a", "--engine", "packed"], cwd=tmp_path)
+
+
 def test_what_pack_and_the_engines_refuse(stories):
     folder = char_run(stories)
     assert command("train", "--data", "plain.txt", "--linear", "float", "--out", "dense", *SMALL, cwd=folder).returncode == 0

@@ -106,6 +106,13 @@ class RunDirectory:
                 lines.append(line)
         return lines
 
+    def settings(self):
+        """What config.json says; None where it is not there or not JSON."""
+        try:
+            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+
     def is_finished(self):
         try:
             newest, _, _ = checkpoint.load_latest(self.last, self.prev)

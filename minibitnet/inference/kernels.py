@@ -221,7 +221,7 @@ def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (
 
     One token: bit planes, since unpacking alone takes longer (2560 x 2560: 0.15 against 0.48 ns a weight). More: BLAS, which
     unpacks once for all of them; at two tokens they are even, at eight BLAS takes half the time. by_lookup is not among the
-    choices, so that one form is resident: it is an eighth faster for 13,824 rows, even for 6,912, a fifth slower for 3,840,
+    choices, so that one form is resident: it is as fast for 13,824 rows (a tenth faster or slower from run to run), a fifth slower for 3,840,
     half as fast for 640 rows, who share the cost of the tables.
     """
     assert len(codes) == w.m, f"activations have {len(codes)} features, the matrix has {w.m}"

@@ -4,7 +4,7 @@
     x = h + down(sub_norm(act(gate) * up))                 with gate, up from norm(h)
 
 Every operation but the products is the plain forward of ``nn/ops.py``, and the products are the same integers, so with float32
-embeddings, norms and scales the logits are those of the training model's evaluation, bit for bit, wherever the shapes are the same. (A
+embeddings, norms and scales the logits are those of the training model's evaluation, bit for bit, wherever the shapes are the same and all logits are asked for. (A
 product of floats, the head's or attention's, is added up in another order at another width: one token at a time gives other last
 bits than a whole sequence, and where these move a value across a rounding tie, another code.)
 
@@ -27,8 +27,8 @@ HEAD_BLOCK = 2**20       # weights of the head that a thread multiplies at a tim
 
 class PackedModel:
     """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
-    reads them; threads: of its own, which share the large products; kv_bits: of its key-value caches, a key of ``cache.KINDS``. ``matrices`` is emptied, so that the bytes of the file and the resident
-    form of the whole model are never in memory together."""
+    reads them; threads: of its own, which share the large products; kv_bits: of its key-value caches, a key of ``cache.KINDS``.
+    ``matrices`` is emptied, so that the bytes of the file and the resident form of the whole model are never in memory together."""
     logit_scale = 1.0
 
     def __init__(self, c, matrices, arrays, threads=1, kv_bits=32):

@@ -406,10 +406,10 @@ def along(text, ends, language=None):
     """The floor along a document: each choice's nats, given to the piece of text that completes it. ends: where the pieces (tokens, say)
     end, in characters, rising to len(text) -> one number a piece. Only the cumulative sums are bounds: a model may know half of a
     choice one piece earlier."""
-    nats = np.zeros(len(ends))
+    spent = np.zeros(len(ends))
     for choice in read(text, language):
-        nats[np.searchsorted(ends, choice.end)] += choice.nats
-    return nats
+        spent[np.searchsorted(ends, choice.end)] += choice.nats
+    return spent
 
 
 def prefix_nats(text, language=None):
