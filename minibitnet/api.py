@@ -12,7 +12,7 @@ from .formats.rundir import RunDirectory
 from .inference.cache import KINDS
 from .inference.integer import IntegerModel
 from .inference.packed import PackedModel
-from .inference.sampling import check_sampling, decode
+from .inference.sampling import check_sampling, decode, surprisal
 from .nn import ops
 from .nn.config import ModelConfig
 from .nn.model import Transformer
@@ -38,7 +38,8 @@ class FloatEngine:
 
 class LanguageModel:
     """A trained model that only runs: ``logits``, ``generate``, ``stream``; ``tokenizer``, ``config`` (ModelConfig) and
-    ``settings`` (the run's config.json), ``step`` that it was trained to. ``engine`` maps ids (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
+    ``settings`` (the run's config.json), ``step`` that it was trained to. ``engine`` maps ids (B, T) to logits (V, B, T), which
+    times ``logit_scale`` are nats."""
 
     def __init__(self, engine, tokenizer, settings, step=0):
         self.engine, self.tokenizer, self.settings, self.step = engine, tokenizer, settings, step
@@ -102,9 +103,7 @@ class LanguageModel:
 
     def nats(self, ids, targets):
         """Two (B, T) -> -log p(target | the ids up to its place), (B, T) float64; of a target below 0 a number without meaning."""
-        logits = self.engine(ids).astype(np.float64) * self.logit_scale
-        logits -= logits.max(0)
-        return np.log(np.exp(logits).sum(0)) - np.take_along_axis(logits, np.maximum(targets, 0)[None], 0)[0]
+        return surprisal(self.engine(ids) * np.float64(self.logit_scale), np.maximum(targets, 0))
 
     def along(self, text):
         """Where a document costs what -> (nats of each token, where each ends in the text, in characters), its end token last. Beside

@@ -122,8 +122,8 @@ def in_words(r):
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, {r['bits_per_byte']:.4f} bits per byte over "
            f"{r['tokens']:,} tokens ({r['engine']} engine, step {r['step']:,})")
     if r["floor"] is not None:
-        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: {math.exp(r['loss'] - r['floor']):.3f} times it, "
-               f"{r['excess_per_document']:.2f} nats too many for a document")
+        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: "
+               f"{math.exp(r['loss'] - r['floor']):.3f} times it, {r['excess_per_document']:.2f} nats too many for a document")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:

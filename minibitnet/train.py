@@ -226,9 +226,11 @@ def finish(job, model):
         print(f"\nA sample; the part before | is from the validation text:\n{begin}|{speaker.generate(begin, 400)}\n")
         prompt = '"The "' if speaker.begin is None else prompt
     if job.model_config.linear in packed.QUANTIZERS:
-        packed.save(job.run.packed, job.settings, job.train_config.steps, *packed.pack({name: p.data for name, p in model.parameters().items()}, job.model_config))
+        parameters = {name: p.data for name, p in model.parameters().items()}
+        packed.save(job.run.packed, job.settings, job.train_config.steps, *packed.pack(parameters, job.model_config))
     drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
-    print(f"{job.run.path}: last.safetensors and best.safetensors (model){', packed.safetensors' * job.run.packed.exists()}, metrics.jsonl, config.json{', loss.png' if drawn else ''}")
+    print(f"{job.run.path}: last.safetensors and best.safetensors (model){', packed.safetensors' * job.run.packed.exists()}, metrics.jsonl, "
+          f"config.json{', loss.png' if drawn else ''}")
     print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt {prompt}")
 
 

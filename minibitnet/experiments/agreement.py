@@ -3,6 +3,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..inference.sampling import surprisal
+
 CLEAR = 0.1      # nats between the two best tokens, from which on a choice counts as clear
 MOVED = 0.001    # nats: far more than rounding moves a logit, less than a flipped code does
 
@@ -28,9 +30,9 @@ def agreement(model, reference, batches):
             continue
         ours, theirs = (scores(m, ids, counts) for m in (model, reference))
         targets = targets[counts]
-        nats += [cross_entropy(logits, targets) for logits in (ours, theirs)]
+        nats += [surprisal(logits, targets).sum() for logits in (ours, theirs)]
         same = ours.argmax(0) == theirs.argmax(0)
-        second, best = np.sort(theirs, axis=0)[-2:] if len(theirs) > 1 else (theirs[0] - np.inf, theirs[0])
+        second, best = np.partition(theirs, -2, axis=0)[-2:] if len(theirs) > 1 else (theirs[0] - np.inf, theirs[0])
         clear = best - second > CLEAR
         totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), (np.abs(ours - theirs) > MOVED).any(0).sum(), (ours == theirs).all(0).sum()]
     n, same, clear, same_clear, moved, identical = totals.tolist()
@@ -41,13 +43,6 @@ def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T)
     """The logits, in nats, before the targets that count."""
     logits = model.engine(ids)[:, counts]
     return logits if model.logit_scale == 1 else logits * np.float32(model.logit_scale)
-
-
-def cross_entropy(logits, targets):              # (V, N), (N,) -> sum of nats
-    """Nats of the targets, summed, in float64 whatever the logits are."""
-    logits = logits.astype(np.float64)
-    top = logits.max(0)
-    return (np.log(np.exp(logits - top).sum(0)) + top - logits[targets, np.arange(len(targets))]).sum()
 
 
 class TokenByToken:

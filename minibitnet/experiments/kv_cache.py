@@ -14,8 +14,8 @@ import numpy as np
 from ..api import load
 from ..errors import UserError
 from ..inference.cache import KINDS
+from ..inference.sampling import surprisal
 from ..nn.config import ModelConfig
-from .agreement import cross_entropy
 from .costs import MODELS
 from .held_out import text_to_score
 
@@ -70,7 +70,7 @@ def measure(model, batches, most_targets=None):
 def nats_of_windows(model, ids, targets, bits):
     """Two (B, T) -> the nats of each of the B rows: keys and values go through the cache, as they do token by token."""
     logits = model.engine(ids, [KINDS[bits](model.config, len(ids)) for _ in range(model.config.n_layers)])
-    return [float(cross_entropy(logits[:, b, row >= 0], row[row >= 0])) for b, row in enumerate(targets)]
+    return [float(surprisal(logits[:, b, row >= 0], row[row >= 0]).sum()) for b, row in enumerate(targets)]
 
 
 def difference(d, n):

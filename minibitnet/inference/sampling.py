@@ -22,6 +22,13 @@ def check_sampling(temperature, top_k, top_p, seed):
         raise UserError(f"seed = {seed}: expected 0 or more")
 
 
+def surprisal(logits, targets):
+    """-log p(target) in nats, float64:  logits (V, ...), targets (...) int -> (...)."""
+    logits = logits.astype(np.float64)
+    logits -= logits.max(0)
+    return np.log(np.exp(logits).sum(0)) - np.take_along_axis(logits, targets[None], 0)[0]
+
+
 def sample(logits, rng, *, temperature=1.0, top_k=0, top_p=1.0):
     """logits (V,) -> one id. temperature 0: the likeliest. top_k: only the k likeliest. top_p: of those, only the likeliest
     that together reach probability top_p (arXiv 1904.09751)."""
