@@ -31,6 +31,10 @@ def main(argv):
     parser.add_argument("--out", metavar="FILE", help="report: where the page goes (report.md); otherwise where a picture goes")
     args = parser.parse_args(argv)
 
+    if args.list and (args.name or args.full or args.out):
+        parser.error("--list shows every row and runs none: it goes with --json alone")
+    if args.name == "report" and (args.full or args.json):
+        parser.error("report takes full results from data/results and is Markdown: it goes with --out alone")
     if args.list:
         print(json.dumps([r._asdict() for r in ROWS]) if args.json else "\n".join(listing()))
         return _command.DONE
@@ -60,15 +64,17 @@ def main(argv):
 def listing():
     """The lines of --list."""
     for row in ROWS:
-        yield f"{row.name:22}{row.state.split(',')[0]:24}{row.source}: {row.claim}" + (f" ({row.state})" if "," in row.state else "")
+        state, _, reason = row.state.partition(", ")
+        yield f"{row.name:22}{state:24}{row.source}: {row.claim}" + f" ({row.state})" * bool(reason) + f" - but {row.but}" * bool(row.but)
     states = [row.state.split(",")[0] for row in ROWS]
-    yield f"{len(ROWS)} rows: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    yield (f"{len(ROWS)} rows: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) +
+           f"; in {sum(bool(row.but) for row in ROWS)} something differs from the claim")
 
 
 def about(row):
     """What a row claims, and its state."""
     yield f"{row.name}  {row.source}: {row.claim}"
-    yield f"state: {row.state}" + (f"; see minibitnet.{row.home}" if row.home else "")
+    yield f"state: {row.standing}" + f"; see minibitnet.{row.home}" * bool(row.home)
 
 
 def in_full(name, experiment):

@@ -16,15 +16,16 @@ from minibitnet.experiments.report import body, page, section
 from minibitnet.experiments.rows import EXACT, INFERRED, MEASURED, NEVER, NOT_YET, ROWS, Row, find
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = sorted({row.experiment for row in ROWS if row.experiment})
+EXPERIMENTS = [row.experiment for row in ROWS if row.experiment]
 
 # The papers' own lists: [bitnet] eqs. 1-19, Tables 1-8, Figs. 1-6; [b158] eqs. 1-3, Tables 1-4, Figs. 1-3.
 B1 = {*(f"eq. {i}" for i in range(1, 20)), *(f"Table {i}" for i in range(1, 9)), *(f"Fig. {i}" for i in range(1, 7))}
 B158 = {*(f"eq. {i}" for i in range(1, 4)), *(f"Table {i}" for i in range(1, 5)), *(f"Fig. {i}" for i in range(1, 4))}
 # What stands in their text: sections, and claims of the discussion.
 NAMED = """b1-granularity b1-subln b1-precision b1-ste b1-latent b1-large-lr b1-inference-law b1-data b1-downstream b1-related
-    b158-activations b158-llama b158-bits b158-data b158-71 b158-equivalences b158-moe b158-long b158-kv-4 b158-edge b158-hardware b158-cache-precision
-    repo-module repo-from-pretrained repo-quantize-model repo-w158a8 repo-90-percent repo-engine 2b4t-energy 2b4t-memory 2b4t-table-1 operations joules"""
+    b158-activations b158-llama b158-bits b158-zero b158-data b158-71 b158-equivalences b158-moe b158-long b158-kv-4 b158-edge b158-hardware
+    b158-cache-precision repo-module repo-from-pretrained repo-quantize-model repo-w158a8 repo-licence repo-90-percent repo-engine 2b4t-costs 2b4t-scores
+    components operations joules"""
 
 
 def reproduce(*args, cwd):
@@ -61,7 +62,7 @@ def test_every_claim_of_the_text_has_a_row_and_the_list_shows_them_all(tmp_path)
 
 def test_names_are_unique_and_states_are_of_the_five():
     names = [row.name for row in ROWS]
-    assert len(set(names)) == len(names) and "report" not in names
+    assert len(set(names)) == len(names) and "report" not in names and len(set(EXPERIMENTS)) == len(EXPERIMENTS)
     for row in ROWS:
         assert row.state in (EXACT, INFERRED, MEASURED, NOT_YET) or row.state.startswith(NEVER) and len(row.state) > len(NEVER), row.name
         assert not (row.experiment and row.home)
@@ -78,7 +79,18 @@ def test_the_place_that_a_row_names_is_there(row):
 
 # ---- what runs
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if all(r.state in (EXACT, INFERRED) for r in ROWS if r.experiment == name)])
+def told(row):
+    """The lines of a row, of its committed result if there is one."""
+    experiment, record = importlib.import_module(f"minibitnet.experiments.{row.experiment}"), results.load(row.experiment)
+    return list(experiment.in_words(record["result"] if record else experiment.quick()))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.experiment and row.experiment != "joules"], ids=lambda row: row.name)
+def test_what_differs_from_the_paper_is_marked_in_its_line_and_said_in_the_list(row):
+    assert any("(differs)" in line for line in told(row)) == bool(row.but)
+
+
+@pytest.mark.parametrize("name", [row.experiment for row in ROWS if row.experiment and row.state in (EXACT, INFERRED)])
 def test_an_exact_experiment_gives_a_result_that_json_keeps_and_words_can_tell(name):
     experiment = importlib.import_module(f"minibitnet.experiments.{name}")
     result = experiment.quick()
@@ -98,7 +110,7 @@ def test_every_experiment_has_the_interface(name):
 def test_a_row_runs_as_a_command(tmp_path):
     shown = reproduce("b158-71", cwd=tmp_path)
     assert shown.returncode == 0 and "state: exact" in shown.stdout and "71.4 x | 71.4 x at 7 nm" in shown.stdout
-    assert json.loads(reproduce("energy_savings", "--json", cwd=tmp_path).stdout)["product_alone"]["printed"] == "71.4"
+    assert json.loads(reproduce("one_product", "--json", cwd=tmp_path).stdout)["printed"] == "71.4"
     assert "see minibitnet.quant.sign_binary" in reproduce("b1-eq-2", cwd=tmp_path).stdout
     assert NEVER in reproduce("b158-hardware", cwd=tmp_path).stdout and list(tmp_path.iterdir()) == []
 
@@ -107,6 +119,10 @@ def test_a_row_runs_as_a_command(tmp_path):
     (["b158-tabel-3"], 1, ["no row is named 'b158-tabel-3'", "did you mean b158-table-3?"]),
     (["b1-eq-1", "--full"], 1, ["b1-eq-1 has no experiment", "exact"]),
     (["energy_table", "--full"], 1, ["no longer form"]),
+    (["--list", "b1-eq-1"], 2, ["--list shows every row and runs none"]),
+    (["--list", "--full"], 2, ["--list shows every row and runs none"]),
+    (["report", "--json"], 2, ["report", "goes with --out alone"]),
+    (["report", "--full"], 2, ["report", "goes with --out alone"]),
     ([], 2, ["NAME or --list is missing"]),
     (["--lsit"], 2, ["did you mean --list?"]),
 ])
@@ -116,8 +132,8 @@ def test_mistakes_are_one_line(args, code, words, tmp_path):
     assert all(word in result.stderr for word in words), result.stderr
 
 
-def test_names_of_experiments_lead_to_their_first_row():
-    assert find("energy_table").name == "b1-eq-16" and find("b1-table-1").experiment == "energy_table"
+def test_names_of_experiments_lead_to_their_row():
+    assert find("energy_table").name == "b1-table-1" and find("b1-table-1").experiment == "energy_table"
     with pytest.raises(UserError, match="did you mean energy_table"):
         find("energy_tabel")
 
@@ -165,15 +181,16 @@ def test_the_page_has_every_row_every_experiment_and_its_command(tmp_path, monke
     assert live == len(told) == len(set(told)) and set(told) <= set(EXPERIMENTS)
     for row in ROWS:
         assert row.state == MEASURED or f"| {row.name} |" in text, row.name
-    assert "| paper | here | scale |" in text and all(f"## {name}\n" in text and f"reproduce {name}`, run live" in text for name in told)
+    live_rows = [find(name).name for name in told]
+    assert "| paper | here | scale |" in text and all(f"## {name}\n" in text and f"reproduce {name}`, run live" in text for name in live_rows)
     assert pictures == len(list(tmp_path.glob("page-*.png"))) == len(re.findall(r"!\[", text))
 
 
 def test_without_matplotlib_the_page_has_no_picture(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment == "memory_table"])
+    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment == "memory_ratios"])
     text, pictures, _ = page(tmp_path / "page.md", lambda name: None)
-    assert pictures == 0 and "![" not in text and "## memory_table" in text
+    assert pictures == 0 and "![" not in text and "## b158-fig-2-memory" in text
 
 
 def test_an_experiment_that_cannot_run_here_is_told_and_the_page_goes_on(tmp_path, monkeypatch):
@@ -182,7 +199,7 @@ def test_an_experiment_that_cannot_run_here_is_told_and_the_page_goes_on(tmp_pat
     monkeypatch.setattr("minibitnet.experiments.contexts.quick", no_model)
     monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment in ("contexts", "experts")])
     text, _, live = page(tmp_path / "page.md", lambda name: None)
-    assert live == 1 and "## contexts\n\nnot run: runs/tiny is not there" in text and "46.7e9 parameters" in text
+    assert live == 1 and "## b158-long\n\nnot run: runs/tiny is not there" in text and "46.7e9 parameters" in text
 
 
 def test_lines_of_three_parts_become_a_table_and_columns_stay_as_they_are():
@@ -193,7 +210,7 @@ def test_lines_of_three_parts_become_a_table_and_columns_stay_as_they_are():
 
 def test_a_committed_result_is_told_with_its_command_and_machine():
     record = results.envelope("latency", {"config": {}}, seconds=61)
-    assert f"`{record['command']}`, 61 s on {record['environment']['platform']}" in "\n".join(section("latency", ["a"], record, None))
+    assert f"`{record['command']}`, 61 s on {record['environment']['platform']}" in "\n".join(section(find("latency"), ["a"], record, None))
 
 
 def test_the_wheel_carries_the_numbers_and_the_results(tmp_path):

@@ -21,9 +21,9 @@ def in_words(result):
     yield (f"Longest context in {result['budget'] / 1e9:.0f} GB, beside the weights and nothing else; below 16 bits one 16-bit scale for each head "
            "and token.")
     for r in result["rows"]:
-        claim = {16: "1 x", 8: "2 x the context", 4: "4 x, \"losslessly\""}[r["bits"]]
+        longest = r["ternary"] / next(of_16["ternary"] for of_16 in result["rows"] if of_16["size"] == r["size"])
+        differs = "" if longest >= 16 / r["bits"] else " (differs)"
         full = f"{r['float16']:,}" if r["float16"] else "none: the weights alone do not fit"
-        yield (f"{r['size']}, cache in {r['bits']} bits: {claim} | {r['bytes']:,} bytes a token, context {r['ternary']:,} (16-bit weights: {full}) | "
-               "counted")
-    yield ("The scales cost a little: 8 bits give 1.97 times the context of 16 bits at 128 numbers a head, not 2. What 4 bits do to the loss is "
-           "measured, not counted.")
+        yield (f"{r['size']}, cache in {r['bits']} bits: {16 // r['bits']} x the context | {longest:.2f} x{differs}, {r['ternary']:,} tokens of "
+               f"{r['bytes']:,} bytes (16-bit weights: {full}) | counted")
+    yield "What is missing is the scales. What fewer bits do to the loss is measured, not counted (b158-kv-4)."

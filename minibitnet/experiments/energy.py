@@ -4,7 +4,7 @@
     BitNet        additions of INT8, and  E_mul = (m p + m n) e_mul         [bitnet] eq. 18: only the scaling multiplies
 
 **Inferred, not published:** which products a model has, and at which precision. What follows reproduces the printed numbers
-(``energy_table.py``, ``energy_savings.py`` show how well), for T tokens read at once, L layers, width d:
+(``energy_table``, ``savings``, ``energy_shares``, ``report_costs`` show how well), for T tokens read at once, L layers, width d:
 
   - projections: T times their weights, 12 d^2 a layer in [bitnet]'s block (4 d^2 of attention, 8 d^2 of feed-forward);
   - attention's two products, k^T q and v P: 2 L T^2 d, every query with every key, the later ones too, in FP16 in both models;

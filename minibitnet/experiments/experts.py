@@ -1,20 +1,24 @@
-"""[b158] §4: a mixture of experts needs fewer devices with ternary weights, and sends half as much between them. Counted, for one shape."""
+"""[b158] §4: a mixture of experts needs fewer devices with ternary weights, and sends half as much between them. Counted, for one shape.
+
+The experts of a layer have the matrices of one feed-forward network as wide as all of them; a router of one row per expert stays in 16 bits.
+"""
 import math
 
-SHAPE = {"layers": 32, "d": 4096, "d_kv": 1024, "d_ffn": 14_336, "experts": 8, "active": 2, "vocab": 32_000}      # Mixtral 8x7B's
+from .costs import Shape, weight_bytes
+
+EXPERTS, ACTIVE, WIDTH = 8, 2, 14_336            # Mixtral 8x7B's
+ATTENTION = Shape(n_layers=32, d=4096, d_attention=4096, d_kv=1024, d_ffn=0, n_heads=32, vocab=32_000)
 DEVICES = (24e9, 80e9)
 
 
 def quick():
     """The row's figures, JSON-able, made on the spot."""
-    s = SHAPE
-    attention, expert = 2 * s["d"]**2 + 2 * s["d"] * s["d_kv"], 3 * s["d"] * s["d_ffn"]
-    rest = 2 * s["vocab"] * s["d"] + s["layers"] * s["d"] * s["experts"]                         # embedding, head, routers
-    ternary = s["layers"] * (attention + s["experts"] * expert)
-    active = s["layers"] * (attention + s["active"] * expert)
-    size = {"ternary": ternary / 4 + 2 * rest, "float16": 2 * (ternary + rest)}
-    sent = {"ternary": s["active"] * (s["d"] + 2), "float16": s["active"] * s["d"] * 2}          # int8 codes and a 16-bit scale
-    return {"shape": s, "parameters": ternary + rest, "active": active + rest, "bytes": size, "sent": sent,
+    (ternary, all_of_it), (_, active) = (weight_bytes(ATTENTION._replace(d_ffn=n * WIDTH)) for n in (EXPERTS, ACTIVE))
+    routers = 2 * ATTENTION.n_layers * ATTENTION.d * EXPERTS                                     # bytes
+    size = {"ternary": ternary + routers, "float16": all_of_it + routers}
+    sent = {"ternary": ACTIVE * (ATTENTION.d + 2), "float16": ACTIVE * ATTENTION.d * 2}          # int8 codes and a 16-bit scale
+    return {"shape": ATTENTION._asdict() | {"d_ffn": WIDTH, "experts": EXPERTS, "active": ACTIVE}, "parameters": size["float16"] // 2,
+            "active": (active + routers) // 2, "bytes": size, "sent": sent,
             "devices": {f"{room / 1e9:.0f} GB": {kind: math.ceil(b / room) for kind, b in size.items()} for room in DEVICES}}
 
 

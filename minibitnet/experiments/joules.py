@@ -13,7 +13,8 @@ from statistics import median
 from typing import NamedTuple
 
 from ..nn.config import ModelConfig
-from .random_models import SHAPES, engines, model_step
+from . import paper
+from .random_models import SEED, SHAPES, engines, model_step
 from .timing import blas_threads, repeat
 
 POWERCAP = Path("/sys/class/powercap")
@@ -79,7 +80,7 @@ def measure(shape, powercap, rounds, seconds):
     if counters:
         steps = {IDLE: lambda: time.sleep(NAP)} | {name: model_step(engine, c, 1, PAST) for name, (engine, _) in engines(c).items()}
         rows = in_rows(take_turns(steps, counters, rounds, seconds))
-    return {"config": {"shape": shape, **SHAPES[shape], "past": PAST, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
+    return {"config": {"shape": shape, **SHAPES[shape], "seed": SEED, "past": PAST, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
             "zones": [zone.name for zone in counters], "why_none": why_none, "rows": rows}
 
 
@@ -91,12 +92,14 @@ def in_rows(turns):
 
 def in_words(r):
     """The lines that tell a result."""
-    paper, c = "0.314 and 0.140 J a token of 700M in FP16 and ternary, on an M2 ([cpp])", r["config"]
+    cpp, c = paper.table("cpp_table_6"), r["config"]
+    claim = " and ".join(cpp.rows["Apple M2", program]["700M"] for program in ("llama.cpp", "bitnet.cpp"))
+    claim = f"{claim} J a token of 700M in FP16 and ternary, on an M2 ({cpp.source})"
     if not r["zones"]:
-        yield f"{paper} | no counter: {r['why_none']}; nothing is estimated in its place | this machine"
+        yield f"{claim} | no counter: {r['why_none']}; nothing is estimated in its place | this machine"
         return
     for name, row in r["rows"].items():
         tokens = "" if name == IDLE else f"{row['joules_per_token']:.4f} J a token ({row['least']:.4f} to {row['most']:.4f}), "
-        yield (f"{paper} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; counters "
+        yield (f"{claim} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; counters "
                f"{', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
     yield "The counters hold all that runs on the processor, and what it takes when idle: of the idle line every other one has its share."

@@ -29,8 +29,9 @@ def in_words(result):
     printed = result["printed"]
     claim = f"batch {printed['LLaMA']} against {printed['BitNet b1.58']}, {printed['BitNet b1.58'] / printed['LLaMA']:.1f} x"
     for r in result["rows"]:
-        yield (f"{claim} | {r['LLaMA']} against {r['BitNet b1.58']}, {r['BitNet b1.58'] / r['LLaMA']:.1f} x | {r['float16'] / 1e9:.1f} and {r['ternary'] / 1e9:.1f} GB of weights and a cache of {POSITIONS} tokens, "
-               f"{r['heads']} key-value heads, BitNet's in {r['bits']} bits")
+        differs = "" if {model: r[model] for model in printed} == printed else " (differs)"
+        yield (f"{claim} | {r['LLaMA']} against {r['BitNet b1.58']}, {r['BitNet b1.58'] / r['LLaMA']:.1f} x{differs} | {r['float16'] / 1e9:.1f} and "
+               f"{r['ternary'] / 1e9:.1f} GB of weights and a cache of {POSITIONS} tokens, {r['heads']} key-value heads, BitNet's in {r['bits']} bits")
     yield ("The printed batches do not come out: what a sequence and the program take beside the cache is not printed. That memory decides, and that "
            "ternary weights leave room for several times the batch, does.")
     yield "The tokens per second of Table 3 follow the batch, since decoding reads all weights once for the whole batch; they are not counted here."

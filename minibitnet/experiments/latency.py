@@ -4,7 +4,7 @@ Each block is made twice: as LLaMA's in dense float32 (the float arm of ``nn/mod
 (``inference/packed.py``), with random weights: time does not depend on their values. One size is in memory at a time. Copies of a
 small block take turns, so that both kinds are read from memory at every call, as in a model.
 
-decode: one new token after 64 cached ones. prefill: a prompt in one go.
+decode: one new token after 64 cached ones. prefill: a prompt in one go; the papers print no time for it, and the quick form leaves it out.
 """
 import math
 from dataclasses import replace
@@ -14,7 +14,7 @@ import numpy as np
 
 from . import paper, plotting
 from .costs import MODELS
-from .random_models import decode_step, dense_block, packed_block, prefill_step
+from .random_models import SEED, decode_step, dense_block, packed_block, prefill_step
 from .timing import blas_threads, peak_mb, ratio, spread, streamed, take_turns
 
 SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B")
@@ -23,8 +23,8 @@ PAST = 64
 
 
 def quick():
-    """The sizes that the paper prints a ratio for, a prompt of 32 tokens, three rounds."""
-    return measure(tuple(printed_ratios()), prompt=32, rounds=3, seconds=0.1)
+    """The sizes that the paper prints a ratio for, one token, five rounds."""
+    return measure(tuple(printed_ratios()), prompt=0, rounds=5, seconds=0.1)
 
 
 def full(progress=iter):
@@ -39,23 +39,25 @@ def printed_ratios():
 
 
 def measure(sizes, prompt, rounds, seconds, progress=iter):
-    """Names of ``costs.MODELS`` -> a row for every size, and the configuration."""
+    """Names of ``costs.MODELS`` -> a row for every size, and the configuration. prompt: its tokens; 0 for no prefill."""
     rows = []
     for size in progress(list(sizes)):
         c = replace(MODELS[size].config, n_layers=1, context=PAST + prompt)
         rows.append({"size": size, "d_model": c.d_model, "d_ffn": c.d_ffn, **measure_block(c, prompt, rounds, seconds)})
     peak = peak_mb()
-    return {"config": {"past": PAST, "prompt": prompt, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
+    return {"config": {"sizes": list(sizes), "past": PAST, "prompt": prompt, "rounds": rounds, "seconds": seconds, "seed": SEED,
+                       "threads": blas_threads()},
             "rows": rows, "peak_mb": None if math.isnan(peak) else peak}
 
 
 def measure_block(c, prompt, rounds, seconds):
-    """-> {"weights", "bytes": {contender}, "decode", "prefill": see ``compare``}"""
+    """-> {"weights", "bytes": {contender}, "decode", and with a prompt "prefill": see ``compare``}"""
     made = {DENSE: dense_block(c), PACKED: packed_block(c)}
     blocks = {name: streamed(block, nbytes) for name, (block, nbytes) in made.items()}
     weights = made[DENSE][1] // 4
     row = {"weights": weights, "bytes": {name: nbytes for name, (_, nbytes) in made.items()}}
-    for job, make in (("decode", lambda block: decode_step(block, c, 1, PAST)), ("prefill", lambda block: prefill_step(block, c, prompt))):
+    jobs = {"decode": lambda block: decode_step(block, c, 1, PAST), "prefill": lambda block: prefill_step(block, c, prompt)}
+    for job, make in list(jobs.items())[:2 if prompt else 1]:
         times = take_turns({name: make(block) for name, block in blocks.items()}, rounds, seconds, at_least=1)
         row[job] = compare(times, weights)
     return row
@@ -76,6 +78,19 @@ def trend(weights, ratios):
     return slope, math.sqrt(rest @ rest / (len(x) - 2) / (x @ x))
 
 
+def trends(rows):
+    """The growth with the size, printed and measured -> {"sizes": how many, "printed", "ours": (slope, its standard error), "reproduced": whether the
+    two agree within two standard errors of each}; None with fewer than three of the paper's sizes."""
+    papers = printed_ratios()
+    known = [row for row in rows if row["size"] in papers]
+    if len(known) < 3:
+        return None
+    weights = [row["weights"] for row in known]
+    printed = trend(weights, [papers[row["size"]] for row in known])
+    ours = trend(weights, [row["decode"]["speed_up"]["median"] for row in known])
+    return {"sizes": len(known), "printed": printed, "ours": ours, "reproduced": abs(ours[0] - printed[0]) <= 2 * (ours[1] + printed[1])}
+
+
 def in_words(r):
     """The lines that tell a result."""
     c, rows, papers = r["config"], r["rows"], printed_ratios()
@@ -85,27 +100,34 @@ def in_words(r):
         d, paper, (dense, packed) = row["decode"], papers.get(row["size"]), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
         yield (f"{row['size']}: {f'{paper:.2f}' if paper else 'not printed'} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, "
                f"{d['ms'][PACKED]:.1f} packed | one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
-    known = [row for row in rows if row["size"] in papers]
-    if len(known) > 2:
-        weights = [row["weights"] for row in known]
-        printed, ours = [papers[row["size"]] for row in known], [row["decode"]["speed_up"]["median"] for row in known]
-        printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (trend(weights, printed), trend(weights, ours)))
-        yield (f"the speed-up with each doubling of a block's weights: {printed} | {ours} | slope of a straight line through {len(known)} sizes, "
-               f"and its standard error")
-    for row in rows:
+    growth = trends(rows)
+    if growth:
+        printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (growth["printed"], growth["ours"]))
+        yield (f"the speed-up with each doubling of a block's weights: {printed} | {ours}{'' if growth['reproduced'] else ' (differs)'} | slope of a straight "
+               f"line through {growth['sizes']} sizes, and its standard error")
+    for row in (row for row in rows if "prefill" in row):
         p = row["prefill"]
         yield (f"{row['size']}: not printed | {spread(p['speed_up'])}: {p['ms'][DENSE]:,.0f} ms dense, {p['ms'][PACKED]:,.0f} packed | "
                f"a prompt of {c['prompt']} tokens")
-    rate = {name: " and ".join(f"{row['decode']['ns_per_weight'][name]:.2f}" for row in (rows[0], rows[-1])) for name in (DENSE, PACKED)}
-    yield (f"Why they differ. On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, "
-           f"the start of each kernel, the FP16 head) weighs less in a larger model, and the ratio grows. Here the dense block waits for memory, too "
-           f"({rate[DENSE]} ns a weight at {rows[0]['size']} and {rows[-1]['size']}), but the packed one does not ({rate[PACKED]} ns a weight): for each "
-           f"of the 8 bits of an activation, xor, and, popcount are NumPy passes of their own over every word of weights, where a kernel in C would "
-           f"make one. Both times grow with the weights, and a block has no head: little is left for the ratio to grow from.")
-    yield ("A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be unpacked "
-           "for it first.")
+    yield from why(rows)
     if r["peak_mb"]:
-        yield f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, and no matrix of it more than three times."
+        yield f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, and no matrix of it more than twice."
+
+
+def why(rows):
+    """Paragraphs on what the numbers show, and on what they are made of."""
+    faster = [row["decode"]["speed_up"]["median"] for row in rows]
+    rate = {name: " and ".join(f"{row['decode']['ns_per_weight'][name]:.2f}" for row in (rows[0], rows[-1])) for name in (DENSE, PACKED)}
+    yield (f"Here the packed block is {min(faster):.2f} to {max(faster):.2f} times as fast as the dense one. On a GPU decoding waits for the weights, of which "
+           f"2 bits are an eighth of FP16; what does not shrink (attention, norms, the start of each kernel, the FP16 head) weighs less in a larger "
+           f"model, and the ratio grows. The dense block here waits for memory, too ({rate[DENSE]} ns a weight at {rows[0]['size']} and "
+           f"{rows[-1]['size']}), but the packed one does not ({rate[PACKED]} ns a weight): for each of the 8 bits of an activation, xor, and, popcount "
+           f"are NumPy passes of their own over every word of weights, where a kernel in C would make one. Both times grow with the weights, and "
+           f"a block has no head: little is left for the ratio to grow from.")
+    prompts = [row["prefill"]["speed_up"]["median"] for row in rows if "prefill" in row]
+    if prompts:
+        yield (f"A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be unpacked "
+               f"for it first. There the packed block is {min(prompts):.2f} to {max(prompts):.2f} times as fast.")
 
 
 def figure(result, path):

@@ -5,6 +5,7 @@ from . import paper
 from .costs import MODELS, memory
 
 BITS = {"entropy limit, log2(3)": math.log2(3), "5 trits a byte": 8 / 5, "llama.cpp's TQ1_0": 54 * 8 / 256, "2 bits, as shipped": 2}
+MORE_THAN = 0.9 + 1e-12            # 1 - 1.6 / 16 is 0.9, but for its last bit
 
 
 def quick():
@@ -20,11 +21,12 @@ def quick():
 def in_words(result):
     """Lines "paper | here | scale" that tell a result, and what it does not say."""
     for r in result["rows"]:
-        yield f"more than 90 % saved | {r['saved']:.1%} at {r['bits']:.3f} bits ({r['packing']}) | weights of BitLinears alone"
+        differs = "" if r["saved"] > MORE_THAN else " (differs)"
+        yield f"more than 90 % saved | {r['saved']:.1%}{differs} at {r['bits']:.3f} bits ({r['packing']}) | weights of BitLinears alone"
     w = result["whole"]
-    yield (f"more than 90 % saved | {w['saved']:.0%}: {w['packed'] / 1e9:.2f} GB for {w['float16'] / 1e9:.2f} GB, embedding in 16 bits | "
+    yield (f"more than 90 % saved | {w['saved']:.0%} (differs): {w['packed'] / 1e9:.2f} GB for {w['float16'] / 1e9:.2f} GB, embedding in 16 bits | "
            f"all of {w['model']}, 2 bits")
     weights = ", ".join(f"{gb:.3f} GB ({name})" for name, gb in result["report"]["weights"].items())
     yield f"memory without embeddings: {result['report']['printed']} GB | {weights} | all of {w['model']}'s ternary weights"
     yield ("0.4 GB is right for every packing below 1.72 bits, and so not for the 2 bits that are shipped. More than 90 % needs fewer than 1.6 bits, "
-           "which none of these packings reaches; of a whole model it is three quarters, for the embedding keeps its 16 bits.")
+           "which no packing here reaches; of a whole model it is three quarters, for the embedding keeps its 16 bits.")

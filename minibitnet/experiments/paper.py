@@ -1,7 +1,8 @@
 """The papers' printed numbers, as data/paper/ holds them: one JSON file for each table or figure.
 
     paper, item, title     "arXiv 2310.11453", "Table 1", what it shows
-    checked                "text": every cell was compared with the paper's text;  "no": labels of a picture, which the text lacks
+    checked                "text": every cell was compared with the paper's text;  "no": labels of a picture, which the text lacks, or a
+                           source whose text was not at hand
     note                   what else must be known (may be absent)
     labels, columns, rows  the first ``labels`` columns name a row; the others hold numbers *as printed*, "13.80" or "4.8e4" or "-"
 
@@ -48,8 +49,8 @@ def parse(name, text, where):
         lines = [(tuple(row[:labels]) if labels > 1 else row[0], row[labels:]) for row in rows]
     except (ValueError, KeyError, TypeError, IndexError) as e:
         raise UserError(f"{where}: {e!r}: expected the keys that experiments/paper.py lists") from None
-    if not re.fullmatch(r"arXiv \d{4}\.\d{5}", result.paper) or not result.item or result.checked not in CHECKED:
-        raise UserError(f"{where}: source {result.source!r}, checked {result.checked!r}: expected an arXiv number, a table or figure, one of {CHECKED}")
+    if not re.fullmatch(r"arXiv \d{4}\.\d{5}|\w+/\w+, \S+\.pdf", result.paper) or not result.item or result.checked not in CHECKED:
+        raise UserError(f"{where}: source {result.source!r}, checked {result.checked!r}: expected an arXiv number or a file, a table or figure, one of {CHECKED}")
     for label, cells in lines:
         if label in result.rows:
             raise UserError(f"{where}: two rows are {label!r}")

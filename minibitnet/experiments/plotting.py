@@ -1,42 +1,95 @@
-"""Figures. The only file that imports matplotlib, and only inside functions: it is an optional extra."""
+"""Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each function -> False where it is absent."""
+
+GREYS, MARKERS = ("black", "0.55", "0.8"), ("o", "x", "s")
 
 
-def loss_figure(metrics, path):
-    """Draw training and validation loss over tokens from the lines of a metrics.jsonl; False where matplotlib is absent."""
+def _figure(panels=1, size=(6, 3.6)):
+    """-> (figure, one axes for each panel), or (None, None)"""
     try:
         from matplotlib.figure import Figure
     except ImportError:
+        return None, None
+    figure = Figure(figsize=(panels * size[0], size[1]), layout="constrained")
+    return figure, [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+
+
+def loss_figure(metrics, path):
+    """Draw training and validation loss over tokens from the lines of a metrics.jsonl."""
+    figure, axes = _figure()
+    if not figure:
         return False
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.add_subplot(xlabel="training tokens (millions)", ylabel="loss (nats per token)")
+    axes[0].set(xlabel="training tokens (millions)", ylabel="loss (nats per token)")
     training = [(m["tokens"] / 1e6, m["loss"]) for m in metrics]
     validation = [(m["tokens"] / 1e6, m["val_loss"]) for m in metrics if "val_loss" in m]
-    axes.plot(*zip(*training), color="0.6", linewidth=1, label="training, one step")
-    axes.plot(*zip(*validation), color="black", marker="o", label=f"validation ({validation[-1][1]:.3f} at the end)")
+    axes[0].plot(*zip(*training), color="0.6", linewidth=1, label="training, one step")
+    axes[0].plot(*zip(*validation), color="black", marker="o", label=f"validation ({validation[-1][1]:.3f} at the end)")
     if (floor := metrics[-1].get("floor")) is not None:
-        axes.axhline(floor, color="black", linestyle="--", linewidth=1, label=f"entropy of the source ({floor:.3f}): the floor")
-    axes.legend()
-    axes.grid(alpha=0.3)
+        axes[0].axhline(floor, color="black", linestyle="--", linewidth=1, label=f"entropy of the source ({floor:.3f}): the floor")
+    return _save(figure, axes, path)
+
+
+def points(series, xlabel, ylabel, path):
+    """series: {name: {x: value, or (value, least, most)}} as lines with bars, over the xs in the order they come."""
+    figure, axes = _figure()
+    if not figure:
+        return False
+    _points(axes[0], series, xlabel, ylabel)
+    return _save(figure, axes, path)
+
+
+def stacks_and_points(stacks, share, series, xlabel, ylabel, path):
+    """Two panels: stacks {bar: {part: share of 1}} with the label ``share``, and points as above."""
+    figure, axes = _figure(panels=2)
+    if not figure:
+        return False
+    below = dict.fromkeys(stacks, 0)
+    for part, color in zip(next(iter(stacks.values())), GREYS):
+        shares = [parts[part] for parts in stacks.values()]
+        axes[0].bar(list(stacks), shares, bottom=list(below.values()), color=color, edgecolor="white", label=part)
+        below = {bar: bottom + share for (bar, bottom), share in zip(below.items(), shares)}
+    axes[0].set_ylabel(share)
+    axes[0].tick_params(axis="x", rotation=60)
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(GREYS))
+    _points(axes[1], series, xlabel, ylabel)
+    return _save(figure, axes, path)
+
+
+def flow(columns, path):
+    """columns: {title: [(text of a box, text of what enters it from the side or "")]}, from the top down, with arrows between them."""
+    longest = max(map(len, columns.values()))
+    figure, axes = _figure(panels=len(columns), size=(5, 0.75 * longest))
+    if not figure:
+        return False
+    box = {"ha": "center", "va": "center", "fontsize": 9, "bbox": {"boxstyle": "round", "facecolor": "white"}}
+    for panel, (title, boxes) in zip(axes, columns.items()):
+        panel.set_title(title)
+        panel.set_axis_off()
+        panel.set_ylim(-longest, 0)
+        for i, (text, side) in enumerate(boxes):
+            if i:
+                panel.annotate("", (0.35, -i - 0.22), (0.35, -i + 0.22), arrowprops={"arrowstyle": "->"})
+            here = panel.text(0.35, -i - 0.5, text, **box)
+            if side:
+                panel.annotate(side, (0.35, -i - 0.5), (0.85, -i - 0.5), arrowprops={"arrowstyle": "->", "patchB": here.get_bbox_patch()}, **box)
     figure.savefig(path, dpi=120)
     return True
 
 
-def points(series, xlabel, ylabel, path):
-    """series: {name: {x: value, or (value, least, most)}} as lines with bars, over the xs in the order they come; False where matplotlib is absent."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+def _points(axes, series, xlabel, ylabel):
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     places = {x: i for i, x in enumerate(dict.fromkeys(x for values in series.values() for x in values))}
-    for (name, values), color in zip(series.items(), ("black", "0.55", "0.75")):
+    for (name, values), color, marker in zip(series.items(), GREYS, MARKERS):
         middle, least, most = zip(*(y if isinstance(y, tuple) else (y, y, y) for y in values.values()))
         bars = [[y - a for y, a in zip(middle, least)], [b - y for y, b in zip(middle, most)]]
-        axes.errorbar([places[x] for x in values], middle, bars, marker="o", color=color, capsize=3, label=name)
+        axes.errorbar([places[x] for x in values], middle, bars, marker=marker, color=color, capsize=3, label=name)
     axes.set_xticks(range(len(places)), places)
     axes.set_ylim(bottom=0)
-    axes.legend()
-    axes.grid(alpha=0.3)
+
+
+def _save(figure, axes, path):
+    for panel in axes:
+        if not panel.get_legend():
+            panel.legend()
+        panel.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     return True

@@ -19,10 +19,13 @@ SHAPES = {
 FOURS = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3) for d in range(3)], np.uint8)
 
 
+SEED = 0
+
+
 class RandomModel(dict):
     """Packed matrices or arrays of a model, made when they are asked for: a large one never exists twice."""
 
-    def __init__(self, c, dtype=np.dtype(np.float32), seed=0):
+    def __init__(self, c, dtype=np.dtype(np.float32), seed=SEED):
         self.shapes, self.dtype, self.rng = tensor_shapes(c), dtype, np.random.default_rng(seed)
 
     def __getitem__(self, name):
@@ -40,13 +43,10 @@ class RandomModel(dict):
 
 
 class Repeating:
-    """In place of a Generator where only the size of a matrix matters: its first million normal numbers, over and over."""
-
-    def __init__(self, seed=0):
-        self.numbers = np.random.default_rng(seed).standard_normal(2**20, np.float32)
+    """In place of a Generator where only the size of a matrix matters: one row of normal numbers, over and over."""
 
     def standard_normal(self, shape):
-        return np.resize(self.numbers, shape)
+        return np.broadcast_to(np.random.default_rng(SEED).standard_normal(shape[-1], np.float32), shape)
 
 
 def packed_block(c):
@@ -92,7 +92,7 @@ def rotary(c, batch, first, tokens):
 
 def decode_step(blocks, c, batch, past):
     """A function that runs the next of the blocks on one new token of each of ``batch`` sequences, after ``past`` cached tokens."""
-    rng, tables, cache = np.random.default_rng(0), rotary(c, batch, past, 1), KVCache(c, batch)
+    rng, tables, cache = np.random.default_rng(SEED), rotary(c, batch, past, 1), KVCache(c, batch)
     cache.extend(*rng.standard_normal((2, c.n_kv_heads * c.head_dim, batch, past), np.float32))
     x = rng.standard_normal((c.d_model, batch, 1), np.float32)
 
@@ -104,7 +104,7 @@ def decode_step(blocks, c, batch, past):
 
 def model_step(engine, c, batch, past):
     """The same for a whole model: one token of each of ``batch`` sequences after ``past`` cached ones."""
-    rng, caches = np.random.default_rng(0), [KVCache(c, batch) for _ in range(c.n_layers)]
+    rng, caches = np.random.default_rng(SEED), [KVCache(c, batch) for _ in range(c.n_layers)]
     engine(rng.integers(0, c.vocab_size, (batch, past)), caches)
     ids = rng.integers(0, c.vocab_size, (batch, 1))
 
@@ -117,5 +117,5 @@ def model_step(engine, c, batch, past):
 
 def prefill_step(blocks, c, tokens):
     """A function that runs the next of the blocks on a prompt."""
-    x, tables = np.random.default_rng(0).standard_normal((c.d_model, 1, tokens), np.float32), rotary(c, 1, 0, tokens)
+    x, tables = np.random.default_rng(SEED).standard_normal((c.d_model, 1, tokens), np.float32), rotary(c, 1, 0, tokens)
     return lambda: next(blocks)(x, tables)

@@ -8,7 +8,10 @@ from .rows import ROWS
 INTRODUCTION = """# The papers, row by row
 
 Made by `python -m minibitnet.reproduce report`. *exact*: the printed number, or the formula itself; *inferred*: exact with a formula or a shape that
-the papers do not print; *measured small*: run here, at the scale said; the others say why there is nothing to run.
+the papers do not print; *measured small*: run here, at the scale said; the others say why there is nothing to run. What does not come out as
+printed is said after a *but*, and marked "(differs)" below.
+
+[bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 · [repo] github.com/microsoft/BitNet, as of 16da220
 """
 
 
@@ -16,19 +19,19 @@ def page(out, tell):
     """out: the path of the page, beside which pictures go; tell(experiment) is called before one runs -> (Markdown, pictures, experiments run live)."""
     parts, pictures, live = [INTRODUCTION, *overview()], 0, 0
     out.parent.mkdir(parents=True, exist_ok=True)
-    for name in dict.fromkeys(row.experiment for row in ROWS if row.experiment):
-        experiment = importlib.import_module(f".{name}", __package__)
+    for row in (row for row in ROWS if row.experiment):
+        name, experiment = row.experiment, importlib.import_module(f".{row.experiment}", __package__)
         record = results.load(name)
         try:
             result = record["result"] if record else quick(experiment, name, tell)
         except UserError as e:                   # no trained model, say: the page tells, and goes on
-            parts += [f"## {name}\n\nnot run: {escaped(str(e))}\n"]
+            parts += [f"## {row.name}\n\nnot run: {escaped(str(e))}\n"]
             continue
         live += record is None
         picture = out.with_name(f"{out.stem}-{name}.png")
         drawn = hasattr(experiment, "figure") and experiment.figure(result, picture)
         pictures += bool(drawn)
-        parts += section(name, experiment.in_words(result), record, picture.name if drawn else None)
+        parts += section(row, experiment.in_words(result), record, picture.name if drawn else None)
     return "\n".join(parts) + "\n", pictures, live
 
 
@@ -42,22 +45,21 @@ def overview():
     """All rows in one table: what is claimed, how it stands here, and where to look."""
     yield "| row | source | paper | here | command |\n|---|---|---|---|---|"
     for row in ROWS:
-        where = f"[`reproduce {row.name}`](#{row.experiment})" if row.experiment else f"`minibitnet.{row.home}`" if row.home else ""
-        yield f"| {row.name} | {escaped(row.source)} | {escaped(row.claim)} | {escaped(row.state)} | {where} |"
+        where = f"[`reproduce {row.name}`](#{row.name})" if row.experiment else f"`minibitnet.{row.home}`" if row.home else ""
+        yield f"| {row.name} | {escaped(row.source)} | {escaped(row.claim)} | {escaped(row.standing)} | {where} |"
     yield ""
 
 
-def section(name, lines, record, picture):
-    """An experiment: its rows, its lines as a table or as they are, its picture, and where its numbers come from."""
-    titles = "; ".join(f"{row.name}, {row.source} ({row.state})" for row in ROWS if row.experiment == name)
-    yield f"## {name}\n\n{escaped(titles)}\n"
+def section(row, lines, record, picture):
+    """A row's experiment: its lines as a table or as they are, its picture, and where its numbers come from."""
+    yield f"## {row.name}\n\n{escaped(f'{row.source}: {row.claim} ({row.standing})')}\n"
     yield from body(list(lines))
     if picture:
-        yield f"![{name}]({picture})\n"
+        yield f"![{row.name}]({picture})\n"
     if record:
         yield f"`{record['command']}`, {record['seconds']:,.0f} s on {record['environment']['platform']}, NumPy {record['environment']['numpy']}\n"
     else:
-        yield f"`python -m minibitnet.reproduce {name}`, run live\n"
+        yield f"`python -m minibitnet.reproduce {row.name}`, run live\n"
 
 
 def body(lines):

@@ -10,7 +10,8 @@
     figure(result, path) -> bool     where it makes sense; False where matplotlib is absent
 
 States: EXACT, the printed number or the formula itself; INFERRED, exact with a formula or a shape that the papers do not print;
-MEASURED, run here at a small scale; NOT_YET; or a sentence that begins "not reproducible here, because".
+MEASURED, run here at a small scale; NOT_YET; or a sentence that begins "not reproducible here, because". What was counted or measured and does not
+come out as printed is said in ``but``; the experiment marks it "(differs)".
 """
 import difflib
 from typing import NamedTuple
@@ -26,8 +27,14 @@ class Row(NamedTuple):
     source: str
     claim: str
     state: str
-    experiment: str = ""     # a module of this folder
+    experiment: str = ""     # a module of this folder, of this row alone
     home: str = ""           # where there is none: the function or class that is the formula
+    but: str = ""            # what differs from the claim
+
+    @property
+    def standing(self):
+        """The state, and what differs."""
+        return self.state + f", but {self.but}" * bool(self.but)
 
 
 ROWS = (
@@ -40,7 +47,7 @@ ROWS = (
     Row("b1-eq-6", "[bitnet] eq. 6", "in front of a non-linearity, activations go to [0, Q_b]", EXACT, home="quant.absmax_nonnegative"),
     Row("b1-granularity", "[bitnet] §2.1", "one activation scale per tensor in training (here: per shard of the batch), per token at inference", EXACT, home="nn.layers.BinaryLinear"),
     Row("b1-eq-7", "[bitnet] eq. 7", "the product takes the quantized weights and activations, y = W~ x~", EXACT, home="nn.ops.quantized_linear"),
-    Row("b1-eq-8", "[bitnet] eqs. 8-10", "the norm keeps the variance of the output near 1", MEASURED, "variance"),
+    Row("b1-eq-8", "[bitnet] eqs. 8-10", "the norm keeps the variance of the output near 1", MEASURED, "variance", but="2 / pi with binary weights, 0.44 with ternary ones"),
     Row("b1-eq-11", "[bitnet] eq. 11", "BitLinear: y = W~ Quant(LN(x)) beta gamma / Q_b", EXACT, home="nn.layers.BinaryLinear"),
     Row("b1-eq-12", "[bitnet] eq. 12", "LN has no gain or bias; beta is the mean magnitude of the weights", EXACT, home="nn.ops.layer_norm"),
     Row("b1-eq-13", "[bitnet] eq. 13", "groups of weights have their own alpha and beta: devices need not exchange any", MEASURED, "groups"),
@@ -52,25 +59,27 @@ ROWS = (
     Row("b1-latent", "[bitnet] §2.2", "latent weights, gradients and optimizer keep a high precision; inference has no latent weights", EXACT,
         home="nn.layers.Module.quantized"),
     Row("b1-large-lr", "[bitnet] §2.2, §3.4", "a large learning rate helps BitNet and makes the FP16 Transformer diverge", NOT_YET),
-    Row("b1-eq-16", "[bitnet] eqs. 16-17", "energy of a full-precision product", EXACT, "energy_table"),
-    Row("b1-eq-18", "[bitnet] eq. 18", "only the scaling multiplies in BitNet's product", EXACT, "energy_table"),
+    Row("b1-eq-16", "[bitnet] eqs. 16-17", "energy of a full-precision product", EXACT, home="experiments.energy.transformer_energy"),
+    Row("b1-eq-18", "[bitnet] eq. 18", "only the scaling multiplies in BitNet's product", EXACT, home="experiments.energy.bitnet_energy"),
     Row("b1-eq-19", "[bitnet] eq. 19", "loss over parameters follows a N^b + c; it predicts 13B and 30B, and the gap to FP16 shrinks", NOT_YET),
     Row("b1-inference-law", "[bitnet] §3.2", "at the same inference energy BitNet has a much lower loss", NOT_YET),
     # [bitnet]: tables
-    Row("b1-table-1", "[bitnet] Table 1", "energy for 512 tokens at 6.7B, 13B and 30B, two process nodes", INFERRED, "energy_table"),
-    Row("b1-table-2", "[bitnet] Table 2", "picojoules of an addition and a multiplication", EXACT, "energy_table"),
+    Row("b1-table-1", "[bitnet] Table 1", "energy for 512 tokens at 6.7B, 13B and 30B, two process nodes", INFERRED, "energy_table",
+        but="two of 36 cells differ, by six thousandths of a joule at most"),
+    Row("b1-table-2", "[bitnet] Table 2", "picojoules of an addition and a multiplication (taken over: all energies here are counts at these prices)", EXACT,
+        home="experiments.energy.prices"),
     Row("b1-table-3", "[bitnet] Table 3", "at 6.7B BitNet scores near 8-bit models and above every post-training quantization below", NOT_YET),
     Row("b1-table-4", "[bitnet] Table 4", "absmax with SubLN beats elastic activations, Pre-LN and BMT", NOT_YET),
-    Row("b1-table-5", "[bitnet] Table 5", "sizes of eight models from 125M to 30B", EXACT, "parameters"),
+    Row("b1-table-5", "[bitnet] Table 5", "sizes of eight models from 125M to 30B", INFERRED, "parameters", but="the shapes have fewer parameters than that, by 0.6 to 12 %"),
     Row("b1-table-6", "[bitnet] Table 6", "hyperparameters of the scaling experiments", NEVER + "40,000 updates of 256,000 tokens each are 10 billion tokens"),
     Row("b1-table-7", "[bitnet] Table 7", "hyperparameters of the stability test", NEVER + "an update has 128,000 tokens"),
     Row("b1-table-8", "[bitnet] Table 8", "hyperparameters of the ablations", NEVER + "40,000 updates of 256,000 tokens each are 10 billion tokens"),
     # [bitnet]: experiments and figures
     Row("b1-data", "[bitnet] §3.1", "Pile, CommonCrawl, RealNews, CC-Stories; a SentencePiece vocabulary of 16,000",
         NEVER + "the corpora are far larger than this project: stories of a known grammar and byte-level BPE stand in"),
-    Row("b1-fig-1", "[bitnet] Fig. 1", "energy savings of 8.8 to 38.8 times grow with the size", INFERRED, "energy_savings"),
+    Row("b1-fig-1", "[bitnet] Fig. 1", "energy savings of 8.8 to 38.8 times grow with the size", INFERRED, "savings", but="two of six differ in the last digit"),
     Row("b1-fig-1-quality", "[bitnet] Fig. 1", "better than post-training quantization, and competitive with FP16", NOT_YET),
-    Row("b1-fig-2", "[bitnet] Fig. 2", "the flow of BitLinear, and the stack of blocks", EXACT, home="nn.layers.BitLinear"),
+    Row("b1-fig-2", "[bitnet] Fig. 2", "the flow of BitLinear, and the stack of blocks", EXACT, "bitlinear_flow", but="the block is that of b1.58"),
     Row("b1-fig-3", "[bitnet] Fig. 3", "loss over parameters, and over energy", NOT_YET),
     Row("b1-fig-4", "[bitnet] Fig. 4", "zero-shot and few-shot accuracy over inference cost", NOT_YET),
     Row("b1-downstream", "[bitnet] §3.3", "Hellaswag, Winogrande, Winograd and Storycloze, 0- and 4-shot",
@@ -85,25 +94,30 @@ ROWS = (
     Row("b158-eq-3", "[b158] eq. 3", "gamma is the mean magnitude of the weights", EXACT, home="quant.absmean_ternary"),
     Row("b158-activations", "[b158] §2", "activations per token to [-Q_b, Q_b], no zero point", EXACT, home="quant.absmax_int8"),
     Row("b158-llama", "[b158] §2", "RMSNorm, SwiGLU, rotary embedding, no bias", EXACT, home="nn.model.Transformer"),
-    Row("b158-bits", "[b158] §1", "a weight of three values has log2(3) = 1.58 bits", EXACT, "ninety_percent"),
+    Row("b158-bits", "[b158] §1", "a weight of three values has log2(3) = 1.58 bits (five of them in a byte: 1.6)", EXACT, home="packing.pack_base3"),
+    Row("b158-zero", "[b158] §1", "weights of 0 filter features, and so ternary models are better than binary ones", NOT_YET),
     Row("b158-data", "[b158] §3", "RedPajama, 100B tokens; perplexity on WikiText2 and C4", NEVER + "100 billion tokens are beyond this project"),
     # [b158]: tables, figures, claims
-    Row("b158-table-1", "[b158] Table 1", "memory of 700M to 3.9B: 2.60 to 3.55 times less than LLaMA's", INFERRED, "memory_table"),
+    Row("b158-table-1", "[b158] Table 1", "memory of 700M to 3.9B: 2.60 to 3.55 times less than LLaMA's", INFERRED, "memory_table",
+        but="the weights alone are counted; the rest is the running program's"),
     Row("b158-table-1-ppl", "[b158] Table 1", "perplexity reaches LLaMA's from 3B on", NOT_YET),
     Row("b158-table-2", "[b158] Table 2", "zero-shot accuracy reaches LLaMA's from 3B on", NOT_YET),
-    Row("b158-table-3", "[b158] Table 3", "11 times the batch of LLaMA 70B fits", INFERRED, "largest_batch"),
-    Row("b158-table-3-rate", "[b158] Table 3", "with the batch, 8.9 times the tokens a second", MEASURED, "throughput"),
+    Row("b158-table-3", "[b158] Table 3", "11 times the batch of LLaMA 70B fits", INFERRED, "largest_batch", but="6 to 102 times, by the number of heads and bits in the cache"),
+    Row("b158-table-3-rate", "[b158] Table 3", "with the batch, 8.9 times the tokens a second", MEASURED, "throughput", but="the tokens grow far less than the batch"),
     Row("b158-table-4", "[b158] Table 4", "after 2T tokens 3B beats StableLM-3B on five tasks", NEVER + "2 trillion tokens are beyond this project"),
     Row("b158-fig-1", "[b158] Fig. 1", "W x takes additions alone", EXACT, home="inference.kernels.by_bit_planes"),
     Row("b158-fig-1-pareto", "[b158] Fig. 1", "a Pareto improvement: less cost at the same quality", NOT_YET),
-    Row("b158-fig-2-latency", "[b158] Table 1, Fig. 2", "decoding is 1.23 to 4.1 times faster, and the more so the larger the model", MEASURED, "latency"),
-    Row("b158-fig-2-memory", "[b158] Fig. 2", "memory is 2.93 to 7.16 times less, and the more so the larger the model", INFERRED, "memory_table"),
-    Row("b158-fig-3", "[b158] Fig. 3", "energy: its components, and savings of 18.6 to 41.2 times", INFERRED, "energy_savings"),
-    Row("b158-71", "[b158] §3", "71.4 times less energy for a matrix product at 7 nm", EXACT, "energy_savings"),
-    Row("b158-equivalences", "[b158] §3", "13B costs less than 3B in 16 bits, 30B less than 7B, 70B less than 13B", INFERRED, "equivalences"),
+    Row("b158-fig-2-latency", "[b158] Table 1, Fig. 2", "decoding is 1.23 to 4.1 times faster, and the more so the larger the model", MEASURED, "latency", but="it is faster at every size, and not the more so the larger"),
+    Row("b158-fig-2-memory", "[b158] Fig. 2", "memory is 2.93 to 7.16 times less, and the more so the larger the model", INFERRED, "memory_ratios",
+        but="4.74 to 7.59 times, for the weights alone are counted"),
+    Row("b158-fig-3", "[b158] Fig. 3", "energy: its components, and savings of 18.6 to 41.2 times", INFERRED, "energy_shares",
+        but="two of five savings differ in the last digit, and INT8 additions are the majority at 70B alone"),
+    Row("b158-71", "[b158] §3", "71.4 times less energy for a matrix product at 7 nm", EXACT, "one_product"),
+    Row("b158-equivalences", "[b158] §3", "13B costs less than 3B in 16 bits, 30B less than 7B, 70B less than 13B", INFERRED, "equivalences",
+        but="in memory and energy; with our kernels not in latency"),
     Row("b158-moe", "[b158] §4", "mixtures of experts need fewer devices and less traffic", INFERRED, "experts"),
-    Row("b158-long", "[b158] §4", "8-bit activations double the context in the same memory", EXACT, "contexts"),
-    Row("b158-kv-4", "[b158] §4", "a cache of 4 bits or fewer loses nothing", MEASURED, "kv_cache"),
+    Row("b158-long", "[b158] §4", "8-bit activations double the context in the same memory", EXACT, "contexts", but="1.96 times, for each head and token has a scale"),
+    Row("b158-kv-4", "[b158] §4", "a cache of 4 bits or fewer loses nothing", MEASURED, "kv_cache", but="4 bits lose a little"),
     Row("b158-edge", "[b158] §4", "suited to processors and small devices", NOT_YET),
     Row("b158-hardware", "[b158] §4", "calls for new hardware", NEVER + "there is none; the integer engine is written as its specification"),
     Row("b158-cache-precision", "[repo] issue 41", "cache and embedding keep full precision", EXACT, home="inference.cache.KVCache"),
@@ -112,15 +126,18 @@ ROWS = (
     Row("repo-from-pretrained", "[repo]", "BitNet.from_pretrained(name)", NOT_YET),
     Row("repo-quantize-model", "[repo]", "quantize_model(model, bits=1.58)", NOT_YET),
     Row("repo-w158a8", "[repo]", "weights of 1.58 bits, activations of 8, absmean, SubLN, no bias", EXACT, home="nn.layers.BitLinear"),
-    Row("repo-90-percent", "[repo]", "more than 90 % less memory than 16 bits", EXACT, "ninety_percent"),
+    Row("repo-licence", "[repo]", "its licence is MIT", NEVER + "it is no experiment; it is so"),
+    Row("repo-90-percent", "[repo]", "more than 90 % less memory than 16 bits", EXACT, "ninety_percent",
+        but="at the entropy limit of the ternary weights alone; 87.5 % at 2 bits, 76 % of a whole model"),
     Row("repo-engine", "[repo]", "an inference engine and converters to GGUF", NOT_YET),
     # [2b4t]
-    Row("2b4t-energy", "[2b4t] Table 1", "0.028 J for 512 tokens, where models of its size take 0.186 to 0.649 J", INFERRED, "energy_savings"),
-    Row("2b4t-memory", "[2b4t] Table 1", "0.4 GB without embeddings, where models of its size take 1.4 to 4.8 GB", INFERRED, "memory_table"),
-    Row("2b4t-table-1", "[2b4t] Table 1", "29 ms a token on a processor, and an average score of 54.19",
+    Row("2b4t-costs", "[2b4t] Table 1", "0.4 GB without embeddings and 0.028 J for 512 tokens, where models of its size take 1.4 to 4.8 GB and 0.186 to 0.649 J",
+        INFERRED, "report_costs", but="one of twelve cells differs"),
+    Row("2b4t-scores", "[2b4t] Table 1", "29 ms a token on a processor, and an average score of 54.19",
         NEVER + "the time is of bitnet.cpp on another processor, and the tasks need its weights"),
     # ours
-    Row("operations", "[bitnet] §2.3", "the energy of a model is that of its products", MEASURED, "operations"),
+    Row("components", "[b158] §3", "parameters and bytes of the papers' models by component", INFERRED, "components"),
+    Row("operations", "[bitnet] §2.3", "the energy of a model is that of its products", MEASURED, "operations", but="a small model saves less than half of what the formula says"),
     Row("joules", "[bitnet] §2.3", "energy of this machine, by its own counter", MEASURED, "joules"),
 )
 

@@ -15,7 +15,7 @@ from ..nn.config import ModelConfig
 from . import paper, plotting
 from .costs import MODELS
 from .latency import DENSE, PACKED
-from .random_models import SHAPES, decode_step, dense_block, engines, model_step, packed_block
+from .random_models import SEED, SHAPES, decode_step, dense_block, engines, model_step, packed_block
 from .timing import blas_threads, ratio, spread, streamed, take_turns
 
 POSITIONS, SEQUENCES = 512, 16       # of Table 3: length of a sequence, LLaMA's batch
@@ -33,7 +33,8 @@ def full(progress=iter):
 
 def measure(size, shape, batches, model_batches, rounds, seconds, progress=iter):
     """-> {"config", "block": see ``measure_block``, "model": {contender: {batch: tokens a second}}}"""
-    config = {"block": size, "positions": POSITIONS, "model": shape, "rounds": rounds, "seconds": seconds, "threads": blas_threads()}
+    config = {"block": size, "positions": POSITIONS, "batches": list(batches), "model": shape, "model_batches": list(model_batches),
+              "rounds": rounds, "seconds": seconds, "seed": SEED, "threads": blas_threads()}
     jobs = {"block": lambda: measure_block(replace(MODELS[size].config, n_layers=1, context=POSITIONS), batches, rounds, seconds),
             "model": lambda: measure_model(ModelConfig(**SHAPES[shape]), model_batches, rounds, seconds)}
     return {"config": config} | {name: jobs[name]() for name in progress(list(jobs))}
@@ -84,17 +85,23 @@ def in_words(r):
     yield (f"70B in 160 GB: batch {few} against {many}, {many / few:.1f} x | {n} against {m}, {m / n:.1f} x | one block of {c['block']}, "
            f"{b['budget'] / 1e6:,.0f} MB: weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 bits, "
            f"{b['sequence'] / 1e6:.1f} MB a sequence of {c['positions']} tokens")
-    yield (f"{slow} against {fast:,} tokens/s, {fast / slow:.1f} x | {slower:,.0f} against {faster:,.0f} tokens/s, {spread(b['in_equal_memory'])} x | "
-           f"the same block, {c['threads']}, median (least to most) of {c['rounds']} rounds")
+    there, here = fast / slow, b["in_equal_memory"]
+    yield (f"{slow} against {fast:,} tokens/s, {there:.1f} x | {slower:,.0f} against {faster:,.0f} tokens/s, {spread(here)} x"
+           f"{'' if here['least'] <= there <= here['most'] else ' (differs)'} | the same block, {c['threads']}, median (least to most) of {c['rounds']} rounds")
     yield f"at an equal batch: not printed | {spread(b['at_equal_batch'])} x at batch {n} | the same block"
     for title, table in ((f"one block of {c['block']}", b["rates"]), (f"a model of the shape {c['model']}", r["model"])):
         for name, by in table.items():
             yield f"tokens/s of {title}, {name}, by batch: " + ", ".join(f"{batch}: {rate['median']:,.0f}" for batch, rate in by.items())
-    yield (f"Memory decides the batch here as there, and the largest batch makes more tokens a second, but not in proportion: {m / n:.1f} times the "
-           f"sequences, {b['in_equal_memory']['median']:.2f} times the tokens, against {many / few:.1f} and {fast / slow:.1f} times in the paper. A GPU reads "
-           f"the weights once in a step and has arithmetic to spare. One core has none from a few sequences on: more of them help only while reading "
-           f"or unpacking weights is a part of the time. And a packed block of two sequences or more unpacks its weights and then multiplies as the "
-           f"dense one does: at an equal batch it is no faster.")
+    equal = [packed["median"] / dense["median"] for packed, dense in zip(b["rates"][PACKED].values(), b["rates"][DENSE].values())]
+    yield (f"Memory decides the batch here as there, but the tokens do not follow in proportion: {m / n:.1f} times the sequences, {here['median']:.2f} times the "
+           f"tokens, against {many / few:.1f} and {there:.1f} times in the paper. A GPU reads the weights once in a step and has arithmetic to spare. One "
+           f"core has none from a few sequences on: more of them help only while reading or unpacking weights is a part of the time. And a packed block "
+           f"of two sequences or more unpacks its weights and then multiplies as the dense one does: from batch {list(b['rates'][PACKED])[0]} to "
+           f"{list(b['rates'][PACKED])[-1]} it makes {', '.join(f'{x:.2f}' for x in equal)} times the tokens of the dense block at the same batch.")
+    by = {int(batch): rate["median"] for batch, rate in b["rates"][DENSE].items()}
+    if by.get(2, by[1]) < by[1]:
+        yield (f"Two sequences make fewer tokens than one ({by[2]:.0f} against {by[1]:.0f} in the dense block): one is a product with a vector, which "
+               "reads the weights as fast as memory gives them; two are BLAS's product of matrices, which is slow for so few columns.")
 
 
 def figure(result, path):

@@ -34,6 +34,7 @@ def in_words(result):
     """Lines "paper | here | scale" that tell a result, and what it does not say."""
     c = result["config"]
     for r in result["rows"]:
-        yield (f"Var(y) near 1 | {r['with_norm']:.3f} with the norm ({result['expected'][r['weights']]:.3f} by eqs. 8-10), {r['without']:.3g} without | "
+        differs = "" if abs(r["with_norm"] - 1) < 0.1 else " (differs)"
+        yield (f"Var(y) near 1 | {r['with_norm']:.3f}{differs} with the norm ({result['expected'][r['weights']]:.3f} by eqs. 8-10), {r['without']:.3g} without | "
                f"{r['weights']}, {r['width']} features of standard deviation {r['input']:g}, {c['outputs']} outputs, {c['tokens']} tokens")
     yield "The paper's \"approximately 1\" is 2 / pi: beta is a mean magnitude, not a root mean square. The next norm takes the constant up."

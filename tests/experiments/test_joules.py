@@ -58,6 +58,7 @@ def test_without_a_counter_nothing_is_measured_or_estimated(tmp_path):
     assert r["zones"] == [] and r["rows"] == {} and json.loads(json.dumps(r)) == r
     [line] = joules.in_words(r)
     assert "no counter: " in line and "nothing is estimated" in line and line.count(" | ") == 2
+    assert line.startswith("0.314 and 0.140 J a token of 700M")
 
 
 def test_a_counter_for_root_alone_is_said_to_be_one(powercap, monkeypatch):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.experiments import kv_cache
+from minibitnet.experiments import kv_cache, results
 from minibitnet.experiments.costs import MODELS, cache_bytes
 from minibitnet.inference.cache import KVCache
 
@@ -52,7 +53,16 @@ def test_fewer_bits_cost_more_loss_and_8_next_to_none(run):
     assert json.loads(json.dumps(r)) == r
     lines = list(kv_cache.in_words(r))
     assert any(line.startswith("cache of 4 bits: four times the context | 3.88 x: 19,800 bytes a token, 54,229 tokens in 1 GiB | BitNet b1.58 2B") for line in lines)
-    assert f"{rows['4']['difference']:+.5f} ± " in lines[-2]
+    assert f"{rows['4']['difference']:+.5f} ± " in lines[-2] and "no loss: average scores change by -0.20 to +0.26" in lines[-2]
+    assert r["config"]["weights_sha256"] == hashlib.sha256((run / "last.safetensors").read_bytes()).hexdigest()
+    assert r["config"]["trained_with"]["steps"] == 80 and r["config"]["trained_with"]["d_model"] == 32 and r["config"]["trained_with"]["seed"] == 0
+
+
+def test_on_the_committed_model_8_bits_lose_nothing_that_shows_and_4_bits_a_little():
+    """Claims with two standard errors: 16 and 8 bits within them, 4 bits beyond them and under a hundredth of a nat."""
+    rows = results.load("kv_cache")["result"]["losses"]
+    assert all(abs(rows[bits]["difference"]) < 2 * rows[bits]["standard_error"] for bits in ("16", "8"))
+    assert 2 * rows["4"]["standard_error"] < rows["4"]["difference"] < 0.01 - 2 * rows["4"]["standard_error"]
 
 
 def test_a_cache_that_loses_its_keys_is_found_out(run, monkeypatch):

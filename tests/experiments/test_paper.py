@@ -9,6 +9,8 @@ from minibitnet.errors import UserError
 from minibitnet.experiments import paper
 
 FILES = sorted(path.stem for path in (Path(__file__).parents[2] / "data/paper").glob("*.json"))
+SOURCES = {"b1": "arXiv 2310.11453", "b158": "arXiv 2402.17764", "2b4t": "arXiv 2504.12285", "cpp": "arXiv 2410.16144", "a48": "arXiv 2411.04965",
+           "faq": "microsoft/unilm, bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf"}
 GOOD = {"paper": "arXiv 2310.11453", "item": "Table 2", "title": "t", "checked": "text", "labels": 1, "columns": ["Bits", "ADD"], "rows": [["FP32", "0.90"]]}
 
 
@@ -19,14 +21,15 @@ def cells(name):
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_names_its_source_and_holds_numbers(name):
     table = paper.table(name)
-    assert re.match(r"(b1|b158|2b4t)_(table|figure)_\d$|b158_text$", name) and table.rows and table.title
-    assert table.item.lower().replace(" ", "_") == name.split("_", 1)[1] or name == "b158_text"
-    assert table.paper == {"b1": "arXiv 2310.11453", "b158": "arXiv 2402.17764", "2b4t": "arXiv 2504.12285"}[name.split("_")[0]]
-    assert (table.checked == "no") == ("figure" in name)
+    assert re.match(r"\w+_(table|figure)_\d$|\w+_text$", name) and table.rows and table.title
+    assert table.item.lower().replace(" ", "_") == name.split("_", 1)[1] or name.endswith("_text")
+    assert table.paper == SOURCES[name.split("_")[0]]
+    assert (table.checked == "no") == ("figure" in name or name == "faq_text")
 
 
 @pytest.mark.parametrize("name, terms", [("b1_table_3", ("WG", "WGe", "HS", "SC")), ("b1_table_4", ("HS", "WGe", "WG", "SC")),
-                                         ("b158_table_2", ("ARCe", "ARCc", "HS", "BQ", "OQ", "PQ", "WGe")), ("b158_table_4", ("Winogrande", "PIQA", "SciQ", "LAMBADA", "ARC-easy"))])
+                                         ("b158_table_2", ("ARCe", "ARCc", "HS", "BQ", "OQ", "PQ", "WGe")), ("b158_table_4", ("Winogrande", "PIQA", "SciQ", "LAMBADA", "ARC-easy")),
+                                         ("a48_table_3", ("ARCc", "ARCe", "HS", "PQ", "WGe"))])
 def test_printed_averages_are_those_of_the_printed_scores(name, terms):
     """To the last digit, which the papers rounded from unrounded scores: half a digit of the terms and half one of the average."""
     digit = 10.0 ** -paper.places(next(iter(paper.table(name).rows.values()))["Avg"])
@@ -43,6 +46,11 @@ def test_printed_ratios_are_those_of_the_printed_numbers():
     llama, bitnet = paper.table("b158_table_3").rows.values()
     assert paper.agrees(int(bitnet["Batch"]) / int(llama["Batch"]), bitnet["Batch ratio"])
     assert paper.agrees(int(bitnet["Tokens/s"]) / int(llama["Tokens/s"]), bitnet["Tokens/s ratio"])
+
+
+def test_the_notes_repeat_the_averages_of_a_table():
+    table = paper.table("b158_table_2").rows
+    assert {size: row["16 bits"] for size, row in paper.table("faq_text").rows.items()} == {size: table["BitNet b1.58", size]["Avg"] for size in ("3B", "3.9B")}
 
 
 def test_a_figure_repeats_its_table():

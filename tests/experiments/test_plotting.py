@@ -35,6 +35,26 @@ def test_points_keep_the_order_in_which_the_xs_come(tmp_path, monkeypatch):
     assert [container.lines[0].get_xydata().tolist() for container in axes.containers] == [[[0, 2], [1, 3]], [[1, 2.9]]]
 
 
-def test_points_without_matplotlib(tmp_path, monkeypatch):
+def test_stacks_stand_on_each_other(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    seen = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.extend(self.axes))
+    assert plotting.stacks_and_points({"a": {"x": 0.25, "y": 0.75}, "b": {"x": 0.5, "y": 0.5}}, "share", {"ours": {"3B": 1}}, "size", "ratio", tmp_path / "s.png")
+    assert [(bar.get_y(), bar.get_height()) for bar in seen[0].patches] == [(0, 0.25), (0, 0.5), (0.25, 0.75), (0.5, 0.5)]
+    assert [label.get_text() for label in seen[0].get_legend().get_texts()] == ["x", "y"] and seen[1].get_ylabel() == "ratio"
+
+
+def test_a_flow_has_every_box_and_an_arrow_into_every_box_but_the_first(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    seen = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.extend(self.axes))
+    assert plotting.flow({"(a)": [("x", ""), ("y", "w")], "(b)": [("z", "")]}, tmp_path / "f.png")
+    assert [sorted(text.get_text() for text in axes.texts if text.get_text()) for axes in seen] == [["w", "x", "y"], ["z"]]
+    assert [sum(getattr(text, "arrow_patch", None) is not None for text in axes.texts) for axes in seen] == [2, 0]
+
+
+@pytest.mark.parametrize("draw", [lambda path: plotting.points({}, "", "", path), lambda path: plotting.flow({"": []}, path),
+                                  lambda path: plotting.stacks_and_points({}, "", {}, "", "", path)])
+def test_without_matplotlib_there_is_no_picture(draw, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    assert plotting.points({}, "", "", tmp_path / "p.png") is False
+    assert draw(tmp_path / "p.png") is False and list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from minibitnet.experiments import throughput
+from minibitnet.experiments import results, throughput
 from minibitnet.experiments.costs import Shape
 from minibitnet.experiments.throughput import DENSE, PACKED
 from minibitnet.nn.config import ModelConfig
@@ -39,6 +39,13 @@ def test_in_equal_memory_more_tokens_come_from_more_sequences(monkeypatch):
     monkeypatch.setattr(throughput, "by_batch", lambda makers, batches, *_: {n: dict.fromkeys(makers, [3.0 if n == 25 else 1.0] * 2) for n in batches})
     b = throughput.measure_block(ModelConfig(n_layers=1, context=32, d_model=64, n_heads=4, d_ffn=128), (1,), rounds=2, seconds=0)
     assert b["in_equal_memory"]["median"] == pytest.approx(25 / 16 / 3) and b["at_equal_batch"]["median"] == 1
+
+
+def test_in_the_committed_run_more_tokens_come_from_the_same_memory_in_every_round_but_not_in_proportion_to_the_batch():
+    r = results.load("throughput")["result"]
+    b = r["block"]
+    assert b["largest"][PACKED] / b["largest"][DENSE] > b["in_equal_memory"]["most"] and b["in_equal_memory"]["least"] > 1
+    assert r["config"]["batches"] == [1, 2, 4, 8, 32] and r["config"]["seed"] == 0
 
 
 def test_the_row_in_words_and_in_a_figure(result, tmp_path):

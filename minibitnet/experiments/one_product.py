@@ -1,0 +1,25 @@
+"""[b158] §3: an FP16 multiplication and addition over one INT8 addition, for each weight and token: 71.4 at 7 nm. Eq. 18 is left out of it."""
+from . import energy, paper
+
+
+def quick():
+    """The row's figures, JSON-able, made on the spot."""
+    ratios = {node: (p["FP16"]["add"] + p["FP16"]["mul"]) / p["INT8"]["add"] for node in ("7nm", "45nm") for p in [energy.prices(node)]}
+    widths = {size: [d, with_scaling(d)] for size, d in (("1.3B", 2048), ("70B", 8192))}
+    return {"printed": paper.table("b158_text").rows["saving of the matrix multiplication at 7 nm"]["Value"], "ratios": ratios, "with_scaling": widths}
+
+
+def with_scaling(d, tokens=energy.TOKENS):
+    """The same of one (d, d) matrix and so many tokens, with the multiplications of [bitnet] eq. 18."""
+    p = energy.products([(d, d)], 1, 0, tokens)
+    return energy.saving(p, energy.prices("7nm"))
+
+
+def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    r = result["ratios"]
+    differs = "" if paper.agrees(r["7nm"], result["printed"]) else " (differs)"
+    yield f"{result['printed']} x | {r['7nm']:.1f} x{differs} at 7 nm, {r['45nm']:.1f} x at 45 nm | one weight and token"
+    for size, (d, ratio) in result["with_scaling"].items():
+        yield f"not printed | {ratio:.1f} x with the scaling of eq. 18 at 7 nm | a matrix ({d}, {d}), the width of {size}"
+    yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."

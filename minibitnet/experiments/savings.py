@@ -1,0 +1,37 @@
+"""[bitnet] Fig. 1: how much less energy BitNet takes than an FP16 Transformer, 125M to 30B. The formula of ``energy.py``, inferred."""
+from . import energy, paper, plotting
+
+
+def quick():
+    """The row's figures, JSON-able, made on the spot."""
+    table, sizes = paper.table("b1_figure_1"), paper.table("b1_table_5").rows
+    return {"savings": [point(table, size, int(sizes[size]["Layers"]), int(sizes[size]["Hidden"])) for size in table.rows]}
+
+
+def point(table, size, n_layers, d):
+    """One point of a figure of savings at 7 nm -> what is printed, ours by the formula, and whether they agree."""
+    ours, printed = energy.saving(energy.b1_products(n_layers, d), energy.prices("7nm")), table.rows[size]["Saving"]
+    return {"size": size, "layers": n_layers, "width": d, "printed": printed, "ours": ours, "agrees": paper.agrees(ours, printed)}
+
+
+def in_words(result):
+    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    yield "The formula is inferred, not published (experiments/energy.py); 512 tokens at 7 nm."
+    yield from told(result["savings"])
+    yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."
+
+
+def told(points):
+    """Lines of points."""
+    for r in points:
+        yield f"{r['size']}: {r['printed']} x | {r['ours']:.3f} x{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, {r['width']} wide"
+
+
+def figure(result, path):
+    """Draw a result to path; False where matplotlib is absent."""
+    return plotting.points(series(result["savings"]), "model", "energy of FP16 / of BitNet", path)
+
+
+def series(points):
+    """Points as two lines of a picture."""
+    return {name: {r["size"]: float(r[key]) for r in points} for name, key in (("printed", "printed"), ("by the formula", "ours"))}
