@@ -14,6 +14,7 @@ from .inference.integer import IntegerModel
 from .inference.packed import PackedModel
 from .inference.sampling import check_sampling, decode, surprisal
 from .nn import ops
+from .nn.autograd import Tensor
 from .nn.config import ModelConfig
 from .nn.model import Transformer
 from .nn.training import TrainConfig
@@ -32,8 +33,8 @@ class FloatEngine:
         self.new_caches = self.running.new_caches
 
     def __call__(self, ids, caches=None, last=False):     # (B, T) int -> logits (V, B, T), or of the last token alone
-        logits = self.running(ids, caches).data
-        return logits[..., -1:] if last else logits
+        x = self.running.encode(ids, caches)
+        return self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data
 
 
 class LanguageModel:
