@@ -20,6 +20,7 @@ from .nn.training import mean_loss
 from .text import tasks
 
 BATCH = 16            # sequences at a time
+ITEMS = 200           # questions of each kind
 TASK_SEED = 2**32     # no corpus is made with this seed: the stories of the questions are new to every model
 DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once, in non-overlapping windows
 of the model's context. On the corpus that the model was trained on this is the validation split, elsewhere all of the text."""
@@ -37,13 +38,15 @@ def main(argv):
     parser.add_argument("--compare", action="store_true", help="also compare the engine with the float engine, token by token")
     parser.add_argument("--trigram", action="store_true", help="also count trigrams on the text before the validation split, and score it with them")
     parser.add_argument("--tasks", metavar="stories|FILE", help="answer multiple-choice questions instead: about stories, or of a file of JSON lines")
-    parser.add_argument("--items", type=_command.positive_int, default=200, metavar="N", help="questions of each kind about stories (%(default)s)")
+    parser.add_argument("--items", type=_command.positive_int, metavar="N", help=f"questions of each kind about stories ({ITEMS})")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
     if args.tasks and (args.data or args.split or args.trigram or args.compare):
         parser.error("--tasks answers questions instead of scoring a text: --data, --split, --trigram and --compare do not go with it")
+    if args.items and args.tasks != "stories":
+        parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has as many as it has")
     if args.engine != "float" and args.checkpoint != "last":
         parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack --checkpoint {args.checkpoint} packs that one)")
     with ThreadPoolExecutor(args.threads) as pool:
@@ -68,9 +71,7 @@ def main(argv):
 
 def scores(model, part, pool):
     """What a model needs for a text, and the least that any could need, where that is known."""
-    batches = math.ceil((part.n_targets / model.config.context if part.windows is None else len(part.windows.starts)) / BATCH)
-    progress = partial(tqdm, total=batches, unit="batch", leave=False) if sys.stderr.isatty() else iter
-    loss, floor = mean_loss(model.loss, part, pool, BATCH, progress), part.floor(model.tokenizer)
+    loss, floor = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), part.floor(model.tokenizer)
     bits_per_byte = part.n_targets / math.log(2) / part.count_bytes(model.tokenizer)        # of one nat per token
     return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
             "bits_per_byte": loss * bits_per_byte, "floor": floor,
@@ -78,10 +79,23 @@ def scores(model, part, pool):
             "excess_per_document": None if floor is None else (loss - floor) * part.n_targets / part.n_documents}
 
 
+def n_batches(part):
+    """How many batches a Part is read in."""
+    if part.windows is not None:
+        return math.ceil(len(part.windows.starts) / BATCH)
+    whole, rest = divmod(part.n_targets, part.context)
+    return math.ceil(whole / BATCH) + bool(rest)
+
+
+def progress(total, description=None):
+    """A function that wraps an iteration over batches into a bar on a terminal."""
+    return partial(tqdm, total=total, unit="batch", desc=description, leave=False, disable=not sys.stderr.isatty())
+
+
 def answers(args, model, pool):
     """{kind of question: its score, and what the source's true distribution would reach, where that is known}"""
     stories = args.tasks == "stories"
-    kinds = {kind: tasks.items(kind, TASK_SEED, args.items) for kind in tasks.KINDS} if stories else {Path(args.tasks).stem: tasks.read_jsonl(args.tasks)}
+    kinds = {kind: tasks.items(kind, TASK_SEED, args.items or ITEMS) for kind in tasks.KINDS} if stories else {Path(args.tasks).stem: tasks.read_jsonl(args.tasks)}
     result = {}
     for kind, items in kinds.items():
         with tqdm(total=len(items), desc=kind, leave=False, disable=not sys.stderr.isatty()) as bar:
@@ -112,9 +126,9 @@ def same_step(path, step):
 
 def comparison(model, float_model, part):
     """An engine beside the float engine on the same text, and beside itself reading token by token on the first windows."""
-    first = list(islice(part.all(BATCH), 2))
-    return {"against_float": agreement(model, float_model, part.all(BATCH))._asdict(),
-            "token_by_token": agreement(TokenByToken(model), model, first)._asdict()}
+    batches, first = progress(n_batches(part), "beside the float engine"), islice(part.all(BATCH), 2)
+    return {"against_float": agreement(model, float_model, batches(part.all(BATCH)))._asdict(),
+            "token_by_token": agreement(TokenByToken(model), model, progress(min(2, n_batches(part)), "token by token")(first))._asdict()}
 
 
 def in_words(r):

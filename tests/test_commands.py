@@ -1,6 +1,7 @@
 """The commands as a user runs them: processes of their own, what they print, what they leave, how they fail."""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -275,6 +276,31 @@ def test_questions_longer_than_the_context_or_without_one(stories):
     (stories / "short.jsonl").write_text(json.dumps({"query": "", "choices": ["the word", "the"], "gold": 0}), encoding="utf-8")
     fails(1, "empty context", module="evaluate", args=["--model", "char", "--tasks", "short.jsonl"], cwd=char_run(stories))
     fails(2, "--tasks", "do not go with it", module="evaluate", args=["--model", "run", "--tasks", "long.jsonl", "--trigram"], cwd=stories)
+
+
+def test_a_number_of_questions_is_for_those_that_are_made(stories):
+    for args in ([], ["--tasks", "q.jsonl"]):
+        fails(2, "--items 8", "expected --tasks stories", module="evaluate", args=["--model", "run", "--items", 8, *args], cwd=stories)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_comparison_shows_on_a_terminal_how_far_it_is(stories):
+    import termios
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = subprocess.Popen([sys.executable, "-m", "minibitnet.evaluate", "--model", "run", "--engine", "packed", "--compare"], cwd=stories,
+                               stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 1000):
+            shown += part
+    except OSError:                                                    # how Linux says that the other end was closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    for bar in (b"beside the float engine", b"token by token"):
+        assert re.search(bar + rb": +0%.* 0/\d+ ", shown), shown
 
 
 def test_a_trigram_model_is_counted_on_the_training_split(stories):
