@@ -537,6 +537,14 @@ def test_a_run_goes_on_where_its_text_has_moved_to(here):
     assert command("train", "--resume", "run", "--data", "moved.txt", cwd=here).returncode == 0
 
 
+def test_a_model_is_scored_where_its_text_is_only_if_it_is_named(here):
+    """The run remembers text.txt, which means another file in another folder; there too it is known by its sha256."""
+    (here / "elsewhere").mkdir()
+    fails(1, "'text.txt' does not exist", "name it with --data", module="evaluate", args=["--model", "../run"], cwd=here / "elsewhere")
+    result = command("evaluate", "--model", "../run", "--data", "../text.txt", "--json", cwd=here / "elsewhere")
+    assert json.loads(result.stdout)["split"] == "validation"
+
+
 def test_a_tokenizer_of_another_run_is_refused(here):
     (here / "run/tokenizer.json").write_text('{"tokenizer": "byte"}')
     fails(1, "tokenizer.json", "not from one run", args=["--resume", "run"], cwd=here)
