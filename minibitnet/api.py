@@ -133,14 +133,11 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
     """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged:
     warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it was
     made from. threads: of the packed engine, for its large products; kv_bits: of its key-value cache, 32, 16, 8 or 4."""
-    run = RunDirectory(path)
+    run = run_at(path)
     if kv_bits not in KINDS or kv_bits != 32 and engine != "packed":
         raise UserError(f"kv_bits = {kv_bits}: expected {', '.join(map(str, KINDS))} with engine='packed'; the other engines have one kind of cache")
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
-    if not run.path.is_dir():
-        raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected the directory of a run "
-                        f"(python -m minibitnet.train --tiny makes runs/tiny)")
     if engine == "float":
         saved, path_read = latest(run, checkpoint, warn)
         running, config, step = FloatEngine(model_of(saved, path_read)), saved.config, saved.step
@@ -162,6 +159,18 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
     train = from_json(TrainConfig, config["train"], path_read)
     return LanguageModel(running, tokenizer, {"model": config["model"], "train": asdict(train),
                                               "corpus": {"name": "", "sha256": ""} | config["corpus"]}, step)
+
+
+def run_at(path):
+    """The RunDirectory at a path; UserError where there is none."""
+    run = RunDirectory(path)
+    if run.path.is_file() and run.path.suffix == ".safetensors":
+        raise UserError(f"{run.path} is a file: expected the directory of its run, of which an engine runs the last, the best or the packed one "
+                        f"(float16.safetensors only shows the size of the papers' baseline)")
+    if not run.path.is_dir():
+        raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected the directory of a run "
+                        f"(python -m minibitnet.train --tiny makes runs/tiny)")
+    return run
 
 
 def latest(run, checkpoint="last", warn=warnings.warn):

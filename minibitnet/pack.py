@@ -3,11 +3,10 @@ from . import _command  # first: it sets the thread count that NumPy reads when 
 
 import json
 
-from .api import latest, model_of
+from .api import latest, model_of, run_at
 from .errors import UserError
 from .experiments.costs import memory
 from .formats import packed
-from .formats.rundir import RunDirectory
 
 DESCRIPTION = """Write packed.safetensors: the weights of every BitLinear in two bits, with one scale a matrix; embedding, head and norms as they
 are, or in 16 bits. --engine packed and --engine integer run from this file alone (with tokenizer.json beside it).
@@ -22,13 +21,11 @@ def main(argv):
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--dtype", choices=tuple(packed.FLOATS), default="float32",
                         help="of what is not packed (%(default)s, with which the packed engine gives the float engine's very logits)")
-    parser.add_argument("--float16", action="store_true", help="also write float16.safetensors, every weight in 16 bits: the papers' baseline")
+    parser.add_argument("--float16", action="store_true", help="also write float16.safetensors, every weight in 16 bits: the size of the papers' baseline (no engine runs it)")
     parser.add_argument("--json", action="store_true", help="print the table as one JSON object")
     args = parser.parse_args(argv)
 
-    run = RunDirectory(args.model)
-    if not run.path.is_dir():
-        raise UserError(f"{run.path}: expected the directory of a run (python -m minibitnet.train --tiny makes runs/tiny)")
+    run = run_at(args.model)
     saved, path = latest(run, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
     model = model_of(saved, path)
     parameters = {name: p.data for name, p in model.parameters().items()}

@@ -336,6 +336,10 @@ def test_what_pack_and_the_engines_refuse(stories):
     fails(1, "linear = 'float'", "expected ternary or binary", module="pack", args=["--model", "dense"], cwd=folder)
     fails(1, "linear = 'float'", "expected ternary or binary", module="generate", args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
     fails(1, "absent", module="pack", args=["--model", "absent"], cwd=folder)
+    assert command("pack", "--model", "char", "--float16", cwd=folder).returncode == 0
+    for module, *args in (["pack"], ["generate", "--prompt", "a"]):
+        fails(1, "float16.safetensors is a file", "expected the directory of its run", "size of the papers' baseline", module=module,
+              args=["--model", "char/float16.safetensors", *args], cwd=folder)
     for flag, value, word in (("--temperature", -1, "temperature"), ("--top-p", 0, "top_p"), ("--top-p", 1.5, "top_p"), ("--top-k", -1, "top_k")):
         fails(1, word, module="generate", args=["--model", "run", "--prompt", "a", "--engine", "integer", flag, value], cwd=folder)
     packed = folder / "char/packed.safetensors"

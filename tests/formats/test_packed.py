@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from minibitnet.formats import packed, safetensors
+from minibitnet.formats import checkpoint, packed, safetensors
 from minibitnet.formats.safetensors import FormatError
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
@@ -63,8 +63,9 @@ def test_the_dense_file_has_every_parameter_in_16_bits(tmp_path, parameters):
     packed.save_dense(tmp_path / "dense", CONFIG, parameters)
     tensors, _ = safetensors.load(tmp_path / "dense")
     assert {a.dtype for a in tensors.values()} == {np.dtype(np.float16)} and len(tensors) == len(parameters)
-    with pytest.raises(FormatError, match="expected 'minibitnet packed 1'"):
-        packed.load(tmp_path / "dense", config_of)
+    for load, expected in ((lambda path: packed.load(path, config_of), "packed"), (checkpoint.load, "checkpoint")):
+        with pytest.raises(FormatError, match=f"no engine runs it\\)': expected 'minibitnet {expected} 1'"):
+            load(tmp_path / "dense")
 
 
 def spoil(path, change):
