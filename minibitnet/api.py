@@ -1,14 +1,13 @@
 """The few calls of a notebook or a script:  model = minibitnet.load("runs/tiny");  print(model.generate("The "))"""
 import warnings
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
 from .errors import UserError
 from .formats import checkpoint as checkpoints
 from .formats import packed
-from .formats.rundir import RunDirectory
+from .formats.rundir import RunDirectory, tokenizer_sha256
 from .inference.cache import KINDS
 from .inference.integer import IntegerModel
 from .inference.packed import PackedModel
@@ -152,10 +151,7 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
             raise UserError(f"{path_read} is of another run than {run.path / 'config.json'}: expected the same configuration (python -m "
                             f"minibitnet.pack --model {run.path} makes it anew)")
         running = PackedModel(c, matrices, arrays, threads, kv_bits) if engine == "packed" else IntegerModel(c, matrices, arrays)
-    tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
-    if tokenizer.vocab_size != running.config.vocab_size:
-        raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
-                        f"{running.config.vocab_size:,}: the two are not from one run")
+    tokenizer = tokenizer_of(run, running.config.vocab_size, config["corpus"])
     train = from_json(TrainConfig, config["train"], path_read)
     return LanguageModel(running, tokenizer, {"model": config["model"], "train": asdict(train),
                                               "corpus": {"name": "", "sha256": ""} | config["corpus"]}, step)
@@ -179,6 +175,18 @@ def latest(run, checkpoint="last", warn=warnings.warn):
     if note:
         warn(note)
     return saved, path
+
+
+def tokenizer_of(run, vocab_size, corpus):
+    """A RunDirectory's tokenizer; UserError where its model was trained with another one. corpus: that part of the run's config."""
+    path = run.path / "tokenizer.json"
+    tokenizer = load_tokenizer(path)
+    if tokenizer.vocab_size != vocab_size:
+        raise UserError(f"{path} has {tokenizer.vocab_size:,} tokens, the model has {vocab_size:,}: the two are not from one run")
+    expected = corpus.get("tokenizer_sha256")                        # early runs have none
+    if expected is not None and tokenizer_sha256(tokenizer) != expected:
+        raise UserError(f"{path} is not the tokenizer that the model was trained with (its sha256 differs): the two are not from one run")
+    return tokenizer
 
 
 def model_of(saved, path):

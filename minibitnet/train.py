@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .api import FloatEngine, LanguageModel
+from .api import FloatEngine, LanguageModel, tokenizer_of
 from .errors import UserError
 from .experiments import plotting
 from .formats import checkpoint, packed
-from .formats.rundir import RunDirectory
+from .formats.rundir import RunDirectory, tokenizer_sha256
 from .nn.config import ModelConfig, check_size
 from .nn.model import Transformer
 from .nn.optim import AdamW
@@ -28,7 +28,7 @@ from .text.batches import Part, parts
 from .text.corpora import Corpus, load_corpus, texts
 from .text.grammar import read
 from .text.streams import token_stream
-from .text.tokenizer import load_tokenizer, make_tokenizer
+from .text.tokenizer import make_tokenizer
 
 DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
 
@@ -105,7 +105,7 @@ def new_job(args, given):
     train_config = with_defaults(train_config, model_config)
     settings = {"model": asdict(model_config), "train": asdict(train_config),
                 "corpus": {"name": corpus.name, "sha256": corpus.sha256, "replaced": corpus.replaced,
-                           "documents": validation.n_documents is not None}}
+                           "documents": validation.n_documents is not None, "tokenizer_sha256": tokenizer_sha256(tokenizer)}}
     check_size(model_config)
     if train_config.batch * model_config.context > MAX_STEP_TOKENS:
         raise UserError(f"batch = {train_config.batch:,} of context = {model_config.context:,} tokens: expected at most {MAX_STEP_TOKENS:,} "
@@ -134,10 +134,7 @@ def resumed_job(path, given):
         raise UserError(f"{e}. The run in {run.path} began with it; if the text is elsewhere now, name it with --data") from None
     if corpus.sha256 != settings["corpus"]["sha256"]:
         raise UserError(f"corpus {data!r} is not the text that the run in {run.path} began with (its sha256 differs)")
-    tokenizer = load_tokenizer(run.path / "tokenizer.json")
-    if tokenizer.vocab_size != model_config.vocab_size:
-        raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, config.json says {model_config.vocab_size:,}: "
-                        f"the two are not from one run")
+    tokenizer = tokenizer_of(run, model_config.vocab_size, settings["corpus"])
     training, validation = parts(tokens_of(corpus, tokenizer), model_config.context, train_config.val_fraction)
     saved, note = run.resume(settings)
     if note:

@@ -1,4 +1,5 @@
 """The commands as a user runs them: processes of their own, what they print, what they leave, how they fail."""
+import hashlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from minibitnet.formats import checkpoint
+from minibitnet.formats import checkpoint, safetensors
 
 SMALL = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "8", "--save-every", "2", "--eval-every", "4"]
 TEXT = "In the beginning was the word, and the word was ternary.\n" * 40
@@ -552,6 +553,39 @@ def test_a_model_is_scored_where_its_text_is_only_if_it_is_named(here):
 def test_a_tokenizer_of_another_run_is_refused(here):
     (here / "run/tokenizer.json").write_text('{"tokenizer": "byte"}')
     fails(1, "tokenizer.json", "not from one run", args=["--resume", "run"], cwd=here)
+
+
+def other_characters(folder):
+    """Another run's tokenizer.json of equal size: every letter is the next one of the alphabet; "z" is not among them."""
+    saved = json.loads((folder / "run/tokenizer.json").read_text())
+    saved["characters"] = "".join(chr(ord(c) + c.isalpha()) for c in saved["characters"])
+    (folder / "run/tokenizer.json").write_text(json.dumps(saved))
+
+
+def test_a_tokenizer_of_another_run_is_refused_also_if_it_has_as_many_tokens(here):
+    assert hashlib.sha256((here / "run/tokenizer.json").read_bytes()).hexdigest() == \
+        json.loads((here / "run/config.json").read_text())["corpus"]["tokenizer_sha256"]
+    other_characters(here)
+    fails(1, "run/tokenizer.json is not the tokenizer that the model was trained with", args=["--resume", "run"], cwd=here)
+    for engine in ("float", "packed", "integer"):
+        fails(1, "run/tokenizer.json is not the tokenizer", "sha256 differs", module="generate",
+              args=["--model", "run", "--prompt", "word", "--engine", engine], cwd=here)
+
+
+def test_a_run_without_the_tokenizers_sha256_is_read_as_before(here):
+    """Early runs have none, in no file; which tokenizer is theirs cannot be told."""
+    config = json.loads((here / "run/config.json").read_text())
+    del config["corpus"]["tokenizer_sha256"]
+    (here / "run/config.json").write_text(json.dumps(config))
+    for path in (here / "run").glob("*.safetensors"):
+        arrays, metadata = safetensors.load(path)
+        safetensors.save(path, arrays, metadata | {"config": json.dumps(config)})
+    resumed = command("train", "--resume", "run", cwd=here)
+    assert resumed.returncode == 0 and "finished" in resumed.stdout and resumed.stderr == ""
+    other_characters(here)
+    for engine in ("float", "packed", "integer"):
+        result = command("generate", "--model", "run", "--prompt", "xpse", "--tokens", 5, "--engine", engine, cwd=here)
+        assert result.returncode == 0, result.stderr
 
 
 def test_overwriting_onto_a_full_disk_keeps_the_old_run(here):
