@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def main(argv):
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the run goes (runs/tiny, or runs/DATA-LINEAR)")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in DIR")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own configuration")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="take options from a config.json; flags win over it")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="take options from a config.json; flags win over it, and what its run derived (lr, d-ffn ..) follows them")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
                         help="threads to use (%(default)s); the result does not depend on it")
     _command.add_options(parser, "model", ModelConfig)
@@ -89,7 +89,7 @@ class Job:
 
 def new_job(args, given):
     """Flags -> a Job in a new run directory, which is made only when all else has been checked."""
-    from_file = read_config(args.config) if args.config else {"model": {}, "train": {}}
+    from_file = chosen(read_config(args.config)) if args.config else {"model": {}, "train": {}}
     from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
     options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]} for part in given}
     if options["train"].get("data") != TINY["train"]["data"] and "tokenizer" not in from_file["train"] | given["train"]:
@@ -160,6 +160,23 @@ def read_config(path):
     if config or not all(isinstance(part, dict) for part in parts.values()):
         raise UserError(f"{path}: expected the parts model and train, each an object of options, found {', '.join(config) or 'others'}")
     return parts
+
+
+def chosen(config):
+    """The parts of a config.json without what its run derived from the rest (lr from linear and d_model, say), so that a run with other
+    flags derives it anew. It is known by this: left out, it becomes what it was, and that is not the option's plain default."""
+    plain = {f.name: f.default for config_class in (ModelConfig, TrainConfig) for f in fields(config_class)}
+
+    def derived(part, name):
+        rest = {**config, part: {other: value for other, value in config[part].items() if other != name}}
+        try:
+            model_config = from_json(ModelConfig, rest["model"], None)
+            train_config = with_defaults(from_json(TrainConfig, rest["train"], None), model_config)
+        except UserError:                        # flags may still complete it; if not, the mistake will be told
+            return False
+        return (asdict(model_config) | asdict(train_config))[name] == config[part][name]
+    return {part: {name: value for name, value in config[part].items() if plain.get(name, value) == value or not derived(part, name)}
+            for part in ("model", "train")}
 
 
 def check_space(path, model_config):

@@ -99,6 +99,23 @@ def test_a_config_file_makes_the_same_run_and_flags_win_over_it(here):
     assert json.loads((here / "three/config.json").read_text())["train"]["seed"] == 5
 
 
+def test_what_a_run_derived_is_derived_anew_with_other_flags(here):
+    """The run's lr was 6e-3 sqrt(128/16), ternary's at width 16, its d_ffn 11/4 16; a float model of width 32 gets its own:
+    3e-3 sqrt(128/32) = 6e-3, of whose peak the second half has two thirds, and 11/4 32 = 88. What was chosen stays."""
+    old = json.loads((here / "run/config.json").read_text())
+    assert old["train"]["lr"] == pytest.approx(6e-3 * 8**0.5) and old["model"]["d_ffn"] == 44
+    float_32 = ["--config", "run/config.json", "--linear", "float", "--d-model", 32]
+    assert command("train", *float_32, "--steps", 12, "--out", "other", cwd=here).returncode == 0
+    new = json.loads((here / "other/config.json").read_text())
+    assert new["train"]["lr"] == pytest.approx(6e-3) and new["train"]["second_lr"] == pytest.approx(4e-3) and new["model"]["d_ffn"] == 88
+    assert new["train"]["eval_every"] == 4 and new["train"]["batch"] == 4             # a quarter of 12 steps would be 3
+    old["train"]["lr"], old["model"]["d_ffn"] = 0.01, 50
+    (here / "run/config.json").write_text(json.dumps(old))
+    assert command("train", *float_32, "--out", "third", cwd=here).returncode == 0
+    third = json.loads((here / "third/config.json").read_text())
+    assert third["train"]["lr"] == 0.01 and third["model"]["d_ffn"] == 50
+
+
 def test_bytes_that_are_not_utf8_are_reported(here):
     (here / "dirty.txt").write_bytes(TEXT.encode() + b"\xff\xfe")
     result = command("train", "--data", "dirty.txt", *SMALL, cwd=here)
