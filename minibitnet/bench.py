@@ -335,8 +335,8 @@ def decode_in_words(row):
     for name in (PACKED, FLOAT, INTEGER):
         if name in row:
             r = row[name]
-            lines.append(f"  {name:14}{r['decode_tokens_per_s']:>14.1f}{r['prefill_tokens_per_s']:>14.1f}{r['weights_mb']:>12,.1f}{r['peak_mb']:>9,.0f}"
-                         f"{r['ours_to_this']:>14.2f}")
+            lines.append(f"  {name:14}{r['decode_tokens_per_s']:>14.1f}{r['prefill_tokens_per_s']:>14.1f}{r['weights_mb']:>12,.1f}"
+                         f"{r['peak_mb']:>9,.0f}{r['ours_to_this']:>14.2f}")
     return "\n".join(lines)
 
 

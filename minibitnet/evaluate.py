@@ -33,7 +33,8 @@ def main(argv):
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
     parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list (the run's own corpus)")
     parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text (see above)")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
+                        help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=ENGINES, default="float",
                         help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: the same without a float (%(default)s)")
     parser.add_argument("--compare", action="store_true", help="also compare the engine with the float engine, token by token")
@@ -106,7 +107,10 @@ def progress(total, description=None):
 def answers(args, model, pool):
     """{kind of question: its score, and what the source's true distribution would reach, where that is known}"""
     stories = args.tasks == "stories"
-    kinds = {kind: tasks.items(kind, TASK_SEED, args.items or ITEMS) for kind in tasks.KINDS} if stories else {Path(args.tasks).stem: tasks.read_jsonl(args.tasks)}
+    if stories:
+        kinds = {kind: tasks.items(kind, TASK_SEED, args.items or ITEMS) for kind in tasks.KINDS}
+    else:
+        kinds = {Path(args.tasks).stem: tasks.read_jsonl(args.tasks)}
     result = {}
     for kind, items in kinds.items():
         with tqdm(total=len(items), desc=kind, leave=False, disable=not sys.stderr.isatty()) as bar:
@@ -122,7 +126,8 @@ def answers_in_words(result):
     yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'ceiling':>9}{'items':>8}"
     for kind, s in result.items():
         ceiling = "unknown" if s["ceiling"] is None else f"{100 * s['ceiling']:.0f}"
-        yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
+        yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}"
+               f"{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
                f"{100 * s['chance']:9.0f}{ceiling:>9}{s['n']:>8}")
 
 
@@ -152,7 +157,8 @@ def in_words(r):
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:
-        yield f"a trigram model of the training split has perplexity {math.exp(r['trigram_loss']):.3f}, {math.exp(r['trigram_loss'] - r['loss']):.2f} times it"
+        yield (f"a trigram model of the training split has perplexity {math.exp(r['trigram_loss']):.3f}, "
+               f"{math.exp(r['trigram_loss'] - r['loss']):.2f} times it")
     for name, title in (("against_float", "beside the float engine"), ("token_by_token", "token by token, beside the whole sequence")):
         if name in r:
             a = r[name]

@@ -18,10 +18,12 @@ def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("pack", DESCRIPTION)
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
+                        help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--dtype", choices=tuple(packed.FLOATS), default="float32",
                         help="of what is not packed (%(default)s, with which the packed engine gives the float engine's very logits)")
-    parser.add_argument("--float16", action="store_true", help="also write float16.safetensors, every weight in 16 bits: the size of the papers' baseline (no engine runs it)")
+    parser.add_argument("--float16", action="store_true",
+                        help="also write float16.safetensors, every weight in 16 bits: the size of the papers' baseline (no engine runs it)")
     parser.add_argument("--json", action="store_true", help="print the table as one JSON object")
     args = parser.parse_args(argv)
 
@@ -30,7 +32,8 @@ def main(argv):
     model = model_of(saved, path)
     parameters = {name: p.data for name, p in model.parameters().items()}
     if model.config.linear not in packed.QUANTIZERS:
-        raise UserError(f"{path}: linear = {model.config.linear!r}: expected ternary or binary, whose weights are codes; a float model has none to pack")
+        raise UserError(f"{path}: linear = {model.config.linear!r}: expected ternary or binary, whose weights are codes; "
+                        f"a float model has none to pack")
     try:
         packed.save(run.packed, saved.config, saved.step, *packed.pack(parameters, model.config), args.dtype)
         files = [run.packed]
@@ -42,7 +45,8 @@ def main(argv):
     table = memory(model.config, packed.FLOATS[args.dtype].itemsize)
     sizes = {file.name: file.stat().st_size for file in files}
     if args.json:
-        print(json.dumps({"components": {name: dict(zip(("numbers", "packed", "float16", "float32"), row)) for name, row in table.items()}, "files": sizes}))
+        components = {name: dict(zip(("numbers", "packed", "float16", "float32"), row)) for name, row in table.items()}
+        print(json.dumps({"components": components, "files": sizes}))
     else:
         print("\n".join(in_words(table)))
         print(*(f"{name}: {size:,} bytes" for name, size in sizes.items()), sep="\n")

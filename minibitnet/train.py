@@ -53,7 +53,8 @@ def main(argv):
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the run goes (runs/tiny, or runs/DATA-LINEAR)")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in DIR")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own configuration")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="take options from a config.json; flags win over it, and what its run derived (lr, d-ffn ..) follows them")
+    parser.add_argument("--config", type=Path, metavar="FILE",
+                        help="take options from a config.json; flags win over it, and what its run derived (lr, d-ffn ..) follows them")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
                         help="threads to use (%(default)s); the result does not depend on it")
     _command.add_options(parser, "model", ModelConfig)

@@ -13,7 +13,8 @@ import pytest
 
 from minibitnet.formats import checkpoint, safetensors
 
-SMALL = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "8", "--save-every", "2", "--eval-every", "4"]
+SMALL = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "8", "--save-every", "2",
+         "--eval-every", "4"]
 TEXT = "In the beginning was the word, and the word was ternary.\n" * 40
 
 
@@ -71,7 +72,8 @@ def test_evaluate_scores_the_validation_split_of_the_own_corpus(home):
     last = json.loads((home / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert result["split"] == "validation" and result["tokens"] == 227 and result["engine"] == "float" and result["floor"] is None
     assert result["loss"] == pytest.approx(last["val_loss"], rel=1e-6)
-    assert result["bits_per_byte"] == pytest.approx(result["loss"] / 0.6931471805599453) and result["ppl"] == pytest.approx(2.718281828**result["loss"])
+    assert result["bits_per_byte"] == pytest.approx(result["loss"] / 0.6931471805599453)
+    assert result["ppl"] == pytest.approx(2.718281828**result["loss"])
 
 
 def test_evaluate_scores_all_of_another_text(home):
@@ -223,7 +225,8 @@ def test_an_engine_is_compared_with_the_checkpoint_it_was_packed_from(stories, t
         saved = checkpoint.load(tmp_path / f"run/{name}.safetensors")
         saved.step = 20
         checkpoint.save(tmp_path / f"run/{name}.safetensors", saved)
-    fails(1, "packed.safetensors is of step 30", module="evaluate", args=["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"], cwd=tmp_path)
+    fails(1, "packed.safetensors is of step 30", module="evaluate",
+          args=["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"], cwd=tmp_path)
 
 
 def test_the_integer_engine_is_compared_with_the_float_engine(stories):
@@ -237,7 +240,8 @@ def test_the_integer_engine_is_compared_with_the_float_engine(stories):
 
 @pytest.mark.parametrize("engine", ["packed", "integer"])
 def test_each_engine_writes(engine, stories):
-    first, again = (command("generate", "--model", "run", "--prompt", "Once", "--tokens", 20, "--engine", engine, "--top-k", 40, "--top-p", 0.9, cwd=stories) for _ in "ab")
+    first, again = (command("generate", "--model", "run", "--prompt", "Once", "--tokens", 20, "--engine", engine, "--top-k", 40,
+                            "--top-p", 0.9, cwd=stories) for _ in "ab")
     assert first.returncode == 0 and first.stdout == again.stdout and first.stdout.startswith("Once") and "tokens/s" in first.stderr
 
 
@@ -280,7 +284,8 @@ def test_questions_of_a_file_are_answered(stories):
 
 
 @pytest.mark.parametrize("item, word", [('{"query": "Once", "choices": ["a", " "], "gold": 0}', "at least two choices"),
-                                        ('{"query": "Once", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": 3}', "none of the 2 choices"),
+                                        ('{"query": "Once", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": 3}',
+                                         "none of the 2 choices"),
                                         ('{"query": "Once", "choices": ["a", "b"], "gold": true}', "none of the 2 choices")])
 def test_odd_questions_are_one_line(item, word, stories):
     (stories / "odd.jsonl").write_text(item, encoding="utf-8")
@@ -352,7 +357,8 @@ def test_what_pack_and_the_engines_refuse(stories):
     folder = char_run(stories)
     assert command("train", "--data", "plain.txt", "--linear", "float", "--out", "dense", *SMALL, cwd=folder).returncode == 0
     fails(1, "linear = 'float'", "expected ternary or binary", module="pack", args=["--model", "dense"], cwd=folder)
-    fails(1, "linear = 'float'", "expected ternary or binary", module="generate", args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
+    fails(1, "linear = 'float'", "expected ternary or binary", module="generate",
+          args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
     fails(1, "absent", module="pack", args=["--model", "absent"], cwd=folder)
     assert command("pack", "--model", "char", "--float16", cwd=folder).returncode == 0
     for module, *args in (["pack"], ["generate", "--prompt", "a"]):
@@ -617,7 +623,8 @@ def test_overwriting_onto_a_full_disk_keeps_the_old_run(here):
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_closed_streams_are_no_error(here):
     for closed in (">&-", "2>&-"):
-        result = subprocess.run(f"{sys.executable} -m minibitnet.generate --model run --prompt the --tokens 3 {closed}", shell=True, cwd=here, capture_output=True)
+        result = subprocess.run(f"{sys.executable} -m minibitnet.generate --model run --prompt the --tokens 3 {closed}", shell=True, cwd=here,
+                                capture_output=True)
         assert result.returncode == 0 and b"Traceback" not in result.stderr
 
 
@@ -651,8 +658,10 @@ def test_a_loss_that_is_not_finite_exits_3_and_keeps_the_last_checkpoint(here):
 def test_a_full_disk_is_one_line_and_keeps_what_was_saved(here):
     """Files may grow to 1 kB only: the first checkpoint fails; config and tokenizer, written before, stay."""
     import resource
-    result = subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "text.txt", "--out", "full", *SMALL], cwd=here, capture_output=True, text=True,
-                            preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))))
+    result = subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "text.txt", "--out", "full", *SMALL], cwd=here,
+                            capture_output=True, text=True,
+                            preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+                                                resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))))
     lines = result.stderr.strip().splitlines()
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "cannot write" in lines[-1] and "bytes needed" in lines[-1] and "safetensors" in lines[-1]

@@ -36,8 +36,8 @@ def test_no_public_name_is_a_module():
 def test_the_model_can_be_used_from_a_script(tmp_path):
     """load gives logits (T, vocab), text, tokenizer and configuration."""
     (tmp_path / "t.txt").write_text("to be or not to be. " * 60)
-    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--out", "run", "--d-model", "16", "--n-layers", "1", "--n-heads", "2",
-                    "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--out", "run", "--d-model", "16", "--n-layers", "1",
+                    "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
     model = minibitnet.load(tmp_path / "run")
     ids = model.tokenizer.encode("to be")
     assert model.logits(ids).shape == (5, model.config.vocab_size) and model.logits(ids).dtype == "float32"
@@ -80,8 +80,9 @@ def test_a_script_can_see_what_each_token_costs(tmp_path):
     """Both spellings of a context, with the space at its end or at the beginning of the continuation, give the same likelihood."""
     text = "the dog saw the cat. the cat saw the dog. " * 60
     (tmp_path / "t.txt").write_text(text)
-    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--tokenizer", "bpe:264", "--out", "run", "--d-model", "16", "--n-layers", "1",
-                    "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--tokenizer", "bpe:264", "--out", "run", "--d-model", "16",
+                    "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"],
+                   cwd=tmp_path, check=True, capture_output=True)
     model = minibitnet.load(tmp_path / "run")
     one, other = model.log_likelihoods("the cat saw ", ["the dog"]), model.log_likelihoods("the cat saw", [" the dog"])
     assert one == other and one[0] < 0
