@@ -41,7 +41,8 @@ def main(argv):
     parser.add_argument("--trigram", action="store_true", help="also count trigrams on the text before the validation split, and score it with them")
     parser.add_argument("--tasks", metavar="stories|FILE", help="answer multiple-choice questions instead: about stories, or of a file of JSON lines")
     parser.add_argument("--items", type=_command.positive_int, metavar="N", help=f"questions of each kind about stories ({ITEMS})")
-    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N")
+    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
+                        help="batches or questions at a time (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
@@ -129,6 +130,7 @@ def answers_in_words(result):
         yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}"
                f"{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
                f"{100 * s['chance']:9.0f}{ceiling:>9}{s['n']:>8}")
+    yield "by sum: the choice of the largest log-likelihood is the answer; by byte: of the largest log-likelihood per byte"
 
 
 def same_step(path, step):
@@ -152,13 +154,13 @@ def in_words(r):
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, {r['bits_per_byte']:.4f} bits per byte over "
            f"{r['tokens']:,} tokens ({r['engine']} engine, step {r['step']:,})")
     if r["floor"] is not None:
-        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: "
-               f"{math.exp(r['loss'] - r['floor']):.3f} times it, {r['excess_per_document']:.2f} nats too many for a document")
+        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: the model has "
+               f"{math.exp(r['loss'] - r['floor']):.3f} times that perplexity, {r['excess_per_document']:.2f} nats too many for a document")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:
         yield (f"a trigram model of the training split has perplexity {math.exp(r['trigram_loss']):.3f}, "
-               f"{math.exp(r['trigram_loss'] - r['loss']):.2f} times it")
+               f"{math.exp(r['trigram_loss'] - r['loss']):.2f} times the model's")
     for name, title in (("against_float", "beside the float engine"), ("token_by_token", "token by token, beside the whole sequence")):
         if name in r:
             a = r[name]

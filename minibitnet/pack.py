@@ -60,8 +60,8 @@ def in_words(table):
         yield f"{name:20}" + "".join(f"{n:>14,}" for n in row)
     numbers, bytes, _, _ = table["BitLinear weights"]
     total, rest = table["total"], table["total"][1] - bytes
-    yield f"{8 * bytes / numbers:.2f} bits for each of a BitLinear's weights; {rest / total[1]:.0%} of the packed bytes are not packed"
-    yield f"in all {total[1] / total[2]:.2f} of float16, {total[1] / total[3]:.2f} of float32"
+    yield f"{8 * bytes / numbers:.2f} bits for each of a BitLinear's weights; all the rest takes {rest / total[1]:.0%} of the packed model's bytes"
+    yield f"the packed model takes {total[1] / total[2]:.2f} of the bytes of float16, {total[1] / total[3]:.2f} of those of float32"
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def finish(job, model):
     prompt = '""'
     if last["floor"] is not None:
         excess = (last["val_loss"] - last["floor"]) * job.validation.n_targets / job.validation.n_documents
-        print(f"the floor is perplexity {math.exp(last['floor']):.3f}: {last['val_ppl'] / math.exp(last['floor']):.3f} times it, "
+        print(f"the floor is perplexity {math.exp(last['floor']):.3f}: the model has {last['val_ppl'] / math.exp(last['floor']):.3f} times that, "
               f"{excess:.1f} nats too many for a story\n")
         longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
         stories = [speaker.generate("", longest, seed=seed) for seed in range(10)]
