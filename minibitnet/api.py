@@ -1,19 +1,19 @@
 """The few calls of a notebook or a script:  model = minibitnet.load("runs/tiny");  print(model.generate("The "))"""
 import warnings
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
 from .errors import UserError
 from .formats import checkpoint as checkpoints
 from .formats import packed
-from .formats.rundir import RunDirectory
+from .formats.rundir import RunDirectory, tokenizer_sha256
 from .inference.cache import KINDS
 from .inference.integer import IntegerModel
 from .inference.packed import PackedModel
 from .inference.sampling import check_sampling, decode, surprisal
 from .nn import ops
+from .nn.autograd import Tensor
 from .nn.config import ModelConfig
 from .nn.model import Transformer
 from .nn.training import TrainConfig
@@ -32,8 +32,8 @@ class FloatEngine:
         self.new_caches = self.running.new_caches
 
     def __call__(self, ids, caches=None, last=False):     # (B, T) int -> logits (V, B, T), or of the last token alone
-        logits = self.running(ids, caches).data
-        return logits[..., -1:] if last else logits
+        x = self.running.encode(ids, caches)
+        return self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data
 
 
 class LanguageModel:
@@ -132,14 +132,11 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
     """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged:
     warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it was
     made from. threads: of the packed engine, for its large products; kv_bits: of its key-value cache, 32, 16, 8 or 4."""
-    run = RunDirectory(path)
+    run = run_at(path)
     if kv_bits not in KINDS or kv_bits != 32 and engine != "packed":
         raise UserError(f"kv_bits = {kv_bits}: expected {', '.join(map(str, KINDS))} with engine='packed'; the other engines have one kind of cache")
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
-    if not run.path.is_dir():
-        raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected the directory of a run "
-                        f"(python -m minibitnet.train --tiny makes runs/tiny)")
     if engine == "float":
         saved, path_read = latest(run, checkpoint, warn)
         running, config, step = FloatEngine(model_of(saved, path_read)), saved.config, saved.step
@@ -154,13 +151,22 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
             raise UserError(f"{path_read} is of another run than {run.path / 'config.json'}: expected the same configuration (python -m "
                             f"minibitnet.pack --model {run.path} makes it anew)")
         running = PackedModel(c, matrices, arrays, threads, kv_bits) if engine == "packed" else IntegerModel(c, matrices, arrays)
-    tokenizer = load_tokenizer(Path(path) / "tokenizer.json")
-    if tokenizer.vocab_size != running.config.vocab_size:
-        raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, the model has "
-                        f"{running.config.vocab_size:,}: the two are not from one run")
+    tokenizer = tokenizer_of(run, running.config.vocab_size, config["corpus"])
     train = from_json(TrainConfig, config["train"], path_read)
     return LanguageModel(running, tokenizer, {"model": config["model"], "train": asdict(train),
                                               "corpus": {"name": "", "sha256": ""} | config["corpus"]}, step)
+
+
+def run_at(path):
+    """The RunDirectory at a path; UserError where there is none."""
+    run = RunDirectory(path)
+    if run.path.is_file() and run.path.suffix == ".safetensors":
+        raise UserError(f"{run.path} is a file: expected the directory of its run, of which an engine runs the last, the best or the packed one "
+                        f"(float16.safetensors only shows the size of the papers' baseline)")
+    if not run.path.is_dir():
+        raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected the directory of a run "
+                        f"(python -m minibitnet.train --tiny makes runs/tiny)")
+    return run
 
 
 def latest(run, checkpoint="last", warn=warnings.warn):
@@ -169,6 +175,18 @@ def latest(run, checkpoint="last", warn=warnings.warn):
     if note:
         warn(note)
     return saved, path
+
+
+def tokenizer_of(run, vocab_size, corpus):
+    """A RunDirectory's tokenizer; UserError where its model was trained with another one. corpus: that part of the run's config."""
+    path = run.path / "tokenizer.json"
+    tokenizer = load_tokenizer(path)
+    if tokenizer.vocab_size != vocab_size:
+        raise UserError(f"{path} has {tokenizer.vocab_size:,} tokens, the model has {vocab_size:,}: the two are not from one run")
+    expected = corpus.get("tokenizer_sha256")                        # early runs have none
+    if expected is not None and tokenizer_sha256(tokenizer) != expected:
+        raise UserError(f"{path} is not the tokenizer that the model was trained with (its sha256 differs): the two are not from one run")
+    return tokenizer
 
 
 def model_of(saved, path):

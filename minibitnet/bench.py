@@ -68,8 +68,9 @@ def main(argv):
                         help="train: of ternary float (both)")
     parser.add_argument("--compile", action="store_true", help="train: also torch.compile (needs a C++ compiler; a minute or two to warm up)")
     parser.add_argument("--profile", action="store_true", help="train: where the time of our step goes, instead of the comparison")
-    parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N", help="(%(default)s)")
-    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N", help="(%(default)s)")
+    parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N", help="turns that each contender takes (%(default)s)")
+    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
+                        help="threads to use (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     args = parser.parse_args(argv)
 
@@ -331,12 +332,12 @@ def integer_engine(c, threads):
 def decode_in_words(row):
     """A row of ``measure_decode`` as a table to print."""
     lines = [f"{row['shape']}, {row['threads']} threads, median of {row['rounds']} rounds",
-             f"  {'':14}{'decode tok/s':>14}{'prompt tok/s':>14}{'weights MB':>12}{'peak MB':>9}{'ours to this':>14}"]
+             f"  {'':14}{'decode tok/s':>14}{'prompt tok/s':>14}{'weights MB':>12}{'peak MB':>9}{'packed / this':>14}"]
     for name in (PACKED, FLOAT, INTEGER):
         if name in row:
             r = row[name]
-            lines.append(f"  {name:14}{r['decode_tokens_per_s']:>14.1f}{r['prefill_tokens_per_s']:>14.1f}{r['weights_mb']:>12,.1f}{r['peak_mb']:>9,.0f}"
-                         f"{r['ours_to_this']:>14.2f}")
+            lines.append(f"  {name:14}{r['decode_tokens_per_s']:>14.1f}{r['prefill_tokens_per_s']:>14.1f}{r['weights_mb']:>12,.1f}"
+                         f"{r['peak_mb']:>9,.0f}{r['ours_to_this']:>14.2f}")
     return "\n".join(lines)
 
 

@@ -61,7 +61,8 @@ def fetch_text(argv):
     """Download a corpus into the data folder, or copy it there from a file."""
     parser = _command.Parser("data fetch", "Download a corpus once, check its sha256, and keep it where --data NAME finds it.")
     parser.add_argument("name", choices=tuple(DOWNLOADS))
-    parser.add_argument("--from-file", type=Path, metavar="PATH", help="a copy of the file that would be downloaded (of a zip: the zip), for rooms without network")
+    parser.add_argument("--from-file", type=Path, metavar="PATH",
+                        help="a copy of the file that would be downloaded (of a zip: the zip), for rooms without network")
     args = parser.parse_args(argv)
     download = DOWNLOADS[args.name]
     with tqdm(total=download.size, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()) as bar:
@@ -90,7 +91,8 @@ def list_texts(argv):
         for name in d.folder_names():
             path = text_path(name)
             there = path.is_file()
-            rows.append((name, f"{path.stat().st_size if there else d.size:,}", d.licence, str(path) if there else "not fetched" + f" (part of {d.name})" * (name != d.name)))
+            where = str(path) if there else "not fetched" + f" (part of {d.name})" * (name != d.name)
+            rows.append((name, f"{path.stat().st_size if there else d.size:,}", d.licence, where))
     for name, size, licence, where in rows:
         print(f"{name:20} {size:>12}  {licence:16}  {where}")
     print(f"\npython -m minibitnet.data fetch NAME puts one into {data_folder()}. The bytes of one that is not fetched are its download's.")
@@ -112,7 +114,8 @@ def measure(argv):
             characters |= set(text)
     found = f"{number_of_documents(corpus):,}" if corpus.has_documents else "none (no line <|endoftext|>)"
     print(f"bytes       {corpus.size:,}\nsha256      {corpus.sha256}\ncharacters  {length:,}, {len(characters):,} of them distinct\n"
-          f"lines       {lines + (last != chr(10)):,}\nreplaced    {corpus.replaced:,} (places that are not UTF-8, read as U+FFFD)\ndocuments   {found}")
+          f"lines       {lines + (last != chr(10)):,}\nreplaced    {corpus.replaced:,} (places that are not UTF-8, read as U+FFFD)\n"
+          f"documents   {found}")
     if args.tokenizer:
         tokenizer = make_tokenizer(args.tokenizer, texts(corpus), end=corpus.has_documents)
         with bar() as progress:

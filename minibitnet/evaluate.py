@@ -18,8 +18,10 @@ from .experiments.held_out import text_to_score
 from .experiments.trigram import trigram_loss
 from .nn.training import mean_loss
 from .text import tasks
+from .text.corpora import path_of
 
 BATCH = 16            # sequences at a time
+ITEMS = 200           # questions of each kind
 TASK_SEED = 2**32     # no corpus is made with this seed: the stories of the questions are new to every model
 DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once, in non-overlapping windows
 of the model's context. On the corpus that the model was trained on this is the validation split, elsewhere all of the text."""
@@ -31,19 +33,23 @@ def main(argv):
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
     parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list (the run's own corpus)")
     parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text (see above)")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
+                        help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=ENGINES, default="float",
                         help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: the same without a float (%(default)s)")
     parser.add_argument("--compare", action="store_true", help="also compare the engine with the float engine, token by token")
     parser.add_argument("--trigram", action="store_true", help="also count trigrams on the text before the validation split, and score it with them")
     parser.add_argument("--tasks", metavar="stories|FILE", help="answer multiple-choice questions instead: about stories, or of a file of JSON lines")
-    parser.add_argument("--items", type=_command.positive_int, default=200, metavar="N", help="questions of each kind about stories (%(default)s)")
-    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N")
+    parser.add_argument("--items", type=_command.positive_int, metavar="N", help=f"questions of each kind about stories ({ITEMS})")
+    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
+                        help="batches or questions at a time (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
     if args.tasks and (args.data or args.split or args.trigram or args.compare):
         parser.error("--tasks answers questions instead of scoring a text: --data, --split, --trigram and --compare do not go with it")
+    if args.items and args.tasks != "stories":
+        parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has as many as it has")
     if args.engine != "float" and args.checkpoint != "last":
         parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack --checkpoint {args.checkpoint} packs that one)")
     with ThreadPoolExecutor(args.threads) as pool:
@@ -52,6 +58,8 @@ def main(argv):
             result = answers(args, model, pool)
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
+        if not args.data:
+            check_own_corpus(model)
         with tqdm(unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
             corpus, split, part, before = text_to_score(model, args.data, args.split, bar.update)
         if args.trigram and split != "validation":
@@ -66,11 +74,17 @@ def main(argv):
     return _command.DONE
 
 
+def check_own_corpus(model):
+    """UserError, with a hint, where the text that the model was trained on cannot be found any more."""
+    try:
+        path_of(model.settings["train"]["data"])
+    except UserError as e:
+        raise UserError(f"{e}. The model was trained on it; if the text is elsewhere now, name it with --data") from None
+
+
 def scores(model, part, pool):
     """What a model needs for a text, and the least that any could need, where that is known."""
-    batches = math.ceil((part.n_targets / model.config.context if part.windows is None else len(part.windows.starts)) / BATCH)
-    progress = partial(tqdm, total=batches, unit="batch", leave=False) if sys.stderr.isatty() else iter
-    loss, floor = mean_loss(model.loss, part, pool, BATCH, progress), part.floor(model.tokenizer)
+    loss, floor = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), part.floor(model.tokenizer)
     bits_per_byte = part.n_targets / math.log(2) / part.count_bytes(model.tokenizer)        # of one nat per token
     return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
             "bits_per_byte": loss * bits_per_byte, "floor": floor,
@@ -78,10 +92,26 @@ def scores(model, part, pool):
             "excess_per_document": None if floor is None else (loss - floor) * part.n_targets / part.n_documents}
 
 
+def n_batches(part):
+    """How many batches a Part is read in."""
+    if part.windows is not None:
+        return math.ceil(len(part.windows.starts) / BATCH)
+    whole, rest = divmod(part.n_targets, part.context)
+    return math.ceil(whole / BATCH) + bool(rest)
+
+
+def progress(total, description=None):
+    """A function that wraps an iteration over batches into a bar on a terminal."""
+    return partial(tqdm, total=total, unit="batch", desc=description, leave=False, disable=not sys.stderr.isatty())
+
+
 def answers(args, model, pool):
     """{kind of question: its score, and what the source's true distribution would reach, where that is known}"""
     stories = args.tasks == "stories"
-    kinds = {kind: tasks.items(kind, TASK_SEED, args.items) for kind in tasks.KINDS} if stories else {Path(args.tasks).stem: tasks.read_jsonl(args.tasks)}
+    if stories:
+        kinds = {kind: tasks.items(kind, TASK_SEED, args.items or ITEMS) for kind in tasks.KINDS}
+    else:
+        kinds = {Path(args.tasks).stem: tasks.read_jsonl(args.tasks)}
     result = {}
     for kind, items in kinds.items():
         with tqdm(total=len(items), desc=kind, leave=False, disable=not sys.stderr.isatty()) as bar:
@@ -97,8 +127,10 @@ def answers_in_words(result):
     yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'ceiling':>9}{'items':>8}"
     for kind, s in result.items():
         ceiling = "unknown" if s["ceiling"] is None else f"{100 * s['ceiling']:.0f}"
-        yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
+        yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}"
+               f"{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
                f"{100 * s['chance']:9.0f}{ceiling:>9}{s['n']:>8}")
+    yield "by sum: the choice of the largest log-likelihood is the answer; by byte: of the largest log-likelihood per byte"
 
 
 def same_step(path, step):
@@ -112,9 +144,9 @@ def same_step(path, step):
 
 def comparison(model, float_model, part):
     """An engine beside the float engine on the same text, and beside itself reading token by token on the first windows."""
-    first = list(islice(part.all(BATCH), 2))
-    return {"against_float": agreement(model, float_model, part.all(BATCH))._asdict(),
-            "token_by_token": agreement(TokenByToken(model), model, first)._asdict()}
+    batches, first = progress(n_batches(part), "beside the float engine"), islice(part.all(BATCH), 2)
+    return {"against_float": agreement(model, float_model, batches(part.all(BATCH)))._asdict(),
+            "token_by_token": agreement(TokenByToken(model), model, progress(min(2, n_batches(part)), "token by token")(first))._asdict()}
 
 
 def in_words(r):
@@ -122,12 +154,13 @@ def in_words(r):
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, {r['bits_per_byte']:.4f} bits per byte over "
            f"{r['tokens']:,} tokens ({r['engine']} engine, step {r['step']:,})")
     if r["floor"] is not None:
-        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: "
-               f"{math.exp(r['loss'] - r['floor']):.3f} times it, {r['excess_per_document']:.2f} nats too many for a document")
+        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: the model has "
+               f"{math.exp(r['loss'] - r['floor']):.3f} times that perplexity, {r['excess_per_document']:.2f} nats too many for a document")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:
-        yield f"a trigram model of the training split has perplexity {math.exp(r['trigram_loss']):.3f}, {math.exp(r['trigram_loss'] - r['loss']):.2f} times it"
+        yield (f"a trigram model of the training split has perplexity {math.exp(r['trigram_loss']):.3f}, "
+               f"{math.exp(r['trigram_loss'] - r['loss']):.2f} times the model's")
     for name, title in (("against_float", "beside the float engine"), ("token_by_token", "token by token, beside the whole sequence")):
         if name in r:
             a = r[name]

@@ -3,11 +3,10 @@ from . import _command  # first: it sets the thread count that NumPy reads when 
 
 import json
 
-from .api import latest, model_of
+from .api import latest, model_of, run_at
 from .errors import UserError
 from .experiments.costs import memory
 from .formats import packed
-from .formats.rundir import RunDirectory
 
 DESCRIPTION = """Write packed.safetensors: the weights of every BitLinear in two bits, with one scale a matrix; embedding, head and norms as they
 are, or in 16 bits. --engine packed and --engine integer run from this file alone (with tokenizer.json beside it).
@@ -19,21 +18,22 @@ def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("pack", DESCRIPTION)
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="the newest or the one with the lowest validation loss (%(default)s)")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
+                        help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--dtype", choices=tuple(packed.FLOATS), default="float32",
                         help="of what is not packed (%(default)s, with which the packed engine gives the float engine's very logits)")
-    parser.add_argument("--float16", action="store_true", help="also write float16.safetensors, every weight in 16 bits: the papers' baseline")
+    parser.add_argument("--float16", action="store_true",
+                        help="also write float16.safetensors, every weight in 16 bits: the size of the papers' baseline (no engine runs it)")
     parser.add_argument("--json", action="store_true", help="print the table as one JSON object")
     args = parser.parse_args(argv)
 
-    run = RunDirectory(args.model)
-    if not run.path.is_dir():
-        raise UserError(f"{run.path}: expected the directory of a run (python -m minibitnet.train --tiny makes runs/tiny)")
+    run = run_at(args.model)
     saved, path = latest(run, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
     model = model_of(saved, path)
     parameters = {name: p.data for name, p in model.parameters().items()}
     if model.config.linear not in packed.QUANTIZERS:
-        raise UserError(f"{path}: linear = {model.config.linear!r}: expected ternary or binary, whose weights are codes; a float model has none to pack")
+        raise UserError(f"{path}: linear = {model.config.linear!r}: expected ternary or binary, whose weights are codes; "
+                        f"a float model has none to pack")
     try:
         packed.save(run.packed, saved.config, saved.step, *packed.pack(parameters, model.config), args.dtype)
         files = [run.packed]
@@ -45,7 +45,8 @@ def main(argv):
     table = memory(model.config, packed.FLOATS[args.dtype].itemsize)
     sizes = {file.name: file.stat().st_size for file in files}
     if args.json:
-        print(json.dumps({"components": {name: dict(zip(("numbers", "packed", "float16", "float32"), row)) for name, row in table.items()}, "files": sizes}))
+        components = {name: dict(zip(("numbers", "packed", "float16", "float32"), row)) for name, row in table.items()}
+        print(json.dumps({"components": components, "files": sizes}))
     else:
         print("\n".join(in_words(table)))
         print(*(f"{name}: {size:,} bytes" for name, size in sizes.items()), sep="\n")
@@ -59,8 +60,8 @@ def in_words(table):
         yield f"{name:20}" + "".join(f"{n:>14,}" for n in row)
     numbers, bytes, _, _ = table["BitLinear weights"]
     total, rest = table["total"], table["total"][1] - bytes
-    yield f"{8 * bytes / numbers:.2f} bits for each of a BitLinear's weights; {rest / total[1]:.0%} of the packed bytes are not packed"
-    yield f"in all {total[1] / total[2]:.2f} of float16, {total[1] / total[3]:.2f} of float32"
+    yield f"{8 * bytes / numbers:.2f} bits for each of a BitLinear's weights; all the rest takes {rest / total[1]:.0%} of the packed model's bytes"
+    yield f"the packed model takes {total[1] / total[2]:.2f} of the bytes of float16, {total[1] / total[3]:.2f} of those of float32"
 
 
 if __name__ == "__main__":

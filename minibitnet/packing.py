@@ -62,8 +62,8 @@ def check_packed(packed, n):
         r, column = np.argwhere(bad)[0]
         pair = int(bad[r, column]).bit_length() // 2                     # the highest of the byte
         row = r + pair * len(packed)
-        raise ValueError(f"byte [{r}, {column}] = {packed[r, column]} holds bits 11 for row {row}{' of padding' if row >= n else ''}: expected 00, 01 or "
-                         "10 (-1, 0, +1); the matrix is damaged or packed in another layout")
+        raise ValueError(f"byte [{r}, {column}] = {packed[r, column]} holds bits 11 for row {row}{' of padding' if row >= n else ''}: "
+                         "expected 00, 01 or 10 (-1, 0, +1); the matrix is damaged or packed in another layout")
 
 
 # ---- 1.6 bits a weight
@@ -123,7 +123,8 @@ def narrow(x, dtype):                            # float32 -> the same values in
         with np.errstate(over="ignore"):
             y = x.astype(dtype)
     if not all_finite(y):
-        raise ValueError(f"{np.abs(x).max():g} is too large for {'bfloat16' if dtype == BFLOAT16 else dtype}: expected smaller values; float32 holds it")
+        raise ValueError(f"{np.abs(x).max():g} is too large for {'bfloat16' if dtype == BFLOAT16 else dtype}: expected smaller values; "
+                         f"float32 holds it")
     return y
 
 

@@ -30,10 +30,12 @@ def main(argv):
 
 def train(argv):
     """Learn byte-pair encoding from a text and write its rank file."""
-    parser = _command.Parser("tokenizer train", "Learn byte-pair encoding from a text: the most frequent pair of neighbours becomes a token, again and again.")
+    parser = _command.Parser("tokenizer train", "Learn byte-pair encoding from a text: the most frequent pair of neighbours becomes a "
+                                                "token, again and again.")
     parser.add_argument("--data", required=True, metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list")
     parser.add_argument("--vocab-size", required=True, metavar="N", help="tokens, with the 256 bytes and the end token")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE.tiktoken", help="the rank file to write: a line \"base64 rank\" for each token")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.tiktoken",
+                        help="the rank file to write: a line \"base64 rank\" for each token")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.tiktoken")
     args = parser.parse_args(argv)
     if args.out.exists() and not args.overwrite:

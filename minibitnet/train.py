@@ -8,17 +8,17 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from .api import FloatEngine, LanguageModel
+from .api import FloatEngine, LanguageModel, tokenizer_of
 from .errors import UserError
 from .experiments import plotting
 from .formats import checkpoint, packed
-from .formats.rundir import RunDirectory
+from .formats.rundir import RunDirectory, tokenizer_sha256
 from .nn.config import ModelConfig, check_size
 from .nn.model import Transformer
 from .nn.optim import AdamW
@@ -28,7 +28,7 @@ from .text.batches import Part, parts
 from .text.corpora import Corpus, load_corpus, texts
 from .text.grammar import read
 from .text.streams import token_stream
-from .text.tokenizer import load_tokenizer, make_tokenizer
+from .text.tokenizer import make_tokenizer
 
 DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
 
@@ -53,7 +53,8 @@ def main(argv):
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the run goes (runs/tiny, or runs/DATA-LINEAR)")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in DIR")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own configuration")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="take options from a config.json; flags win over it")
+    parser.add_argument("--config", type=Path, metavar="FILE",
+                        help="take options from a config.json; flags win over it, and what its run derived (lr, d-ffn ..) follows them")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
                         help="threads to use (%(default)s); the result does not depend on it")
     _command.add_options(parser, "model", ModelConfig)
@@ -89,7 +90,7 @@ class Job:
 
 def new_job(args, given):
     """Flags -> a Job in a new run directory, which is made only when all else has been checked."""
-    from_file = read_config(args.config) if args.config else {"model": {}, "train": {}}
+    from_file = chosen(read_config(args.config)) if args.config else {"model": {}, "train": {}}
     from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
     options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]} for part in given}
     if options["train"].get("data") != TINY["train"]["data"] and "tokenizer" not in from_file["train"] | given["train"]:
@@ -105,7 +106,7 @@ def new_job(args, given):
     train_config = with_defaults(train_config, model_config)
     settings = {"model": asdict(model_config), "train": asdict(train_config),
                 "corpus": {"name": corpus.name, "sha256": corpus.sha256, "replaced": corpus.replaced,
-                           "documents": validation.n_documents is not None}}
+                           "documents": validation.n_documents is not None, "tokenizer_sha256": tokenizer_sha256(tokenizer)}}
     check_size(model_config)
     if train_config.batch * model_config.context > MAX_STEP_TOKENS:
         raise UserError(f"batch = {train_config.batch:,} of context = {model_config.context:,} tokens: expected at most {MAX_STEP_TOKENS:,} "
@@ -134,10 +135,7 @@ def resumed_job(path, given):
         raise UserError(f"{e}. The run in {run.path} began with it; if the text is elsewhere now, name it with --data") from None
     if corpus.sha256 != settings["corpus"]["sha256"]:
         raise UserError(f"corpus {data!r} is not the text that the run in {run.path} began with (its sha256 differs)")
-    tokenizer = load_tokenizer(run.path / "tokenizer.json")
-    if tokenizer.vocab_size != model_config.vocab_size:
-        raise UserError(f"{run.path / 'tokenizer.json'} has {tokenizer.vocab_size:,} tokens, config.json says {model_config.vocab_size:,}: "
-                        f"the two are not from one run")
+    tokenizer = tokenizer_of(run, model_config.vocab_size, settings["corpus"])
     training, validation = parts(tokens_of(corpus, tokenizer), model_config.context, train_config.val_fraction)
     saved, note = run.resume(settings)
     if note:
@@ -163,6 +161,23 @@ def read_config(path):
     if config or not all(isinstance(part, dict) for part in parts.values()):
         raise UserError(f"{path}: expected the parts model and train, each an object of options, found {', '.join(config) or 'others'}")
     return parts
+
+
+def chosen(config):
+    """The parts of a config.json without what its run derived from the rest (lr from linear and d_model, say), so that a run with other
+    flags derives it anew. It is known by this: left out, it becomes what it was, and that is not the option's plain default."""
+    plain = {f.name: f.default for config_class in (ModelConfig, TrainConfig) for f in fields(config_class)}
+
+    def derived(part, name):
+        rest = {**config, part: {other: value for other, value in config[part].items() if other != name}}
+        try:
+            model_config = from_json(ModelConfig, rest["model"], None)
+            train_config = with_defaults(from_json(TrainConfig, rest["train"], None), model_config)
+        except UserError:                        # flags may still complete it; if not, the mistake will be told
+            return False
+        return (asdict(model_config) | asdict(train_config))[name] == config[part][name]
+    return {part: {name: value for name, value in config[part].items() if plain.get(name, value) == value or not derived(part, name)}
+            for part in ("model", "train")}
 
 
 def check_space(path, model_config):
@@ -214,7 +229,7 @@ def finish(job, model):
     prompt = '""'
     if last["floor"] is not None:
         excess = (last["val_loss"] - last["floor"]) * job.validation.n_targets / job.validation.n_documents
-        print(f"the floor is perplexity {math.exp(last['floor']):.3f}: {last['val_ppl'] / math.exp(last['floor']):.3f} times it, "
+        print(f"the floor is perplexity {math.exp(last['floor']):.3f}: the model has {last['val_ppl'] / math.exp(last['floor']):.3f} times that, "
               f"{excess:.1f} nats too many for a story\n")
         longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
         stories = [speaker.generate("", longest, seed=seed) for seed in range(10)]

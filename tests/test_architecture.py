@@ -10,7 +10,8 @@ ROOT = Path(minibitnet.__file__).parent
 FLOORS = {
     "errors": 0, "files": 0, "options": 1, "quant": 0, "packing": 0,
     "nn.autograd": 0, "nn.ops": 1, "nn.ste": 1, "nn.gradcheck": 1, "nn.optim": 1, "nn.config": 2, "nn.layers": 2, "nn.model": 3, "nn.training": 5,
-    "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "text.storybook": 0, "text.grammar": 1, "text.tasks": 2, "text.streams": 3, "text.batches": 4,
+    "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "text.storybook": 0, "text.grammar": 1,
+    "text.tasks": 2, "text.streams": 3, "text.batches": 4,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3, "formats.packed": 2,
     "inference.sampling": 1, "inference.cache": 1, "inference.kernels": 1, "inference.packed": 2, "inference.fixed_point": 0, "inference.integer": 2,
     "api": 6,

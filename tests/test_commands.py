@@ -1,6 +1,8 @@
 """The commands as a user runs them: processes of their own, what they print, what they leave, how they fail."""
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,9 +11,10 @@ import time
 
 import pytest
 
-from minibitnet.formats import checkpoint
+from minibitnet.formats import checkpoint, safetensors
 
-SMALL = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "8", "--save-every", "2", "--eval-every", "4"]
+SMALL = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "8", "--save-every", "2",
+         "--eval-every", "4"]
 TEXT = "In the beginning was the word, and the word was ternary.\n" * 40
 
 
@@ -69,7 +72,8 @@ def test_evaluate_scores_the_validation_split_of_the_own_corpus(home):
     last = json.loads((home / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert result["split"] == "validation" and result["tokens"] == 227 and result["engine"] == "float" and result["floor"] is None
     assert result["loss"] == pytest.approx(last["val_loss"], rel=1e-6)
-    assert result["bits_per_byte"] == pytest.approx(result["loss"] / 0.6931471805599453) and result["ppl"] == pytest.approx(2.718281828**result["loss"])
+    assert result["bits_per_byte"] == pytest.approx(result["loss"] / 0.6931471805599453)
+    assert result["ppl"] == pytest.approx(2.718281828**result["loss"])
 
 
 def test_evaluate_scores_all_of_another_text(home):
@@ -95,6 +99,23 @@ def test_a_config_file_makes_the_same_run_and_flags_win_over_it(here):
     assert (here / "two/last.safetensors").read_bytes() == (here / "run/last.safetensors").read_bytes()
     command("train", "--config", "run/config.json", "--seed", 5, "--out", "three", cwd=here)
     assert json.loads((here / "three/config.json").read_text())["train"]["seed"] == 5
+
+
+def test_what_a_run_derived_is_derived_anew_with_other_flags(here):
+    """The run's lr was 6e-3 sqrt(128/16), ternary's at width 16, its d_ffn 11/4 16; a float model of width 32 gets its own:
+    3e-3 sqrt(128/32) = 6e-3, of whose peak the second half has two thirds, and 11/4 32 = 88. What was chosen stays."""
+    old = json.loads((here / "run/config.json").read_text())
+    assert old["train"]["lr"] == pytest.approx(6e-3 * 8**0.5) and old["model"]["d_ffn"] == 44
+    float_32 = ["--config", "run/config.json", "--linear", "float", "--d-model", 32]
+    assert command("train", *float_32, "--steps", 12, "--out", "other", cwd=here).returncode == 0
+    new = json.loads((here / "other/config.json").read_text())
+    assert new["train"]["lr"] == pytest.approx(6e-3) and new["train"]["second_lr"] == pytest.approx(4e-3) and new["model"]["d_ffn"] == 88
+    assert new["train"]["eval_every"] == 4 and new["train"]["batch"] == 4             # a quarter of 12 steps would be 3
+    old["train"]["lr"], old["model"]["d_ffn"] = 0.01, 50
+    (here / "run/config.json").write_text(json.dumps(old))
+    assert command("train", *float_32, "--out", "third", cwd=here).returncode == 0
+    third = json.loads((here / "third/config.json").read_text())
+    assert third["train"]["lr"] == 0.01 and third["model"]["d_ffn"] == 50
 
 
 def test_bytes_that_are_not_utf8_are_reported(here):
@@ -204,7 +225,8 @@ def test_an_engine_is_compared_with_the_checkpoint_it_was_packed_from(stories, t
         saved = checkpoint.load(tmp_path / f"run/{name}.safetensors")
         saved.step = 20
         checkpoint.save(tmp_path / f"run/{name}.safetensors", saved)
-    fails(1, "packed.safetensors is of step 30", module="evaluate", args=["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"], cwd=tmp_path)
+    fails(1, "packed.safetensors is of step 30", module="evaluate",
+          args=["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"], cwd=tmp_path)
 
 
 def test_the_integer_engine_is_compared_with_the_float_engine(stories):
@@ -218,7 +240,8 @@ def test_the_integer_engine_is_compared_with_the_float_engine(stories):
 
 @pytest.mark.parametrize("engine", ["packed", "integer"])
 def test_each_engine_writes(engine, stories):
-    first, again = (command("generate", "--model", "run", "--prompt", "Once", "--tokens", 20, "--engine", engine, "--top-k", 40, "--top-p", 0.9, cwd=stories) for _ in "ab")
+    first, again = (command("generate", "--model", "run", "--prompt", "Once", "--tokens", 20, "--engine", engine, "--top-k", 40,
+                            "--top-p", 0.9, cwd=stories) for _ in "ab")
     assert first.returncode == 0 and first.stdout == again.stdout and first.stdout.startswith("Once") and "tokens/s" in first.stderr
 
 
@@ -261,7 +284,8 @@ def test_questions_of_a_file_are_answered(stories):
 
 
 @pytest.mark.parametrize("item, word", [('{"query": "Once", "choices": ["a", " "], "gold": 0}', "at least two choices"),
-                                        ('{"query": "Once", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": 3}', "none of the 2 choices"),
+                                        ('{"query": "Once", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": 3}',
+                                         "none of the 2 choices"),
                                         ('{"query": "Once", "choices": ["a", "b"], "gold": true}', "none of the 2 choices")])
 def test_odd_questions_are_one_line(item, word, stories):
     (stories / "odd.jsonl").write_text(item, encoding="utf-8")
@@ -275,6 +299,31 @@ def test_questions_longer_than_the_context_or_without_one(stories):
     (stories / "short.jsonl").write_text(json.dumps({"query": "", "choices": ["the word", "the"], "gold": 0}), encoding="utf-8")
     fails(1, "empty context", module="evaluate", args=["--model", "char", "--tasks", "short.jsonl"], cwd=char_run(stories))
     fails(2, "--tasks", "do not go with it", module="evaluate", args=["--model", "run", "--tasks", "long.jsonl", "--trigram"], cwd=stories)
+
+
+def test_a_number_of_questions_is_for_those_that_are_made(stories):
+    for args in ([], ["--tasks", "q.jsonl"]):
+        fails(2, "--items 8", "expected --tasks stories", module="evaluate", args=["--model", "run", "--items", 8, *args], cwd=stories)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_comparison_shows_on_a_terminal_how_far_it_is(stories):
+    import termios
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = subprocess.Popen([sys.executable, "-m", "minibitnet.evaluate", "--model", "run", "--engine", "packed", "--compare"], cwd=stories,
+                               stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 1000):
+            shown += part
+    except OSError:                                                    # how Linux says that the other end was closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    for bar in (b"beside the float engine", b"token by token"):
+        assert re.search(bar + rb": +0%.* 0/\d+ ", shown), shown
 
 
 def test_a_trigram_model_is_counted_on_the_training_split(stories):
@@ -308,8 +357,13 @@ def test_what_pack_and_the_engines_refuse(stories):
     folder = char_run(stories)
     assert command("train", "--data", "plain.txt", "--linear", "float", "--out", "dense", *SMALL, cwd=folder).returncode == 0
     fails(1, "linear = 'float'", "expected ternary or binary", module="pack", args=["--model", "dense"], cwd=folder)
-    fails(1, "linear = 'float'", "expected ternary or binary", module="generate", args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
+    fails(1, "linear = 'float'", "expected ternary or binary", module="generate",
+          args=["--model", "dense", "--prompt", "a", "--engine", "packed"], cwd=folder)
     fails(1, "absent", module="pack", args=["--model", "absent"], cwd=folder)
+    assert command("pack", "--model", "char", "--float16", cwd=folder).returncode == 0
+    for module, *args in (["pack"], ["generate", "--prompt", "a"]):
+        fails(1, "float16.safetensors is a file", "expected the directory of its run", "size of the papers' baseline", module=module,
+              args=["--model", "char/float16.safetensors", *args], cwd=folder)
     for flag, value, word in (("--temperature", -1, "temperature"), ("--top-p", 0, "top_p"), ("--top-p", 1.5, "top_p"), ("--top-k", -1, "top_k")):
         fails(1, word, module="generate", args=["--model", "run", "--prompt", "a", "--engine", "integer", flag, value], cwd=folder)
     packed = folder / "char/packed.safetensors"
@@ -511,9 +565,50 @@ def test_a_run_goes_on_where_its_text_has_moved_to(here):
     assert command("train", "--resume", "run", "--data", "moved.txt", cwd=here).returncode == 0
 
 
+def test_a_model_is_scored_where_its_text_is_only_if_it_is_named(here):
+    """The run remembers text.txt, which means another file in another folder; there too it is known by its sha256."""
+    (here / "elsewhere").mkdir()
+    fails(1, "'text.txt' does not exist", "name it with --data", module="evaluate", args=["--model", "../run"], cwd=here / "elsewhere")
+    result = command("evaluate", "--model", "../run", "--data", "../text.txt", "--json", cwd=here / "elsewhere")
+    assert json.loads(result.stdout)["split"] == "validation"
+
+
 def test_a_tokenizer_of_another_run_is_refused(here):
     (here / "run/tokenizer.json").write_text('{"tokenizer": "byte"}')
     fails(1, "tokenizer.json", "not from one run", args=["--resume", "run"], cwd=here)
+
+
+def other_characters(folder):
+    """Another run's tokenizer.json of equal size: every letter is the next one of the alphabet; "z" is not among them."""
+    saved = json.loads((folder / "run/tokenizer.json").read_text())
+    saved["characters"] = "".join(chr(ord(c) + c.isalpha()) for c in saved["characters"])
+    (folder / "run/tokenizer.json").write_text(json.dumps(saved))
+
+
+def test_a_tokenizer_of_another_run_is_refused_also_if_it_has_as_many_tokens(here):
+    assert hashlib.sha256((here / "run/tokenizer.json").read_bytes()).hexdigest() == \
+        json.loads((here / "run/config.json").read_text())["corpus"]["tokenizer_sha256"]
+    other_characters(here)
+    fails(1, "run/tokenizer.json is not the tokenizer that the model was trained with", args=["--resume", "run"], cwd=here)
+    for engine in ("float", "packed", "integer"):
+        fails(1, "run/tokenizer.json is not the tokenizer", "sha256 differs", module="generate",
+              args=["--model", "run", "--prompt", "word", "--engine", engine], cwd=here)
+
+
+def test_a_run_without_the_tokenizers_sha256_is_read_as_before(here):
+    """Early runs have none, in no file; which tokenizer is theirs cannot be told."""
+    config = json.loads((here / "run/config.json").read_text())
+    del config["corpus"]["tokenizer_sha256"]
+    (here / "run/config.json").write_text(json.dumps(config))
+    for path in (here / "run").glob("*.safetensors"):
+        arrays, metadata = safetensors.load(path)
+        safetensors.save(path, arrays, metadata | {"config": json.dumps(config)})
+    resumed = command("train", "--resume", "run", cwd=here)
+    assert resumed.returncode == 0 and "finished" in resumed.stdout and resumed.stderr == ""
+    other_characters(here)
+    for engine in ("float", "packed", "integer"):
+        result = command("generate", "--model", "run", "--prompt", "xpse", "--tokens", 5, "--engine", engine, cwd=here)
+        assert result.returncode == 0, result.stderr
 
 
 def test_overwriting_onto_a_full_disk_keeps_the_old_run(here):
@@ -528,7 +623,8 @@ def test_overwriting_onto_a_full_disk_keeps_the_old_run(here):
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_closed_streams_are_no_error(here):
     for closed in (">&-", "2>&-"):
-        result = subprocess.run(f"{sys.executable} -m minibitnet.generate --model run --prompt the --tokens 3 {closed}", shell=True, cwd=here, capture_output=True)
+        result = subprocess.run(f"{sys.executable} -m minibitnet.generate --model run --prompt the --tokens 3 {closed}", shell=True, cwd=here,
+                                capture_output=True)
         assert result.returncode == 0 and b"Traceback" not in result.stderr
 
 
@@ -562,8 +658,10 @@ def test_a_loss_that_is_not_finite_exits_3_and_keeps_the_last_checkpoint(here):
 def test_a_full_disk_is_one_line_and_keeps_what_was_saved(here):
     """Files may grow to 1 kB only: the first checkpoint fails; config and tokenizer, written before, stay."""
     import resource
-    result = subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "text.txt", "--out", "full", *SMALL], cwd=here, capture_output=True, text=True,
-                            preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))))
+    result = subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "text.txt", "--out", "full", *SMALL], cwd=here,
+                            capture_output=True, text=True,
+                            preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+                                                resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))))
     lines = result.stderr.strip().splitlines()
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "cannot write" in lines[-1] and "bytes needed" in lines[-1] and "safetensors" in lines[-1]

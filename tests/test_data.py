@@ -36,7 +36,8 @@ def test_list_shows_every_corpus_its_licence_and_where_it_is(tmp_path):
 
 
 def test_info_by_pencil(tmp_path):
-    """é a CR LF, a marker line, b, a stray byte LF, a: 2+1+2 + 13+1 + 1+1+1 + 1 = 23 bytes, 22 characters, 4 lines, 2 documents. Tokens: end é a end b � LF a end, for the CR LF before a marker line goes with it."""
+    """é a CR LF, a marker line, b, a stray byte LF, a: 2+1+2 + 13+1 + 1+1+1 + 1 = 23 bytes, 22 characters, 4 lines, 2 documents.
+    Tokens: end é a end b � LF a end, for the CR LF before a marker line goes with it."""
     raw = b"\xc3\xa9a\r\n<|endoftext|>\nb\xff\na"
     (tmp_path / "book.txt").write_bytes(raw)
     rows = dict(line.split(maxsplit=1) for line in command("info", "book.txt", "--tokenizer", "char", cwd=tmp_path).stdout.splitlines())

@@ -2,9 +2,15 @@ import re
 import subprocess
 import sys
 import tomllib
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
+
 import minibitnet
+from minibitnet.api import FloatEngine
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.model import Transformer
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,8 +36,8 @@ def test_no_public_name_is_a_module():
 def test_the_model_can_be_used_from_a_script(tmp_path):
     """load gives logits (T, vocab), text, tokenizer and configuration."""
     (tmp_path / "t.txt").write_text("to be or not to be. " * 60)
-    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--out", "run", "--d-model", "16", "--n-layers", "1", "--n-heads", "2",
-                    "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--out", "run", "--d-model", "16", "--n-layers", "1",
+                    "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
     model = minibitnet.load(tmp_path / "run")
     ids = model.tokenizer.encode("to be")
     assert model.logits(ids).shape == (5, model.config.vocab_size) and model.logits(ids).dtype == "float32"
@@ -43,6 +49,19 @@ def test_the_model_can_be_used_from_a_script(tmp_path):
             assert re.search("token id", str(e))
         else:
             raise AssertionError(bad)
+
+
+def test_the_float_engine_makes_only_the_logits_that_are_asked_for():
+    """50,000 of them for each of 64 tokens are 12.8 MB; those of the last token are 0.2 MB, and the same but for the order of the sums."""
+    engine = FloatEngine(Transformer(ModelConfig(vocab_size=50_000, d_model=8, n_layers=1, n_heads=2, context=64)))
+    ids = np.arange(64)[None]
+    tracemalloc.start()
+    try:
+        last = engine(ids, engine.new_caches(), last=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert last.shape == (50_000, 1, 1) and np.allclose(last, engine(ids)[..., -1:], rtol=1e-5, atol=1e-5) and peak < 4_000_000
 
 
 def test_the_version_is_said_once():
@@ -61,8 +80,9 @@ def test_a_script_can_see_what_each_token_costs(tmp_path):
     """Both spellings of a context, with the space at its end or at the beginning of the continuation, give the same likelihood."""
     text = "the dog saw the cat. the cat saw the dog. " * 60
     (tmp_path / "t.txt").write_text(text)
-    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--tokenizer", "bpe:264", "--out", "run", "--d-model", "16", "--n-layers", "1",
-                    "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--tokenizer", "bpe:264", "--out", "run", "--d-model", "16",
+                    "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"],
+                   cwd=tmp_path, check=True, capture_output=True)
     model = minibitnet.load(tmp_path / "run")
     one, other = model.log_likelihoods("the cat saw ", ["the dog"]), model.log_likelihoods("the cat saw", [" the dog"])
     assert one == other and one[0] < 0

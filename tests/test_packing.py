@@ -95,11 +95,13 @@ def test_bytes_above_242_are_refused_with_their_place(byte):
 
 
 @pytest.mark.parametrize("unpack, packed, size, message", [
-    (unpack_ternary, np.zeros((3, 2), np.uint8), 8, r"packed weights are uint8 \(3, 2\): expected uint8 with 2 rows, 4 weights a byte for the 8 rows"),
+    (unpack_ternary, np.zeros((3, 2), np.uint8), 8,
+     r"packed weights are uint8 \(3, 2\): expected uint8 with 2 rows, 4 weights a byte for the 8 rows"),
     (unpack_ternary, np.zeros((2, 2), np.uint8), 9, "expected uint8 with 3 rows"),
     (unpack_ternary, np.zeros((2, 2), np.int8), 8, r"packed weights are int8 \(2, 2\)"),
     (unpack_ternary, np.zeros(4, np.uint8), 16, r"packed weights are uint8 \(4,\)"),
-    (unpack_base3, np.zeros((3, 2), np.uint8), 11, r"packed weights are uint8 \(3, 2\): expected uint8 with 3 columns, 5 weights a byte for the 11 columns"),
+    (unpack_base3, np.zeros((3, 2), np.uint8), 11,
+     r"packed weights are uint8 \(3, 2\): expected uint8 with 3 columns, 5 weights a byte for the 11 columns"),
     (unpack_base3, np.zeros((3, 2), np.float32), 10, r"packed weights are float32 \(3, 2\)"),
 ])
 def test_wrong_sizes_and_types_are_refused(unpack, packed, size, message):

@@ -73,7 +73,8 @@ def test_absmax_nonnegative_in_groups():
     x = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
     (codes, scale), eta = absmax_nonnegative(x, groups=2)
     (low, low_scale), low_eta = absmax_nonnegative(x[:2])
-    assert np.array_equal(codes[:2], low) and np.array_equal(scale[:2], np.repeat(low_scale, 2, 0)) and np.array_equal(eta[:2], np.repeat(low_eta, 2, 0))
+    assert np.array_equal(codes[:2], low) and np.array_equal(scale[:2], np.repeat(low_scale, 2, 0))
+    assert np.array_equal(eta[:2], np.repeat(low_eta, 2, 0))
 
 
 def test_round_clip_rounds_halves_to_even():

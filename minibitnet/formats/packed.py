@@ -17,7 +17,7 @@ from . import safetensors
 from .safetensors import FormatError
 
 FORMAT = "minibitnet packed 1"
-DENSE = "minibitnet dense 1"
+DENSE = "minibitnet dense 1 (to compare its size; no engine runs it)"
 QUANTIZERS = {"ternary": quant.absmean_ternary, "binary": quant.sign_binary}
 FLOATS = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": packing.BFLOAT16}
 
@@ -52,7 +52,7 @@ def save(path, config, step, matrices, arrays, dtype="float32"):
 
 
 def save_dense(path, config, parameters, dtype="float16"):
-    """Write every parameter as 16-bit floats: the size of the papers' baseline."""
+    """Write every parameter as 16-bit floats: the size of the papers' baseline, which is all that the file is for."""
     safetensors.save(path, {foreign(name): packing.narrow(a, FLOATS[dtype]) for name, a in parameters.items()},
                      {"format": DENSE, "config": json.dumps(config)})
 

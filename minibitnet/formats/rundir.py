@@ -1,7 +1,8 @@
 """A run's directory: what lies in it, who may write to it, and how it is read back.
 
-    config.json         {"model": ModelConfig, "train": TrainConfig, "corpus": {"name", "sha256", "replaced", "documents"}}
-    tokenizer.json      the tokenizer
+    config.json         {"model": ModelConfig, "train": TrainConfig, "corpus": {"name", "sha256", "replaced",
+                        "documents", "tokenizer_sha256"}}, which every model file of the run repeats
+    tokenizer.json      the tokenizer; its sha256 is in config.json (early runs lack it)
     env.json            versions and machine
     metrics.jsonl       one JSON object a line: step, tokens, loss, ppl, lr, weight_decay, grad_norm, tokens_per_s,
                         zero_fraction, flip_rate (shares of the weights' codes: zeros, and changed by this step); at
@@ -12,6 +13,7 @@
     packed.safetensors  the model in two bits a weight, to run (formats/packed.py)
     loss.png            the loss curves, where matplotlib is installed
 """
+import hashlib
 import json
 import os
 import platform
@@ -54,7 +56,7 @@ class RunDirectory:
         self._acquire()
         self._remove_litter()
         self._write("config.json", json.dumps(config, indent=2) + "\n")
-        self._write("tokenizer.json", json.dumps(tokenizer.to_json(), ensure_ascii=True) + "\n")
+        self._write("tokenizer.json", tokenizer_json(tokenizer))
         self._write("env.json", json.dumps(environment(), indent=2) + "\n")
         self._write("metrics.jsonl", "")
         for name in present:                     # only now: a full disk would have shown before
@@ -147,6 +149,16 @@ class RunDirectory:
             self._lock.close()
             self._lock = None
             raise UserError(f"{self.path}: another process is writing to this run; wait for it, or give another --out") from None
+
+
+def tokenizer_json(tokenizer):
+    """The text of tokenizer.json."""
+    return json.dumps(tokenizer.to_json(), ensure_ascii=True) + "\n"
+
+
+def tokenizer_sha256(tokenizer):
+    """What ``sha256sum tokenizer.json`` prints."""
+    return hashlib.sha256(tokenizer_json(tokenizer).encode("ascii")).hexdigest()
 
 
 def environment():

@@ -5,12 +5,13 @@
                             "__metadata__": {string: string}}, padded with spaces to a multiple of 8
     the rest         the arrays' bytes, C order, little endian, end to end; offsets count from here
 
-This file knows arrays and names, no model. ``save`` adds to the metadata a sha256 of all array bytes, and ``load``
-verifies it where it is present.
+This file knows arrays and names, no model. ``save`` adds to the metadata "file_sha256", that of the whole file with 64 zeros
+in this place, and ``load`` verifies it where it is present. (Early files have "sha256", of the array bytes alone.)
 """
 import hashlib
 import json
 import math
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", 
           "BF16": BFLOAT16, "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
 NAMES = {np.dtype(d): name for name, d in DTYPES.items()}
 MAX_HEADER = 100_000_000
+UNKNOWN = "0" * 64       # stands for the file's sha256 while that is made
 FOREIGN = {b"PK": "a zip or npz archive", b"\x80": "a pickle", b"<": "an HTML page", b"version https://git-lfs": "a Git LFS pointer",
            b"GGUF": "a GGUF file", b"\x93NUMPY": "an npy file"}
 
@@ -38,20 +40,20 @@ def save(path, arrays, metadata, keep=None):
     or read-only; what path held before is then still there, or in keep.
     """
     path, header, end = Path(path), {}, 0
-    digest = hashlib.sha256()
     for name, a in arrays.items():
         header[name] = {"dtype": NAMES[a.dtype], "shape": list(a.shape), "data_offsets": [end, end + a.nbytes]}
         end += a.nbytes
-        digest.update(np.ascontiguousarray(a))
-    header["__metadata__"] = {**metadata, "sha256": digest.hexdigest()}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
 
-    def chunks():
-        yield len(text).to_bytes(8, "little") + text
-        for a in arrays.values():
-            yield np.ascontiguousarray(a)
-    write_atomically(path, chunks(), 8 + len(text) + end, keep)
+    def start(sha256):
+        text = json.dumps({**header, "__metadata__": {**metadata, "file_sha256": sha256}}, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+    digest = hashlib.sha256(start(UNKNOWN))
+    for a in arrays.values():
+        digest.update(np.ascontiguousarray(a))
+    first = start(digest.hexdigest())
+    write_atomically(path, chain([first], map(np.ascontiguousarray, arrays.values())), len(first) + end, keep)
 
 
 def load(path):
@@ -71,14 +73,22 @@ def load(path):
         except FormatError as e:
             foreign = [what for magic, what in FOREIGN.items() if start.startswith(magic) and start[8:9] != b"{"]
             raise FormatError(f"{path}: {f'this is {foreign[0]}, not a safetensors file' if foreign else e}") from None
-        arrays, digest = {}, hashlib.sha256()
+        arrays, (digest, expected) = {}, _checksum(start, metadata)
         for name, (dtype, shape, _, _) in entries.items():         # an array each, so that one can be let go without the others
             arrays[name] = np.empty(shape, dtype)
             f.readinto(arrays[name].reshape(-1).view(np.uint8))
             digest.update(arrays[name])
-    if metadata.get("sha256", digest.hexdigest()) != digest.hexdigest():
-        raise FormatError(f"{path}: the array bytes do not have the sha256 of the header; the file is damaged")
+    if expected not in (None, digest.hexdigest()):
+        raise FormatError(f"{path}: its bytes do not have the sha256 that its header says; the file is damaged")
     return arrays, metadata
+
+
+def _checksum(start, metadata):
+    """The header and what comes before it, its metadata -> (sha256 to be continued with the arrays' bytes, what it must become or None)"""
+    if "file_sha256" in metadata:
+        expected = metadata["file_sha256"]
+        return hashlib.sha256(start.replace(expected.encode(errors="replace"), UNKNOWN.encode(), 1)), expected
+    return hashlib.sha256(), metadata.get("sha256")
 
 
 def _parse(start, size):

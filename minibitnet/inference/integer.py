@@ -143,7 +143,6 @@ QUERY_BITS = 14      # of queries, and of the head's inputs
 ROTARY_BITS = 14     # of cos and sin
 WEIGHT_SHIFT = 12    # what weight times value scale gives up, so that sums over the context fit
 LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
-QUERY_BLOCK = 64     # queries that attention handles at a time
 HEAD_BLOCK = 2**18   # weights of the head that are widened at a time, to 2 MB
 
 
@@ -238,8 +237,8 @@ def attention(q, k, k_scale, v, v_scale, bits):  # (H D, B, T); int8 (K, D, B, S
     if T > 1:                                    # a single query reads each number once: einsum widens as it goes, and copies no cache
         k, v = k.astype(np.int32), v.astype(np.int64)
     k_scale, v_scale = (scale.astype(np.int64).transpose(1, 0, 2)[:, :, None, :, None] for scale in (k_scale, v_scale))   # (B, K, 1, S, 1)
-    for t in range(0, T, QUERY_BLOCK):
-        queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T
+    for t in range(0, T, ops.QUERY_BLOCK):
+        queries, seen = slice(t, t + ops.QUERY_BLOCK), min(t + ops.QUERY_BLOCK, T) + S - T
         s = np.einsum("kdbs,kgdbt->bkgst", k[..., :seen], q[..., queries].astype(np.int32)) * k_scale[..., :seen, :]
         s = shift(s, 2 * bits + 7 - FRACTION_BITS - exponent[..., queries].transpose(2, 0, 1, 3)[..., None, :])
         hidden = np.arange(seen)[:, None] > np.arange(t, t + s.shape[-1]) + S - T

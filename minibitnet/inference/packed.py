@@ -4,9 +4,9 @@
     x = h + down(sub_norm(act(gate) * up))                 with gate, up from norm(h)
 
 Every operation but the products is the plain forward of ``nn/ops.py``, and the products are the same integers, so with float32
-embeddings, norms and scales the logits are those of the training model's evaluation, bit for bit, wherever the shapes are the same and all logits are asked for. (A
-product of floats, the head's or attention's, is added up in another order at another width: one token at a time gives other last
-bits than a whole sequence, and where these move a value across a rounding tie, another code.)
+embeddings, norms and scales the logits are those of the training model's evaluation, bit for bit, wherever the shapes are the same
+and all logits are asked for. (A product of floats, the head's or attention's, is added up in another order at another width: one
+token at a time gives other last bits than a whole sequence, and where these move a value across a rounding tie, another code.)
 
 Matrices that see the same input are stacked: q, k, v are one product, gate and up another. Embedding and head may be float16 or
 bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used. Where only the last

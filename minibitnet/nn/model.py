@@ -52,6 +52,9 @@ class Transformer(Module):
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
     def __call__(self, ids, caches=None):        # (B, T) int -> logits (V, B, T)
+        return self.score(self.encode(ids, caches))
+
+    def encode(self, ids, caches=None):          # (B, T) int -> residual stream (C, B, T)
         start = caches[0].length if caches else 0
         if start + ids.shape[1] > self.config.context:
             raise ValueError(f"{start + ids.shape[1]} tokens: expected at most the context of {self.config.context}")
@@ -60,6 +63,9 @@ class Transformer(Module):
         x = self.embed_tokens(ids)
         for block, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
             x = block(x, rotary, cache)
+        return x
+
+    def score(self, x):                          # (C, B, T) -> logits (V, B, T)
         return self.lm_head(self.norm(x))
 
     def loss(self, ids, targets):                # two (B, T) int -> (), mean nats per token

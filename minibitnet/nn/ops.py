@@ -17,7 +17,7 @@ import numpy as np
 from ..quant import QB, dequantize, split_groups
 from .autograd import op
 
-QUERY_BLOCK = 64     # queries that causal_attention handles at a time
+QUERY_BLOCK = 64     # queries that attention handles at a time
 
 
 def matmul(w, x):                                # (n, m), (m, ...) -> (n, ...)

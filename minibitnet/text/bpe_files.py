@@ -105,7 +105,8 @@ def check_specials(specials, n_ranks, path):
     """UserError unless specials is {text: id} with the ids that follow the ranks; path is for messages."""
     ids = list(specials.values())
     if not all(type(i) is int for i in ids) or sorted(ids) != list(range(n_ranks, n_ranks + len(ids))):
-        raise UserError(f"{path}: special tokens {_shown(specials)}: expected their ids to follow the {n_ranks:,} ranks, from {n_ranks} on, without gap")
+        raise UserError(f"{path}: special tokens {_shown(specials)}: expected their ids to follow the {n_ranks:,} ranks, from {n_ranks} "
+                        f"on, without gap")
 
 
 # ---- Hugging Face

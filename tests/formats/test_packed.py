@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from minibitnet.formats import packed, safetensors
+from minibitnet.formats import checkpoint, packed, safetensors
 from minibitnet.formats.safetensors import FormatError
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
@@ -63,14 +63,14 @@ def test_the_dense_file_has_every_parameter_in_16_bits(tmp_path, parameters):
     packed.save_dense(tmp_path / "dense", CONFIG, parameters)
     tensors, _ = safetensors.load(tmp_path / "dense")
     assert {a.dtype for a in tensors.values()} == {np.dtype(np.float16)} and len(tensors) == len(parameters)
-    with pytest.raises(FormatError, match="expected 'minibitnet packed 1'"):
-        packed.load(tmp_path / "dense", config_of)
+    for load, expected in ((lambda path: packed.load(path, config_of), "packed"), (checkpoint.load, "checkpoint")):
+        with pytest.raises(FormatError, match=f"no engine runs it\\)': expected 'minibitnet {expected} 1'"):
+            load(tmp_path / "dense")
 
 
 def spoil(path, change):
     tensors, metadata = safetensors.load(path)
     tensors = {name: a.copy() for name, a in tensors.items()}
-    metadata.pop("sha256")
     change(tensors, metadata)
     safetensors.save(path, tensors, metadata)
 
@@ -90,7 +90,8 @@ def spoil(path, change):
     (lambda t, m: t["model.norm.weight"].__setitem__(0, np.inf), "norm.weight' holds values that are not finite"),
     (lambda t, m: t.__setitem__("lm_head.weight", t["lm_head.weight"].astype(float)), "is F64.*expected F32 or F16 or BF16"),
     (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "d_ffn": 10}})), r"is U8 \(2, 8\): expected U8 \(3, 8\)"),
-    (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "linear": "float"}})), "linear = 'float': expected ternary or binary"),
+    (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "linear": "float"}})),
+     "linear = 'float': expected ternary or binary"),
     (lambda t, m: m.__setitem__("config", "[]"), "lacks a step or a config"),
     (lambda t, m: m.pop("config"), "lacks a step or a config"),
     (lambda t, m: m.pop("step"), "lacks a step or a config"),

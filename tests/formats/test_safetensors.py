@@ -1,5 +1,6 @@
 """The file format: golden bytes, round trips, every rule of the header, and writing that cannot lose the old file."""
 import errno
+import hashlib
 import json
 import os
 import random
@@ -78,7 +79,10 @@ MALFORMED = {
     "an overlap": file_of({"a": tensor(), "b": tensor(offsets=(4, 12))}, bytes(12)),
     "missing data": file_of({"a": tensor()}, bytes(7)),
     "trailing data": file_of({"a": tensor()}, bytes(9)),
-    "a wrong sha256": file_of({"__metadata__": {"sha256": "0" * 64}, "a": tensor()}, bytes(8)),
+    "a wrong sha256": file_of({"__metadata__": {"file_sha256": "1" * 64}, "a": tensor()}, bytes(8)),
+    "a wrong sha256 of the arrays": file_of({"__metadata__": {"sha256": "0" * 64}, "a": tensor()}, bytes(8)),
+    "an empty sha256": file_of({"__metadata__": {"file_sha256": ""}, "a": tensor()}, bytes(8)),
+    "a sha256 that is no text": file_of({"__metadata__": {"file_sha256": "\ud800"}, "a": tensor()}, bytes(8)),
     "a zip": b"PK\x03\x04" + bytes(100),
     "a pickle": b"\x80\x04" + bytes(100),
     "an HTML page": b"<!DOCTYPE html><html>" + bytes(100),
@@ -105,6 +109,37 @@ def test_truncation_anywhere_is_noticed(tmp_path):
             load(tmp_path / "g")
 
 
+def test_every_byte_is_covered_by_the_sha256(tmp_path):
+    """One bit after the other, in header and arrays: only where the key "file_sha256" gets another name, nobody knows of the sum."""
+    save(tmp_path / "f", {"x": np.arange(6.0).reshape(2, 3), "y": np.zeros(3, np.int8)}, {"config": '{"linear": "ternary"}'})
+    raw, unseen = (tmp_path / "f").read_bytes(), []
+    for i in range(len(raw)):
+        (tmp_path / "g").write_bytes(raw[:i] + bytes([raw[i] ^ 1]) + raw[i + 1:])
+        try:
+            load(tmp_path / "g")
+            unseen.append(i)
+        except FormatError:
+            pass
+    key = raw.index(b"file_sha256")
+    assert unseen == list(range(key, key + len("file_sha256")))
+
+
+def test_the_sha256_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
+    """Also where 64 zeros stand elsewhere, and where a file is saved with the metadata it was loaded with."""
+    save(tmp_path / "f", {"x": np.arange(3.0)}, {"zeros": "0" * 64})
+    arrays, metadata = load(tmp_path / "f")
+    stated = metadata["file_sha256"]
+    assert hashlib.sha256((tmp_path / "f").read_bytes().replace(stated.encode(), b"0" * 64)).hexdigest() == stated
+    save(tmp_path / "g", arrays, metadata)
+    assert (tmp_path / "g").read_bytes() == (tmp_path / "f").read_bytes()
+
+
+def test_a_file_with_the_sha256_of_its_arrays_alone_is_still_read(tmp_path):
+    data = bytes.fromhex("0000803f000000c0")
+    (tmp_path / "f").write_bytes(file_of({"__metadata__": {"sha256": hashlib.sha256(data).hexdigest()}, "a": tensor()}, data))
+    assert load(tmp_path / "f")[0]["a"].tolist() == [1, -2]
+
+
 def test_mutated_files_are_read_or_refused(tmp_path):
     """500 files with 1 to 4 changed bytes: either a FormatError or arrays; nothing else ever comes out."""
     save(tmp_path / "f", {"x": np.arange(6.0).reshape(2, 3), "y": np.zeros(3, np.int8)}, {"k": "v"})
@@ -118,7 +153,7 @@ def test_mutated_files_are_read_or_refused(tmp_path):
             load(tmp_path / "g")
         except FormatError:
             refused += 1
-    assert refused > 400                     # the sha256 sees what the header's rules do not
+    assert refused > 480                     # the sha256 sees what the header's rules do not
 
 
 def test_directories_and_absent_files_are_named(tmp_path):

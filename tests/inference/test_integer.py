@@ -117,7 +117,8 @@ def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
 def test_rotation_is_ropes(rng):
     x = rng.integers(-2**26, 2**26, (24, 2, 20))
     cos, sin = (np.repeat(t[:, None].astype(float), 2, axis=1) for t in ops.rotary_tables(8, 20, 100.0))
-    assert np.abs(integer.rotated(x, np.rint(np.ldexp(ops.rotary_tables(8, 20, 100.0), 14)).astype(np.int16)) - ops.rope.forward(x.astype(float), cos=cos, sin=sin)).max() < 2**26 * 2**-14
+    tables = np.rint(np.ldexp(ops.rotary_tables(8, 20, 100.0), 14)).astype(np.int16)
+    assert np.abs(integer.rotated(x, tables) - ops.rope.forward(x.astype(float), cos=cos, sin=sin)).max() < 2**26 * 2**-14
 
 
 @pytest.mark.parametrize("queries", [1, 5, 150])           # one with a cache, some, more than a block of them
@@ -653,7 +654,8 @@ def test_the_source_between_id_and_token_has_no_float():
     assert list(floats_in(inspect.getsource(kernels), only={"matmul", "by_bit_planes", "_words"})) == []
 
 
-@pytest.mark.parametrize("code", ["int(a / 2)", "int(a * 0.5)", "int(float(a))", "math.floor(a)", "np.float32(a)", "a * 2 ** -3", "2**a", "pow(2, a)"])
+@pytest.mark.parametrize("code", ["int(a / 2)", "int(a * 0.5)", "int(float(a))", "math.floor(a)", "np.float32(a)", "a * 2 ** -3",
+                                  "2**a", "pow(2, a)"])
 def test_the_search_finds_a_planted_float(code):
     assert list(floats_in(f"def f(a):\n    return {code}"))
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from minibitnet.inference import kernels
-from minibitnet.inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, matmul, reference, reference_numpy, repack, stack, table_indices, unpack
+from minibitnet.inference.kernels import (bit_planes, by_bit_planes, by_blas, by_lookup, matmul, reference, reference_numpy, repack, stack,
+                                          table_indices, unpack)
 from minibitnet.nn import ops
 from minibitnet.packing import pack_ternary
 from minibitnet.quant import Quantized, absmax_int8, absmean_ternary, sign_binary
@@ -19,8 +20,8 @@ KERNELS = {                                      # name: (codes, the weights as 
     "matmul, integer": lambda codes, w: matmul(codes, bit_planes(w), integer=True),
 }
 # n, m, N: one of each; below, at and above the 8 of a byte, 64 of a word, 72 of a block; one token and several; nothing at all
-SHAPES = [(1, 1, 1), (1, 7, 1), (3, 8, 2), (5, 9, 4), (2, 63, 1), (2, 64, 5), (9, 65, 1), (4, 71, 3), (4, 72, 1), (3, 73, 6), (7, 130, 1), (11, 200, 2),
-          (0, 5, 2), (4, 0, 2), (3, 5, 0)]
+SHAPES = [(1, 1, 1), (1, 7, 1), (3, 8, 2), (5, 9, 4), (2, 63, 1), (2, 64, 5), (9, 65, 1), (4, 71, 3), (4, 72, 1), (3, 73, 6), (7, 130, 1),
+          (11, 200, 2), (0, 5, 2), (4, 0, 2), (3, 5, 0)]
 
 
 def agrees(kernel, codes, w, truth=reference):

@@ -127,7 +127,8 @@ def test_an_int8_cache_holds_the_absmax_codes_of_each_head_and_token(rng):
     more = rng.standard_normal((4, 1, 3)).astype(np.float32)
     keys, values = cache.extend(more, more)
     expected = absmax_int8(more.reshape(2, 2, 1, 3).swapaxes(0, 1))
-    assert np.array_equal(keys[..., 1:], (expected.codes * expected.scale.astype(np.float16).astype(np.float32)).swapaxes(0, 1).reshape(4, 1, 3)) and keys.shape == (4, 1, 4)
+    expected = expected.codes * expected.scale.astype(np.float16).astype(np.float32)
+    assert np.array_equal(keys[..., 1:], expected.swapaxes(0, 1).reshape(4, 1, 3)) and keys.shape == (4, 1, 4)
 
 
 def test_a_cache_of_4_bits_keeps_two_codes_in_a_byte(rng):

@@ -160,7 +160,8 @@ def attention_by_loops(q, k, v, head_dim):
     return out
 
 
-@pytest.mark.parametrize("heads, kv_heads, T, S", [(2, 2, 5, 5), (4, 2, 5, 5), (4, 1, 3, 9), (2, 2, 1, 6), (1, 1, 1, 1), (2, 1, 150, 150), (2, 2, 65, 80)])
+@pytest.mark.parametrize("heads, kv_heads, T, S", [(2, 2, 5, 5), (4, 2, 5, 5), (4, 1, 3, 9), (2, 2, 1, 6), (1, 1, 1, 1), (2, 1, 150, 150),
+                                                   (2, 2, 65, 80)])
 def test_attention_is_the_definition(heads, kv_heads, T, S, rng):
     q, k, v = rng.standard_normal((heads * 4, 2, T)), rng.standard_normal((kv_heads * 4, 2, S)), rng.standard_normal((kv_heads * 4, 2, S))
     assert np.allclose(ops.causal_attention.forward(q, k, v, head_dim=4), attention_by_loops(q, k, v, 4), rtol=0, atol=1e-14)

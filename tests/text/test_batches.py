@@ -131,7 +131,8 @@ def test_documents_are_split_between_documents(seed, fraction):
         return
     train, val = split_documents(stream, fraction)
     for part in (train, val):
-        assert part.starts[0] == 0 and (part.tokens[part.starts] == E).all() and part.tokens[-1] == E and (part.tokens == E).sum() == len(part.starts) + 1
+        assert part.starts[0] == 0 and (part.tokens[part.starts] == E).all()
+        assert part.tokens[-1] == E and (part.tokens == E).sum() == len(part.starts) + 1
     assert np.array_equal(np.concatenate([train.tokens, val.tokens[1:]]), stream.tokens)
     assert len(val.tokens) - 1 >= total * fraction
     assert len(val.starts) == 1 or len(val.tokens) - 1 - val.starts[1] < total * fraction

@@ -100,7 +100,8 @@ def mutated(lines, rng):
         elif kind == 3:
             del lines[i:i + rng.randint(1, len(lines))]
         elif kind == 4:
-            lines[i] = token + b" " + rng.choice([b"-1", b"2.0", b"1e3", b"0x10", b"+1", b"1_0", b"%d" % 2**32, b"%d" % 2**40, b"9" * 5000, "٣".encode()])
+            lines[i] = token + b" " + rng.choice([b"-1", b"2.0", b"1e3", b"0x10", b"+1", b"1_0", b"%d" % 2**32, b"%d" % 2**40, b"9" * 5000,
+                                                  "٣".encode()])
         elif kind == 5:
             lines[i] = rng.choice([b"", b" ", b"====", b"A", b"\xff\xfe", b"\x00", b"AAAA" * 1000]) + b" " + rank
         elif kind == 6:

@@ -126,7 +126,8 @@ def test_a_marker_line_ends_a_document():
 
 
 @pytest.mark.parametrize("text, expected", [
-    ("no marker at all\n", ["no marker at all\n"]), ("<|endoftext|>\na", ["a"]), ("a\n<|endoftext|>", ["a"]), ("a\r\n<|endoftext|>\r\nb\r\n", ["a", "b\r\n"]),
+    ("no marker at all\n", ["no marker at all\n"]), ("<|endoftext|>\na", ["a"]), ("a\n<|endoftext|>", ["a"]),
+    ("a\r\n<|endoftext|>\r\nb\r\n", ["a", "b\r\n"]),
     ("a\n<|endoftext|>\n<|endoftext|>\n\n<|endoftext|>\nb", ["a", "b"]), ("a\n\n<|endoftext|>\n\nb", ["a\n", "\nb"]), ("", []),
     ("ab 7<|endoftext|>\nx\n<|endoftext|>y\n<|endoftext|>\nz", ["ab 7<|endoftext|>\nx\n<|endoftext|>y", "z"])])
 @pytest.mark.parametrize("size", [1, 2, 7, 13, 1000])

@@ -85,8 +85,10 @@ def test_a_damaged_copy_is_fetched_again(server, folder):
 
 
 @pytest.mark.parametrize("path, message", [
-    ("/long", r"more than the expected 477,000 bytes"), ("/endless", r"more than the expected 477,000 bytes"), ("/short", r"476,999 bytes came, expected 477,000"),
-    ("/cut", r"1,000 bytes came, expected 477,000|IncompleteRead"), ("/other", r"its sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}"), ("/absent", r"HTTP 404"),
+    ("/long", r"more than the expected 477,000 bytes"), ("/endless", r"more than the expected 477,000 bytes"),
+    ("/short", r"476,999 bytes came, expected 477,000"),
+    ("/cut", r"1,000 bytes came, expected 477,000|IncompleteRead"), ("/other", r"its sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}"),
+    ("/absent", r"HTTP 404"),
     ("/silent", r"timed out")])
 def test_what_is_not_the_download_is_one_line_and_leaves_nothing(path, message, server, folder, monkeypatch):
     monkeypatch.setattr(downloads, "TIMEOUT", 0.2)
@@ -123,8 +125,8 @@ def test_a_local_copy_passes_the_same_checks(tmp_path, folder):
     assert fetch(book("http://127.0.0.1:9/"), tmp_path / "copy") is True and (folder / "book.txt").read_bytes() == BODY
 
 
-@pytest.mark.parametrize("body, message", [(BODY + b"x", "more than the expected"), (BODY[:-1], "476,999 bytes came"), (b"x" + BODY[1:], "its sha256 is"),
-                                           (None, "expected a file, found nothing")])
+@pytest.mark.parametrize("body, message", [(BODY + b"x", "more than the expected"), (BODY[:-1], "476,999 bytes came"),
+                                           (b"x" + BODY[1:], "its sha256 is"), (None, "expected a file, found nothing")])
 def test_a_wrong_local_copy_is_one_line_and_leaves_nothing(body, message, tmp_path, folder):
     if body:
         (tmp_path / "copy").write_bytes(body)

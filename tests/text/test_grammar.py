@@ -62,7 +62,8 @@ def test_a_document_costs_the_sum_of_its_choices():
 def test_the_entropy_is_the_mean_over_all_documents():
     """log 2 for the name, 3/4 log 4/3 + 1/4 log 4 for the pets. "Ann had " + "a cat" or "two dogs" + ". She was glad.": (5.75 + 8 + 14.5) letters."""
     assert expected(PETS).nats == pytest.approx(math.log(2) + 3 / 4 * math.log(4 / 3) + 1 / 4 * math.log(4))
-    assert expected(PETS).characters == pytest.approx(len("Ann had ") + (3 * len("a cat") + len("two dogs")) / 4 + len(". ") + 2.5 + len(" was glad."))
+    words = (3 * len("a cat") + len("two dogs")) / 4
+    assert expected(PETS).characters == pytest.approx(len("Ann had ") + words + len(". ") + 2.5 + len(" was glad."))
     assert expected(PETS).words == 7
 
 
@@ -222,7 +223,8 @@ def test_what_was_said_returns_long_after(kind, told):
     assert np.mean(np.array(spans) >= 30) > 0.1
 
 
-STORY = """Once there lived a gentle boy named Sam, who knew how to skip stones. On a sunny Sunday he wandered to the orchard. He was angry and stamped.
+STORY = """Once there lived a gentle boy named Sam, who knew how to skip stones. On a sunny Sunday he wandered to the orchard. \
+He was angry and stamped.
 "Can you sweep the floor today?" the nurse had asked him. "Yes, I promise," he had answered.
 But in the orchard he noticed a little goose, and they chased butterflies. "Oh, I must sweep the floor!" cried Sam.
 He raced back through the fields and swept the floor, just as he had promised. "Thank you, Sam," said the nurse and gave him a slice of cake.

@@ -14,7 +14,8 @@ from minibitnet.text.tokenizer import ByteTokenizer, CharTokenizer
 # Pre-tokens as GPT-2 and as cl100k make them, in the terms of their published patterns.
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 CL100K = r"(?i:'(?:[sdmt]|ll|ve|re))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-MERGES = [b"th", b"the", b" t", b" the", b"\n\n", b".\n", b".\n\n", b"  ", b"an", b"and", b" a", b" and", b"\r\n", b" \n", b"ab", b"aba", "é".encode(), b"12", b"123"]
+MERGES = [b"th", b"the", b" t", b" the", b"\n\n", b".\n", b".\n\n", b"  ", b"an", b"and", b" a", b" and", b"\r\n", b" \n", b"ab", b"aba",
+          "é".encode(), b"12", b"123"]
 
 
 class LittleBPE:
@@ -34,8 +35,8 @@ class LittleBPE:
 
 def text_of(seed, n=600):
     rng = random.Random(seed)
-    return "".join(rng.choice(["the", " the", " ", "  ", "\n", "\n\n", "\r\n", ".", ".\n", "'s", "and", " and", "aba", "é", "你好", "。", "🙂", "\t", "1234", "/", "/x",
-                               "_", "e\u0301", "\u00a0", "\x1c", "A", "!\n", "x<|endoftext|>"]) for _ in range(n))
+    return "".join(rng.choice(["the", " the", " ", "  ", "\n", "\n\n", "\r\n", ".", ".\n", "'s", "and", " and", "aba", "é", "你好", "。", "🙂",
+                               "\t", "1234", "/", "/x", "_", "e\u0301", "\u00a0", "\x1c", "A", "!\n", "x<|endoftext|>"]) for _ in range(n))
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +81,8 @@ def test_empty_documents_leave_one_end(corpus_of):
 
 
 @pytest.mark.parametrize("size", [7, 64, 1000])
-@pytest.mark.parametrize("tokenizer", [LittleBPE(GPT2), LittleBPE(CL100K), ByteTokenizer(), CharTokenizer.train(text_of(0, 5000))], ids=["gpt2", "cl100k", "byte", "char"])
+@pytest.mark.parametrize("tokenizer", [LittleBPE(GPT2), LittleBPE(CL100K), ByteTokenizer(), CharTokenizer.train(text_of(0, 5000))],
+                         ids=["gpt2", "cl100k", "byte", "char"])
 def test_streaming_in_small_chunks_gives_the_tokens_of_the_whole(tokenizer, size, corpus_of):
     """Characters of several bytes lie across the chunks' borders, white space and line ends of every kind across the cuts."""
     for seed in range(8):
@@ -136,7 +138,8 @@ def test_bytes_on_disk_are_little_endian_and_wide_enough(corpus_of, tmp_path):
     tokenizer = LittleBPE(GPT2)
     corpus = corpus_of(DOCUMENTS, 5)
     encode_to_file(corpus, tokenizer, tmp_path / "two.tokens", True)
-    assert (tmp_path / "two.tokens").read_bytes()[:4] == b"\x13\x01\x0e\x01" and (tmp_path / "two.starts").read_bytes() == bytes(8) + b"\x02" + bytes(7)
+    assert (tmp_path / "two.tokens").read_bytes()[:4] == b"\x13\x01\x0e\x01"
+    assert (tmp_path / "two.starts").read_bytes() == bytes(8) + b"\x02" + bytes(7)
     tokenizer.vocab_size = 2**16 + 1
     encode_to_file(corpus, tokenizer, tmp_path / "four.tokens", True)
     assert (tmp_path / "four.tokens").read_bytes()[:8] == b"\x13\x01\x00\x00\x0e\x01\x00\x00"

@@ -24,7 +24,8 @@ def test_byte_ids_are_the_utf8_bytes():
     assert list(ByteTokenizer().encode("é")) == [0xC3, 0xA9]
 
 
-ALL = pytest.mark.parametrize("tokenizer", [CharTokenizer.train(TEXT), CharTokenizer.train(TEXT, end=True), ByteTokenizer(), ByteTokenizer(end=True), BPE],
+ALL = pytest.mark.parametrize("tokenizer",
+                              [CharTokenizer.train(TEXT), CharTokenizer.train(TEXT, end=True), ByteTokenizer(), ByteTokenizer(end=True), BPE],
                               ids=["char", "char with end", "byte", "byte with end", "bpe"])
 
 
@@ -150,11 +151,14 @@ TOKENS = BPE.to_json()["ranks"]
 
 
 @pytest.mark.parametrize("saved, message", [
-    (damaged(pattern="("), "its pattern '\\('"), (damaged(pattern="(" * 1001 + ")" * 1001), "at most 2,000 characters"), (damaged(pattern="\ud800"), "does not compile"),
-    (damaged(pattern=None), "expected kind"), (damaged(specials={"<|endoftext|>": 280}), "follow the 279 ranks"), (damaged(specials={"a": "b", "c": 279}), "follow"),
+    (damaged(pattern="("), "its pattern '\\('"), (damaged(pattern="(" * 1001 + ")" * 1001), "at most 2,000 characters"),
+    (damaged(pattern="\ud800"), "does not compile"),
+    (damaged(pattern=None), "expected kind"), (damaged(specials={"<|endoftext|>": 280}), "follow the 279 ranks"),
+    (damaged(specials={"a": "b", "c": 279}), "follow"),
     (damaged(specials={"<|endoftext|>": 279.0}), "follow"), (damaged(ranks={}), "expected kind"), (damaged(ranks=TOKENS[1:]), "byte 0x00"),
     (damaged(ranks=[*TOKENS[:-1], 7]), "rank 278: 7 is no token"), (damaged(ranks=[*TOKENS[:-1], "é"]), "rank 278: 'é' is no token"),
-    (damaged(ranks=[*TOKENS[:-1], TOKENS[0]]), "has rank 0 already"), (damaged(ranks=[*TOKENS[:-1], base64.b64encode(b"xyz").decode()]), "is no join of two"),
+    (damaged(ranks=[*TOKENS[:-1], TOKENS[0]]), "has rank 0 already"),
+    (damaged(ranks=[*TOKENS[:-1], base64.b64encode(b"xyz").decode()]), "is no join of two"),
 ])
 def test_a_damaged_bpe_file_is_one_line(saved, message, tmp_path):
     (tmp_path / "t.json").write_text(json.dumps(saved))
