@@ -16,7 +16,8 @@ from .experiments.report import page
 from .experiments.rows import ROWS, find
 
 DESCRIPTION = """NAME: a row of --list, or report. A row runs its experiment live, in a minute at most, and puts the papers' number beside ours;
-a row without an experiment says where its formula is. --full runs all of it, and writes data/results/EXPERIMENT.json.
+a row without an experiment says where its formula is. --full runs all of it, and writes data/results/EXPERIMENT.json (outside a checkout
+results/EXPERIMENT.json), which report takes from there.
 
 report: one page of Markdown of all rows, from data/results where a full result is, else live. With matplotlib, pictures go beside it."""
 
@@ -41,7 +42,7 @@ def main(argv):
     if args.name is None:
         parser.error("NAME or --list is missing")
     if args.name == "report":
-        print(report(Path(args.out or "report.md")))
+        print(report(writable(args.out or "report.md", (".md",))))
         return _command.DONE
     row = find(args.name)
     if not row.experiment:
@@ -49,16 +50,26 @@ def main(argv):
             raise UserError(f"{row.name} has no experiment to run ({row.state}): expected one of --list that has")
         print(*about(row), sep="\n")
         return _command.DONE
-    if args.out and not Path(args.out).suffix.lower() in (".png", ".svg", ".pdf"):
-        raise UserError(f"--out {args.out}: expected the name of a picture, ending in .png, .svg or .pdf")
-    if args.out and not Path(args.out).absolute().parent.is_dir():
-        raise UserError(f"--out {args.out}: its folder is not there")
+    out = args.out and writable(args.out, (".png", ".svg", ".pdf"))
     experiment = importlib.import_module(f".experiments.{row.experiment}", __package__)
-    result = in_full(row.experiment, experiment) if args.full else experiment.quick()
+    result, save = in_full(row.experiment, experiment) if args.full else (experiment.quick(), lambda: None)
     print(json.dumps(result) if args.json else "\n".join([*about(row), "", *experiment.in_words(result)]), flush=True)
-    if args.out and not (hasattr(experiment, "figure") and experiment.figure(result, args.out)):
-        _command.say(f"note: no picture: {row.experiment} draws none, or matplotlib is not installed (extra 'notebooks')")
+    save()
+    if out and not hasattr(experiment, "figure"):
+        _command.say(f"note: no picture: {row.name} draws none")
+    elif out and not experiment.figure(result, out):
+        _command.say("note: no picture: matplotlib is not installed (extra 'notebooks')")
     return _command.DONE
+
+
+def writable(name, suffixes):
+    """The path of a file to write; UserError, before anything is run, where it cannot be one."""
+    path = Path(name)
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"--out {name}: expected the name of a file that ends in {', '.join(suffixes)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UserError(f"--out {name}: expected a file, {'this is a folder' if path.is_dir() else 'its folder is not there'}")
+    return path
 
 
 def listing():
@@ -78,24 +89,30 @@ def about(row):
 
 
 def in_full(name, experiment):
-    """Run the whole experiment and write what it found -> its result."""
+    """Run the whole experiment -> its result, and a function that writes it to data/results."""
     if not hasattr(experiment, "full"):
         raise UserError(f"{name} has no longer form: its quick form, without --full, is all there is")
-    began = time.monotonic()
-    progress = partial(tqdm, leave=False) if sys.stderr.isatty() else iter
-    result = experiment.full(progress)
     path = results.home() / f"{name}.json"
-    results.save(path, results.envelope(name, result, time.monotonic() - began))
-    _command.say(f"wrote {path}")
-    return result
+    try:                                        # now: a long experiment must not end in a folder that cannot be written to
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{path.parent}: {e.strerror}: expected a folder for the result") from None
+    began = time.monotonic()
+    result = experiment.full(partial(tqdm, leave=False) if sys.stderr.isatty() else iter)
+    seconds = time.monotonic() - began
+
+    def save():
+        results.save(path, results.envelope(name, result, seconds))
+        _command.say(f"wrote {path}")
+    return result, save
 
 
 def report(out):
     """Write the page and its pictures -> a line that says where."""
     text, pictures, live = page(out, tell=lambda name: _command.say(f"running {name} ..."))
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8", newline="\n")
-    return f"{out}: {len(ROWS)} rows, {live} experiments run live, " + (f"{pictures} pictures" if pictures else "no pictures: matplotlib is not installed")
+    drawn = f"{pictures} pictures" if pictures else "no pictures: matplotlib is not installed"
+    return f"{out}: {len(ROWS)} rows, {live} experiments run live, {drawn}"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ NAMED = """b1-granularity b1-subln b1-precision b1-ste b1-latent b1-large-lr b1-
 
 
 def reproduce(*args, cwd):
-    return subprocess.run([sys.executable, "-m", "minibitnet.reproduce", *map(str, args)], cwd=cwd, capture_output=True, text=True, encoding="utf-8", timeout=100)
+    return subprocess.run([sys.executable, "-m", "minibitnet.reproduce", *map(str, args)], cwd=cwd, capture_output=True, text=True,
+                          encoding="utf-8", timeout=100)
 
 
 def cited(rows, paper):

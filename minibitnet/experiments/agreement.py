@@ -34,7 +34,8 @@ def agreement(model, reference, batches):
         same = ours.argmax(0) == theirs.argmax(0)
         second, best = np.partition(theirs, -2, axis=0)[-2:] if len(theirs) > 1 else (theirs[0] - np.inf, theirs[0])
         clear = best - second > CLEAR
-        totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), (np.abs(ours - theirs) > MOVED).any(0).sum(), (ours == theirs).all(0).sum()]
+        moved, identical = (np.abs(ours - theirs) > MOVED).any(0), (ours == theirs).all(0)
+        totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), moved.sum(), identical.sum()]
     n, same, clear, same_clear, moved, identical = totals.tolist()
     return Agreement(n, *(nats / n).tolist(), same / n, clear, same_clear / clear if clear else float("nan"), moved / n, identical / n)
 

@@ -2,23 +2,24 @@
 
 The block is ours, with a gate and rotary embedding (``nn/model.py`` names the departures); the BitLinear is the paper's.
 """
+import contextlib
+
 import numpy as np
 
-from ..nn import ops
+from ..nn import layers, model, ops
 from ..nn.autograd import Tensor
 from ..nn.config import ModelConfig
-from ..nn.layers import BinaryLinear, Module
-from ..nn.model import Transformer
 from ..quant import QB, absmax_int8, sign_binary
 from . import plotting
 
 SIZES, TOKENS, SEED = {"vocab_size": 32, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ffn": 16, "context": 5, "linear": "binary"}, 5, 0
 BATCH = 3
-SIDE_BY_SIDE = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+OPS = ("rope", "causal_attention", "swiglu", "add")              # what happens between the layers
+SIDE_BY_SIDE = (("q_proj", "k_proj", "v_proj"), ("rope",), ("gate_proj", "up_proj"))
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """Both panels, read off a run -> {"config", "bitlinear": steps, "as_the_layer": do they make its numbers, "stack": calls}"""
     steps, y = inside_a_bitlinear()
     return {"config": {**SIZES, "batch": BATCH, "tokens": TOKENS, "seed": SEED}, "bitlinear": steps, "as_the_layer": y, "stack": stack()}
 
@@ -26,7 +27,7 @@ def quick():
 def inside_a_bitlinear():
     """Eq. 11 step by step on a random x -> (steps, whether the layer of ``nn/layers.py`` makes the same numbers)."""
     rng, d = np.random.default_rng(SEED), SIZES["d_model"]
-    layer, x = BinaryLinear(d, 2 * d, rng), 3 + rng.standard_normal((d, BATCH, TOKENS), np.float32)
+    layer, x = layers.BinaryLinear(d, 2 * d, rng), 3 + rng.standard_normal((d, BATCH, TOKENS), np.float32)
     normed = ops.layer_norm.forward(x, eps=1e-6)
     codes, scale = absmax_int8(normed)
     signs, beta = sign_binary(layer.weight.data)
@@ -40,45 +41,68 @@ def inside_a_bitlinear():
 
 def step(name, a, equation=""):
     """An array as a line of the figure."""
-    whole = "whole numbers" if np.array_equal(a, np.rint(a)) else "numbers"
-    return {"name": name, "equation": equation, "shape": list(a.shape), "values": f"{whole} from {a.min():.3g} to {a.max():.3g}"}
+    kind = "whole numbers" if np.array_equal(a, np.rint(a)) else "numbers"
+    values = f"{kind} from {a.min():.3g} to {a.max():.3g}" if a.size > 1 else f"{a.item():.3g}"
+    return {"name": name, "equation": equation, "shape": list(a.shape), "values": values}
 
 
 def stack():
-    """Every layer that a model calls, in order -> [{"name", "layer", "in", "out": shapes}]"""
-    calls, model = [], Transformer(ModelConfig(**SIZES), SEED)
-    watch(model, "", calls)
-    model(np.zeros((BATCH, TOKENS), int))
+    """Every layer that a model calls, and what happens between them, in order -> [{"name", "kind", "in", "out": shapes}]"""
+    calls = []
+    with watched_ops(calls):
+        transformer = model.Transformer(ModelConfig(**SIZES), SEED)
+        watch(transformer, "", calls)
+        transformer(np.zeros((BATCH, TOKENS), int))
     return calls
 
 
 class Watched:
-    """A layer that notes its calls."""
+    """A layer or an op that notes its calls."""
 
-    def __init__(self, layer, name, calls):
-        self.layer, self.name, self.calls = layer, name, calls
+    def __init__(self, inner, name, kind, calls):
+        self.inner, self.name, self.kind, self.calls = inner, name, kind, calls
 
     def __getattr__(self, name):
-        return getattr(self.layer, name)
+        return getattr(self.inner, name)
 
-    def __call__(self, x, *rest):
-        call = {"name": self.name, "layer": type(self.layer).__name__}
+    def __call__(self, x, *rest, **options):
+        call = {"name": self.name, "kind": self.kind}
         self.calls.append(call)                       # before what is inside of it
-        y = self.layer(x, *rest)
+        y = self.inner(x, *rest, **options)
         call |= {"in": shape(x), "out": shape(y)}
         return y
+
+
+class WatchedOps:
+    """``nn/ops.py``, but those of OPS note their calls."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def __getattr__(self, name):
+        return Watched(getattr(ops, name), name, "op", self.calls) if name in OPS else getattr(ops, name)
+
+
+@contextlib.contextmanager
+def watched_ops(calls):
+    """In this block the layers and the model call ops that note it."""
+    layers.ops = model.ops = WatchedOps(calls)
+    try:
+        yield
+    finally:
+        layers.ops = model.ops = ops
 
 
 def watch(module, prefix, calls):
     """Put a Watched in place of every layer below module."""
     for name, value in list(vars(module).items()):
-        if isinstance(value, Module):
+        if isinstance(value, layers.Module):
             watch(value, f"{prefix}{name}.", calls)
-            setattr(module, name, Watched(value, prefix + name, calls))
+            setattr(module, name, Watched(value, prefix + name, type(value).__name__, calls))
         elif isinstance(value, list):
             for i, layer in enumerate(value):
                 watch(layer, f"{prefix}{name}.{i}.", calls)
-                value[i] = Watched(layer, f"{prefix}{name}.{i}", calls)
+                value[i] = Watched(layer, f"{prefix}{name}.{i}", type(layer).__name__, calls)
 
 
 def shape(x):
@@ -88,32 +112,34 @@ def shape(x):
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every step and every call."""
     c = result["config"]
-    yield (f"Shapes are (features, batch, tokens): {c['batch']} sequences of {c['tokens']} tokens, {c['d_model']} features. What o_proj and down_proj "
-           "make is added to the residual stream.")
+    yield f"Shapes are (features, batch, tokens): {c['batch']} sequences of {c['tokens']} tokens, {c['d_model']} features."
     for s in result["bitlinear"]:
         yield f"(a) {s['name']} | {s['values']} | {tuple(s['shape'])}{', [bitnet] ' * bool(s['equation'])}{s['equation']}"
     same = "the same numbers as nn.layers.BinaryLinear" if result["as_the_layer"] else "other numbers than nn.layers.BinaryLinear (differs)"
     yield f"(a) together | {same} | bit for bit"
-    yield "(b) attention, and a feed-forward network of two BitLinears | with rotary embedding, and of three, one of them a gate (differs) | [b158]'s block"
+    yield ("(b) attention, and a feed-forward network of two BitLinears | with rotary embedding, and of three, one of them a gate (differs) | "
+           "[b158]'s block")
     for s in result["stack"]:
-        yield f"(b) {s['name']} | {tuple(s['in'])} -> {tuple(s['out'])} | {s['layer']}"
+        yield f"(b) {s['name']} | {tuple(s['in'])} -> {tuple(s['out'])} | {s['kind']}"
 
 
 def figure(result, path):
     """Both panels as boxes and arrows; False where matplotlib is absent."""
     x, normed, codes, gamma, signs, beta, product, y = (f"{s['name']}\n{tuple(s['shape'])}" for s in result["bitlinear"])
     inside = [(x, ""), (normed, ""), (codes, ""), (product, signs), (y, f"{beta}\n{gamma}")]
-    return plotting.flow({"(a) BitLinear": inside, "(b) the layers of a block": [(text, "") for text in boxes(result["stack"])]}, path)
+    block = [(text, "residual" * text.startswith("add")) for text in boxes(result["stack"])]
+    return plotting.flow({"(a) BitLinear": inside, "(b) a block": block}, path)
 
 
 def boxes(calls):
-    """One text for each layer of the block that has no layers inside; of layers side by side (q, k, v; gate, up) one together."""
-    inner = [c for c in calls if c["name"].startswith("layers.") and not any(other["name"].startswith(c["name"] + ".") for other in calls)]
-    alike = {}
-    for c in inner:
-        name = c["name"].split(".")[-1]
-        side_by_side = next((group for group in SIDE_BY_SIDE if name in group), name)
-        alike.setdefault(side_by_side, []).append(c | {"name": name})
-    return [f"{', '.join(c['name'] for c in group)}: {group[0]['layer']}\n{tuple(group[0]['in'])} -> {tuple(group[0]['out'])}" for group in alike.values()]
+    """One text for each call in the block that has no calls inside; of calls side by side (q, k, v and their rope; gate, up) one together."""
+    block = next(i for i, c in enumerate(calls) if c["kind"] == "Block")
+    inside = [c for c in calls[block + 1:] if c["name"].startswith("layers.") or c["kind"] == "op"]
+    leaves = [c | {"name": c["name"].split(".")[-1]} for c in inside if not any(other["name"].startswith(c["name"] + ".") for other in inside)]
+    groups = {}
+    for i, c in enumerate(leaves):
+        groups.setdefault(next((names for names in SIDE_BY_SIDE if c["name"] in names), i), []).append(c)
+    return [f"{', '.join(dict.fromkeys(c['name'] for c in group))}: {group[0]['kind']}\n{tuple(group[0]['in'])} -> {tuple(group[0]['out'])}"
+            for group in groups.values()]

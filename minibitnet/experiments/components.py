@@ -5,15 +5,15 @@ PARTS = ("BitLinear weights", "embedding", "head")
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"rows": {size: {component: [numbers, bytes packed, bytes in 16 bits]}}}"""
     return {"rows": {size: {name: list(row[:3]) for name, row in memory(MODELS[size].config, bytes_of_rest=2).items()} for size in PAPER_SIZES}}
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
-    yield "Shapes of 700M to 3.9B and of 2B4T are published; of 7B to 70B the papers name none, and these are LLaMA's (costs.MODELS)."
+    """A line for every model."""
+    yield "Shapes of 700M to 7B and of 2B4T are published; those of 13B to 70B are LLaMA's, for the papers name none of their own (costs.MODELS)."
     for size, parts in result["rows"].items():
         _, packed, float16 = parts["total"]
         shares = ", ".join(f"{name} {parts[name][0] / 1e9:.3f}e9 = {parts[name][1] / 1e9:.3f} GB" for name in PARTS if parts[name][0])
         yield f"{size} | {packed / 1e9:.2f} GB, {float16 / 1e9:.2f} GB in 16 bits, {float16 / packed:.2f} x | {shares}"
-    yield "Bytes of a token in the key-value cache, and of the run time, are apart: see contexts, memory_table."
+    yield "A token in the key-value cache, and what a running program takes, are apart: b158-long, b158-table-1."

@@ -6,7 +6,7 @@ BUDGET = 24e9            # bytes: a large consumer card
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"budget": bytes, "rows": for each size and number of bits, bytes a token and the tokens that fit}"""
     return {"budget": BUDGET, "rows": [{"size": size, "bits": bits, "bytes": cache_bytes(MODELS[size], bits), "ternary": context(size, bits, 0),
                                         "float16": context(size, bits, 1)} for size in SIZES for bits in BITS]}
 
@@ -17,7 +17,7 @@ def context(size, bits, which):
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every model and number of bits."""
     yield (f"Longest context in {result['budget'] / 1e9:.0f} GB, beside the weights and nothing else; below 16 bits one 16-bit scale for each head "
            "and token.")
     for r in result["rows"]:

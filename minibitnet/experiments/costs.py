@@ -30,7 +30,8 @@ class Shape(NamedTuple):
                            n_kv_heads=self.d_kv * self.n_heads // self.d_attention)
 
 
-# 700M to 3.9B: [faq]. 7B to 70B: the papers name no shapes; these are LLaMA's of those sizes. 2B-4T and its baselines: published configurations.
+# 700M to 3.9B: [faq]. 7B: [a48] Table 6. 13B to 70B: LLaMA's of those sizes; [b158] names none, [cpp] App. A has "dummy setups" of its own, some
+# with another d_ffn. 2B-4T and its baselines: published configurations.
 MODELS = {
     "700M": Shape(24, 1536, 1536, 1536, 4096, 24, 32_000),
     "1.3B": Shape(24, 2048, 2048, 2048, 5460, 32, 32_000),

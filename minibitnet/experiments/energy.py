@@ -51,14 +51,14 @@ def prices(node):
 
 
 def transformer_energy(p, price, bits="FP16"):
-    """-> {"MUL": J, "ADD": J}.   [bitnet] eqs. 16-17"""
-    return {kind: 1e-12 * (p.projections + p.attention) * price[bits][kind.lower()] for kind in ("MUL", "ADD")}
+    """-> {"FP16 add": J, "FP16 mul": J}, with the name of the bits.   [bitnet] eqs. 16-17"""
+    return {f"{bits} {kind}": 1e-12 * (p.projections + p.attention) * price[bits][kind] for kind in ("add", "mul")}
 
 
 def bitnet_energy(p, price):
-    """-> {"MUL": J, "ADD": J}.   [bitnet] eq. 18, attention in FP16"""
-    return {"MUL": 1e-12 * (p.attention + p.scaled) * price["FP16"]["mul"],
-            "ADD": 1e-12 * (p.projections * price["INT8"]["add"] + p.attention * price["FP16"]["add"])}
+    """-> {"INT8 add": J, "FP16 add": J, "FP16 mul": J}.   [bitnet] eq. 18, attention in FP16"""
+    return {"INT8 add": 1e-12 * p.projections * price["INT8"]["add"], "FP16 add": 1e-12 * p.attention * price["FP16"]["add"],
+            "FP16 mul": 1e-12 * (p.attention + p.scaled) * price["FP16"]["mul"]}
 
 
 def saving(p, price):

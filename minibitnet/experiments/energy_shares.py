@@ -7,35 +7,23 @@ from . import energy, paper, plotting
 from .savings import point, series, told
 
 FIGURE_3 = {"1.3B": (24, 2048), "3B": (32, 2560), "7B": (32, 4096), "13B": (40, 5120), "70B": (80, 8192)}
-PARTS = ("INT8 add", "FP16 add", "FP16 mul")
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"savings": points of the right panel, "shares": {size: {model: {operation: share}}} of the left one}"""
     table = paper.table("b158_figure_3")
     return {"savings": [point(table, size, *FIGURE_3[size]) for size in table.rows],
-            "shares": {size: {"LLaMA": of_llama(*sizes), "BitNet b1.58": of_bitnet(*sizes)} for size, sizes in FIGURE_3.items()}}
+            "shares": {size: shares(energy.b1_products(*sizes), energy.prices("7nm")) for size, sizes in FIGURE_3.items()}}
 
 
-def of_llama(n_layers, d):
-    """Shares of the FP16 Transformer's energy by operation."""
-    p, price = energy.b1_products(n_layers, d), energy.prices("7nm")["FP16"]
-    return shares(0, (p.projections + p.attention) * price["add"], (p.projections + p.attention) * price["mul"])
-
-
-def of_bitnet(n_layers, d):
-    """Shares of BitNet's energy by operation."""
-    p, price = energy.b1_products(n_layers, d), energy.prices("7nm")
-    return shares(p.projections * price["INT8"]["add"], p.attention * price["FP16"]["add"], (p.attention + p.scaled) * price["FP16"]["mul"])
-
-
-def shares(*joules):
-    """Numbers in the order of PARTS -> {part: its share of their sum}"""
-    return {part: j / sum(joules) for part, j in zip(PARTS, joules, strict=True)}
+def shares(p, price):
+    """Products and prices -> {model: {operation: its share of the model's energy}}"""
+    joules = {"LLaMA": {"INT8 add": 0} | energy.transformer_energy(p, price), "BitNet b1.58": energy.bitnet_energy(p, price)}
+    return {model: {part: j / sum(parts.values()) for part, j in parts.items()} for model, parts in joules.items()}
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every point and every bar, and what the numbers leave out."""
     yield "The formula, and which (layers, width) a point has, are inferred, not published (experiments/energy.py); 512 tokens at 7 nm."
     yield from told(result["savings"])
     for size, by_model in result["shares"].items():
@@ -44,7 +32,8 @@ def in_words(result):
             holds = parts["INT8 add"] == 0 if model == "LLaMA" else parts["INT8 add"] > 0.5
             yield (f"energy of {model} {size}: {claim} | " + ", ".join(f"{part} {share:.0%}" for part, share in parts.items() if share) +
                    f"{'' if holds else ' (differs)'} | {' layers, '.join(map(str, FIGURE_3[size]))} wide")
-    yield ("INT8 additions are the largest part from 13B on, and the majority at 70B alone: attention in FP16 takes the rest, and eq. 18's scaling. The "
+    yield ("INT8 additions are the largest part from 13B on, and the majority at 70B alone: attention in FP16 takes the rest, and eq. 18's "
+           "scaling. The "
            "sentence of the paper is right of the projections by themselves.")
     yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."
 

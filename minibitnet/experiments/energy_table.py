@@ -5,7 +5,7 @@ BITS = {"32": "FP32", "16": "FP16"}
 
 
 def quick():
-    """Every cell: what is printed, what the formula gives, whether they agree to the digits printed."""
+    """-> {"source", "tokens", "rows": for every cell what is printed, what the formula gives in J, whether they agree to the digits printed}"""
     printed, sizes = paper.table("b1_table_1"), paper.table("b1_table_5").rows
     rows = []
     for (size, bits), cells in printed.rows.items():
@@ -13,17 +13,18 @@ def quick():
         for node in ("7nm", "45nm"):
             price = energy.prices(node)
             ours = energy.transformer_energy(p, price, BITS[bits]) if bits in BITS else energy.bitnet_energy(p, price)
-            for kind in ("MUL", "ADD"):
-                cell = cells[f"{node} {kind}"]
-                rows.append({"size": size, "bits": bits, "column": f"{node} {kind}", "printed": cell, "ours": ours[kind],
-                             "agrees": paper.agrees(ours[kind], cell)})
+            for kind in ("mul", "add"):
+                column, value = f"{node} {kind.upper()}", sum(j for part, j in ours.items() if part.endswith(kind))
+                rows.append({"size": size, "bits": bits, "column": column, "printed": cells[column], "ours": value,
+                             "agrees": paper.agrees(value, cells[column])})
     return {"source": printed.source, "tokens": energy.TOKENS, "rows": rows}
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every cell, and what the numbers leave out."""
     missed = [r for r in result["rows"] if not r["agrees"]]
-    yield (f"{len(result['rows']) - len(missed)} of {len(result['rows'])} cells of {result['source']} to the digits printed; the formula is inferred, "
+    yield (f"{len(result['rows']) - len(missed)} of {len(result['rows'])} cells of {result['source']} to the digits printed; the formula is "
+           f"inferred, "
            "not published (experiments/energy.py)")
     for r in result["rows"]:
         ours = f"{r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'}"

@@ -3,6 +3,7 @@
 Memory and energy are counted, and so are the bytes read for a token, which bound the latency of decoding where a processor waits for
 memory. Ours does not: beside them stands what ``latency.py`` measured, a block's time times the layers, packed beside dense float32.
 """
+from ..errors import UserError
 from . import energy, results
 from .costs import MODELS, cache_bytes, weight_bytes
 from .latency import DENSE, PACKED
@@ -12,8 +13,14 @@ POSITIONS, CACHE_BITS = 512, (8, 16)                             # of the ternar
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot, but for the times, which are those of data/results/latency.json."""
-    times = {row["size"]: row["decode"]["ms"] for row in results.load("latency")["result"]["rows"]}
+    """-> {"positions", "cache_bits", "rows": for each pair the costs of both}; the times are those of data/results/latency.json."""
+    record = results.load("latency")
+    if not record:
+        raise UserError("there is no data/results/latency.json: expected what python -m minibitnet.reproduce latency --full writes")
+    times = {row["size"]: row["decode"]["ms"] for row in record["result"]["rows"]}
+    if missing := {size for pair in PAIRS for size in pair} - set(times):
+        raise UserError(f"data/results/latency.json lacks {', '.join(sorted(missing))}: expected what python -m minibitnet.reproduce latency "
+                        f"--full writes")
     return {"positions": POSITIONS, "cache_bits": list(CACHE_BITS), "rows": [
         {"ternary": a, "float16": b, "of_ternary": cost(a, True) | {"ms": MODELS[a].n_layers * times[a][PACKED]},
          "of_float16": cost(b, False) | {"ms": MODELS[b].n_layers * times[b][DENSE]}} for a, b in PAIRS]}
@@ -25,19 +32,21 @@ def cost(size, ternary):
     p = energy.products(shape.matrices, shape.n_layers, shape.d_attention)
     weights, cache = weight_bytes(size)[0 if ternary else 1], POSITIONS * cache_bytes(shape, CACHE_BITS[0 if ternary else 1])
     read = weights - 2 * shape.vocab * shape.d + cache           # of the embedding only a row is read
-    return {"memory": weights + cache, "read": read, "joules": sum((energy.bitnet_energy if ternary else energy.transformer_energy)(p, price).values())}
+    joules = (energy.bitnet_energy if ternary else energy.transformer_energy)(p, price)
+    return {"memory": weights + cache, "read": read, "joules": sum(joules.values())}
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
-    yield (f"Shapes of 7B to 70B are LLaMA's, which the paper does not name; the energy formula is inferred. {result['positions']} tokens in the "
+    """Four lines for every pair."""
+    yield (f"Shapes of 13B to 70B are LLaMA's (experiments/costs.py); the energy formula is inferred. {result['positions']} tokens in the "
            f"cache, in {result['cache_bits'][0]} bits of the ternary model and in {result['cache_bits'][1]} of the other.")
     for r in result["rows"]:
         a, b, claim = r["of_ternary"], r["of_float16"], f"ternary {r['ternary']} costs less than 16-bit {r['float16']}"
-        for what, key, unit, digits, name, scale in (("memory", "memory", 1e9, 2, "GB", "counted"), ("energy", "joules", 1, 3, "J", "counted"),
-                                                     ("read for a token", "read", 1e9, 2, "GB", "counted: latency, where memory bounds it"),
-                                                     ("latency", "ms", 1e3, 2, "s", "measured here: a block times its layers, packed beside dense float32")):
+        for what, key, unit, digits, name, scale in (
+                ("memory", "memory", 1e9, 2, "GB", "counted"), ("energy", "joules", 1, 3, "J", "counted"),
+                ("read for a token", "read", 1e9, 2, "GB", "counted: latency, where memory bounds it"),
+                ("latency", "ms", 1e3, 2, "s", "measured here: a block times its layers, packed beside dense float32")):
             differs = "" if a[key] < b[key] else " (differs)"
             yield f"{claim} | {what} {a[key] / unit:.{digits}f} against {b[key] / unit:.{digits}f} {name}{differs} | {scale}"
-    yield ("In bytes and joules the sentence holds. In seconds it is one about kernels: on the paper's GPU decoding waits for the bytes, and our NumPy "
+    yield ("In bytes and joules the sentence holds. Its seconds are the kernels': on the paper's GPU decoding waits for the bytes, and our NumPy "
            "kernels for two bits are only a little faster than dense float32 of the same size (b158-fig-2-latency).")

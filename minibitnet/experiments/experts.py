@@ -12,7 +12,7 @@ DEVICES = (24e9, 80e9)
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"shape", "parameters", "active": of them at work for a token, "bytes", "sent": bytes for a token and layer, "devices": how many}"""
     (ternary, all_of_it), (_, active) = (weight_bytes(ATTENTION._replace(d_ffn=n * WIDTH)) for n in (EXPERTS, ACTIVE))
     routers = 2 * ATTENTION.n_layers * ATTENTION.d * EXPERTS                                     # bytes
     size = {"ternary": ternary + routers, "float16": all_of_it + routers}
@@ -23,11 +23,13 @@ def quick():
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """Memory, devices, traffic."""
     b, sent = result["bytes"], result["sent"]
     yield (f"memory | {b['ternary'] / 1e9:.1f} GB ternary, {b['float16'] / 1e9:.1f} GB in 16 bits | {result['parameters'] / 1e9:.1f}e9 parameters, "
            f"{result['active'] / 1e9:.1f}e9 at work for a token (Mixtral 8x7B's shape)")
     for room, n in result["devices"].items():
-        yield f"fewer devices | {n['ternary']} of {room} in place of {n['float16']} | weights alone"
-    yield (f"fewer bytes between chips | {sent['ternary']:,} in place of {sent['float16']:,} sent to the experts, for a token and layer | "
+        differs = "" if n["ternary"] < n["float16"] else " (differs)"
+        yield f"fewer devices | {n['ternary']}{differs} of {room} in place of {n['float16']} | weights alone"
+    differs = "" if sent["ternary"] < sent["float16"] else " (differs)"
+    yield (f"fewer bytes between chips | {sent['ternary']:,}{differs} in place of {sent['float16']:,} sent to the experts, for a token and layer | "
            "8-bit codes and a scale")

@@ -147,15 +147,17 @@ def per_block(network, c):
 
 
 def in_words(r):
-    """The lines that tell a result."""
+    """Two lines for every number of devices: with groups, and without."""
     c = r["config"]
     yield "Exchanged in a block, by all devices together: all-reduces and the bytes that they send in a ring."
     for row in r["rows"]:
         groups, per_tensor = ({what: f"{calls} all-reduces, {sent:,} bytes" for what, (calls, sent) in row[kind].items()}
                               for kind in ("groups", "per_tensor"))
         yield (f"\"no additional communication\" | {row['devices']} devices: the logits of one machine with {row['devices']} groups"
-               f"{', to the last bit' if row['equal'] else ' are NOT reproduced'}; scales: {groups[WEIGHTS]} and {groups[ACTIVATIONS]}; outputs: "
-               f"{groups[OUTPUTS]} | {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of {c['tokens']} tokens, devices simulated")
+               f"{', to the last bit' if row['equal'] else ' are not reproduced (differs)'}; scales: {groups[WEIGHTS]} and {groups[ACTIVATIONS]}; "
+               f"outputs: "
+               f"{groups[OUTPUTS]} | {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of {c['tokens']} tokens, devices "
+               f"simulated")
         yield (f"else \"one all-reduce operation for each parameter\" | {row['devices']} devices, per-tensor scales: "
                f"{per_tensor[WEIGHTS]} for weights, {per_tensor[ACTIVATIONS]} for activations | the same")
     with_groups, without = (sum(calls for calls, _ in r["rows"][-1][kind].values()) for kind in ("groups", "per_tensor"))

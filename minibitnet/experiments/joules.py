@@ -91,7 +91,7 @@ def in_rows(turns):
 
 
 def in_words(r):
-    """The lines that tell a result."""
+    """A line for every contender, or why there is none."""
     cpp, c = paper.table("cpp_table_6"), r["config"]
     claim = " and ".join(cpp.rows["Apple M2", program]["700M"] for program in ("llama.cpp", "bitnet.cpp"))
     claim = f"{claim} J a token of 700M in FP16 and ternary, on an M2 ({cpp.source})"
@@ -100,6 +100,7 @@ def in_words(r):
         return
     for name, row in r["rows"].items():
         tokens = "" if name == IDLE else f"{row['joules_per_token']:.4f} J a token ({row['least']:.4f} to {row['most']:.4f}), "
-        yield (f"{claim} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; counters "
+        yield (f"{claim} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; "
+               f"counters "
                f"{', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
     yield "The counters hold all that runs on the processor, and what it takes when idle: of the idle line every other one has its share."

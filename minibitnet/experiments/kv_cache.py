@@ -86,23 +86,27 @@ def difference(d, n):
 
 
 def in_words(r):
-    """The lines that tell a result."""
+    """A line for every shape and number of bits, of bytes; and of losses."""
     c = r["config"]
     for name, by in r["memory"].items():
         for bits, claim in ((16, "the context of 16 bits"), (8, "twice the context"), (4, "four times the context")):
-            nbytes = by[str(bits)]
-            yield (f"cache of {bits} bits: {claim} | {by['16'] / nbytes:.2f} x: {nbytes:,} bytes a token, {c['budget'] // nbytes:,} tokens in 1 GiB | "
-                   f"{name}: counted from the arrays, a 16-bit scale for each head and token included")
+            nbytes, longer = by[str(bits)], by["16"] / by[str(bits)]
+            differs = "" if longer >= 16 / bits else " (differs)"
+            scale = ", a 16-bit scale for each head and token included" * (bits < 16)
+            yield (f"cache of {bits} bits: {claim} | {longer:.2f} x{differs}: {nbytes:,} bytes a token, {c['budget'] // nbytes:,} tokens in 1 GiB | "
+                   f"{name}: counted from the arrays{scale}")
     changes = score_changes()
     claims = {"16": "the loss of 16 bits", "8": "no loss", "4": f"no loss: average scores change by {min(changes):+.2f} to {max(changes):+.2f}"}
     for bits, claim in claims.items():
         row = r["losses"][bits]
         differs = " (differs)" if row["difference"] > 2 * row["standard_error"] else ""
         yield (f"cache of {bits} bits: {claim} | {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token{differs} beside float32 "
-               f"({row['loss']:.4f}) | {c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, {r['windows']:,} windows")
+               f"({row['loss']:.4f}) | {c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, "
+               f"{r['windows']:,} windows")
     error = paper.table("a48_text").rows["error of an average score, Table 1"]["Value"]
     four = r["losses"]["4"]
-    yield (f"4 bits: {four['difference'] / max(four['standard_error'], 1e-12):+.1f} standard errors. The model was not trained with such a cache. The papers "
+    yield (f"4 bits: {four['difference'] / max(four['standard_error'], 1e-12):+.1f} standard errors. The model was not trained with such a cache. "
+           f"The papers "
            f"report average scores, whose error of {error} would not show a change as small as this one.")
 
 

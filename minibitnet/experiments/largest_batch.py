@@ -3,7 +3,8 @@
     batch = (budget - weights - overhead) / (a sequence's memory)
 
 The byte counts are ours, of LLaMA 2's 70B (8 key-value heads) and of the same model with 64. Neither gives the printed batches, for how
-the paper's program spends the rest is not printed: two numbers are too few to tell a sequence's memory from the overhead.
+the paper's program spends the rest is not printed. If a sequence and the overhead cost both programs the same, the two printed batches say
+what they cost (inferred): two equations of two unknowns.
 """
 from . import paper
 from .costs import MODELS, cache_bytes, weight_bytes
@@ -12,7 +13,7 @@ BUDGET, POSITIONS = 2 * 80e9, 512
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"printed": batches, "rows": ours by key-value heads and bits of the cache, "solved": see ``solved``}"""
     batches = {model: int(cells["Batch"]) for (model, _), cells in paper.table("b158_table_3").rows.items()}
     rows = []
     for heads in (8, 64):
@@ -21,17 +22,29 @@ def quick():
         sequence = {bits: POSITIONS * cache_bytes(shape, bits) for bits in (16, 8)}
         rows += [{"heads": heads, "bits": bits, "ternary": ternary, "float16": float16, "LLaMA": int((BUDGET - float16) // sequence[16]),
                   "BitNet b1.58": int((BUDGET - ternary) // sequence[bits])} for bits in (16, 8)]
-    return {"printed": batches, "rows": rows}
+    return {"printed": batches, "rows": rows, "solved": [solved(batches, r) for r in rows if r["bits"] == 16]}
+
+
+def solved(batches, r):
+    """budget = weights + overhead + batch * sequence, for both programs -> {"heads", "sequence", "overhead": bytes}"""
+    few, many = batches["LLaMA"], batches["BitNet b1.58"]
+    sequence = (r["float16"] - r["ternary"]) / (many - few)
+    return {"heads": r["heads"], "sequence": sequence, "overhead": BUDGET - r["float16"] - few * sequence}
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every count of ours, and what the printed batches would mean."""
     printed = result["printed"]
     claim = f"batch {printed['LLaMA']} against {printed['BitNet b1.58']}, {printed['BitNet b1.58'] / printed['LLaMA']:.1f} x"
     for r in result["rows"]:
         differs = "" if {model: r[model] for model in printed} == printed else " (differs)"
         yield (f"{claim} | {r['LLaMA']} against {r['BitNet b1.58']}, {r['BitNet b1.58'] / r['LLaMA']:.1f} x{differs} | {r['float16'] / 1e9:.1f} and "
-               f"{r['ternary'] / 1e9:.1f} GB of weights and a cache of {POSITIONS} tokens, {r['heads']} key-value heads, BitNet's in {r['bits']} bits")
+               f"{r['ternary'] / 1e9:.1f} GB of weights and a cache of {POSITIONS} tokens, {r['heads']} key-value heads, BitNet's in {r['bits']} "
+               f"bits")
     yield ("The printed batches do not come out: what a sequence and the program take beside the cache is not printed. That memory decides, and that "
            "ternary weights leave room for several times the batch, does.")
-    yield "The tokens per second of Table 3 follow the batch, since decoding reads all weights once for the whole batch; they are not counted here."
+    for s in result["solved"]:
+        possible = "" if s["overhead"] > 0 else ", which cannot be"
+        yield (f"Were it the same for both programs, the printed batches would mean {s['sequence'] / 1e9:.2f} GB a sequence and "
+               f"{s['overhead'] / 1e9:.1f} GB "
+               f"of overhead with {s['heads']} key-value heads{possible}.")

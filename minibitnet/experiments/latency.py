@@ -92,18 +92,19 @@ def trends(rows):
 
 
 def in_words(r):
-    """The lines that tell a result."""
+    """A line for every size and job, the growth with the size, and where it comes from."""
     c, rows, papers = r["config"], r["rows"], printed_ratios()
     yield (f"One block of each width, float32 beside 2 bits, {c['threads']}; median (least to most) of {c['rounds']} rounds. "
            f"The papers' ratios are of whole models on a GPU, FP16 beside 2 bits.")
     for row in rows:
         d, paper, (dense, packed) = row["decode"], papers.get(row["size"]), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
-        yield (f"{row['size']}: {f'{paper:.2f}' if paper else 'not printed'} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, "
+        yield (f"{row['size']}: {f'{paper:.2f}' if paper else 'no LLaMA of this size'} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, "
                f"{d['ms'][PACKED]:.1f} packed | one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
     growth = trends(rows)
     if growth:
         printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (growth["printed"], growth["ours"]))
-        yield (f"the speed-up with each doubling of a block's weights: {printed} | {ours}{'' if growth['reproduced'] else ' (differs)'} | slope of a straight "
+        yield (f"the speed-up with each doubling of a block's weights: {printed} | {ours}{'' if growth['reproduced'] else ' (differs)'} | slope "
+               f"of a straight "
                f"line through {growth['sizes']} sizes, and its standard error")
     for row in (row for row in rows if "prefill" in row):
         p = row["prefill"]
@@ -117,16 +118,21 @@ def in_words(r):
 def why(rows):
     """Paragraphs on what the numbers show, and on what they are made of."""
     faster = [row["decode"]["speed_up"]["median"] for row in rows]
-    rate = {name: " and ".join(f"{row['decode']['ns_per_weight'][name]:.2f}" for row in (rows[0], rows[-1])) for name in (DENSE, PACKED)}
-    yield (f"Here the packed block is {min(faster):.2f} to {max(faster):.2f} times as fast as the dense one. On a GPU decoding waits for the weights, of which "
+    read = {name: " and ".join(f"{row['bytes'][name] / row['decode']['ms'][name] / 1e6:.1f}" for row in (rows[0], rows[-1]))
+            for name in (DENSE, PACKED)}
+    yield (f"Here the packed block is {min(faster):.2f} to {max(faster):.2f} times as fast as the dense one. On a GPU decoding waits for the "
+           f"weights, of which "
            f"2 bits are an eighth of FP16; what does not shrink (attention, norms, the start of each kernel, the FP16 head) weighs less in a larger "
-           f"model, and the ratio grows. The dense block here waits for memory, too ({rate[DENSE]} ns a weight at {rows[0]['size']} and "
-           f"{rows[-1]['size']}), but the packed one does not ({rate[PACKED]} ns a weight): for each of the 8 bits of an activation, xor, and, popcount "
-           f"are NumPy passes of their own over every word of weights, where a kernel in C would make one. Both times grow with the weights, and "
-           f"a block has no head: little is left for the ratio to grow from.")
+           f"model, and the ratio grows. The dense block here reads {read[DENSE]} GB/s of weights ({rows[0]['size']} and {rows[-1]['size']}), "
+           f"about what "
+           f"memory gives one core, the packed one {read[PACKED]}: it does not wait for memory. For each of the 8 bits of an activation, xor, and, "
+           f"popcount are NumPy passes of their own over every word of weights, where a kernel in C would make one. Both times grow with the "
+           f"weights, "
+           f"and a block has no head: little is left for the ratio to grow from.")
     prompts = [row["prefill"]["speed_up"]["median"] for row in rows if "prefill" in row]
     if prompts:
-        yield (f"A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be unpacked "
+        yield (f"A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be "
+               f"unpacked "
                f"for it first. There the packed block is {min(prompts):.2f} to {max(prompts):.2f} times as fast.")
 
 

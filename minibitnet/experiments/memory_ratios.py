@@ -4,20 +4,21 @@ from .costs import weight_bytes
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"ratios": for each size what is printed, and that of the weights}"""
     rows = paper.table("b158_figure_2").rows
     return {"ratios": [{"size": size, "printed": cells["Memory ratio"], "weights": float16 / ternary}
                        for size, cells in rows.items() for ternary, float16 in [weight_bytes(size)]]}
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every size, and why the ratio grows."""
     for r in result["ratios"]:
         differs = "" if paper.agrees(r["weights"], r["printed"]) else " (differs)"
         yield f"memory ratio at {r['size']}: {r['printed']} x | {r['weights']:.2f} x{differs} for the weights alone | counted"
     (first, last), gap = (result["ratios"][i] for i in (0, -1)), lambda r: r["weights"] / float(r["printed"])
     yield (f"The ratio grows with the size because embedding and head stay in 16 bits and are a smaller part of a larger model. Of the weights alone "
-           f"it is larger than printed, since both programs carry the same run time: {gap(first):.2f} times as large at {first['size']}, {gap(last):.2f} "
+           f"it is larger than printed, since both programs need the same beside them: {gap(first):.2f} times as large at {first['size']}, "
+           f"{gap(last):.2f} "
            f"times at {last['size']}.")
 
 

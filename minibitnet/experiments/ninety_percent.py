@@ -9,7 +9,7 @@ MORE_THAN = 0.9 + 1e-12            # 1 - 1.6 / 16 is 0.9, but for its last bit
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"rows": what each packing saves of 16 bits, "whole": what is saved of all of 2B4T, "report": GB of its ternary weights}"""
     rows = [{"packing": name, "bits": bits, "saved": 1 - bits / 16} for name, bits in BITS.items()]
     parts = memory(MODELS["BitNet b1.58 2B"].config, bytes_of_rest=2)
     weights, (_, packed, float16, _) = parts["BitLinear weights"][0], parts["total"]
@@ -19,12 +19,13 @@ def quick():
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every packing, for the whole model, and for the report's 0.4 GB."""
     for r in result["rows"]:
         differs = "" if r["saved"] > MORE_THAN else " (differs)"
         yield f"more than 90 % saved | {r['saved']:.1%}{differs} at {r['bits']:.3f} bits ({r['packing']}) | weights of BitLinears alone"
     w = result["whole"]
-    yield (f"more than 90 % saved | {w['saved']:.0%} (differs): {w['packed'] / 1e9:.2f} GB for {w['float16'] / 1e9:.2f} GB, embedding in 16 bits | "
+    differs = "" if w["saved"] > MORE_THAN else " (differs)"
+    yield (f"more than 90 % saved | {w['saved']:.0%}{differs}: {w['packed'] / 1e9:.2f} GB for {w['float16'] / 1e9:.2f} GB, embedding in 16 bits | "
            f"all of {w['model']}, 2 bits")
     weights = ", ".join(f"{gb:.3f} GB ({name})" for name, gb in result["report"]["weights"].items())
     yield f"memory without embeddings: {result['report']['printed']} GB | {weights} | all of {w['model']}'s ternary weights"

@@ -3,10 +3,11 @@ from . import energy, paper
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"printed", "ratios": {process node: ratio}, "with_scaling": {size: [width, ratio]}}"""
     ratios = {node: (p["FP16"]["add"] + p["FP16"]["mul"]) / p["INT8"]["add"] for node in ("7nm", "45nm") for p in [energy.prices(node)]}
     widths = {size: [d, with_scaling(d)] for size, d in (("1.3B", 2048), ("70B", 8192))}
-    return {"printed": paper.table("b158_text").rows["saving of the matrix multiplication at 7 nm"]["Value"], "ratios": ratios, "with_scaling": widths}
+    printed = paper.table("b158_text").rows["saving of the matrix multiplication at 7 nm"]["Value"]
+    return {"printed": printed, "ratios": ratios, "with_scaling": widths}
 
 
 def with_scaling(d, tokens=energy.TOKENS):
@@ -16,7 +17,7 @@ def with_scaling(d, tokens=energy.TOKENS):
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """The ratio, with and without the scaling, and what the numbers leave out."""
     r = result["ratios"]
     differs = "" if paper.agrees(r["7nm"], result["printed"]) else " (differs)"
     yield f"{result['printed']} x | {r['7nm']:.1f} x{differs} at 7 nm, {r['45nm']:.1f} x at 45 nm | one weight and token"

@@ -64,14 +64,15 @@ def joules(of_float, of_ternary):
                    if kind in ("multiplications", "additions") and dtype == "float32" and part not in without)
     products = formula.projections
     scaling = of_ternary["BitLinear", "multiplications", "float32"] - products
-    ternary = floats(of_ternary, "BitLinear") + 1e-12 * (products * price["INT8"]["add"] + scaling * price["FP16"]["mul"])
+    bitlinears = energy.bitnet_energy(energy.Products(products, 0, scaling), price)
+    ternary = floats(of_ternary, "BitLinear") + sum(bitlinears.values())
     unpriced = sum(n for (_, kind, _), n in of_ternary.items() if kind in ("divisions and functions", "comparisons", "lookups"))
     return {"float": floats(of_float), "ternary": ternary, "saving": floats(of_float) / ternary, "products": products, "scaling": scaling,
             "scaled_by_formula": formula.scaled, "saving_by_formula": energy.saving(formula, price), "unpriced": unpriced}
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """The counts of every engine, and the energy that they make."""
     s, e = result["config"], result["energy"]
     yield (f"A random model of {s['n_layers']} layers, {s['d_model']} wide, {s['vocab_size']} tokens; every operation counted while it runs "
            "(what counts: experiments/counting.py).")
@@ -80,10 +81,14 @@ def in_words(result):
                    for kind in (*KINDS, "lookups")}
         yield f"{r['engine']} engine {r['what']}: " + "; ".join(f"{kind} {numbers}" for kind, numbers in by_kind.items() if numbers)
     differs = "" if abs(e["saving"] / e["saving_by_formula"] - 1) < 0.1 else " (differs)"
-    yield (f"energy of 16 bits over BitNet's, same shape: {e['saving_by_formula']:.2f} x by the papers' formula | {e['saving']:.2f} x counted{differs}: "
+    yield (f"energy of 16 bits over BitNet's, same shape: {e['saving_by_formula']:.2f} x by the papers' formula | {e['saving']:.2f} x "
+           f"counted{differs}: "
            f"{1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules | {s['tokens']} tokens at 7 nm, {s['d_model']} wide")
-    yield (f"The count has what the formula leaves out: the head, the norms, the residual sums, the quantizers' multiplications; and {e['unpriced']:,} operations "
-           "(divisions, exponentials, comparisons, lookups) that Table 2 has no price for. Attention is alike: at 64 tokens a block of queries meets every key.")
-    yield ("In the float engine a ternary product is still a float32 multiplication: the saving is what an INT8 adder would make of the same numbers. "
+    yield (f"The count has what the formula leaves out: the head, the norms, the residual sums, the quantizers' multiplications; and "
+           f"{e['unpriced']:,} operations "
+           "(divisions, exponentials, comparisons, lookups) that Table 2 has no price for. Attention is alike: at 64 tokens a block of queries "
+           "meets every key.")
+    yield ("In the float engine a ternary product is still a float32 multiplication: the saving is what an INT8 adder would make of the same "
+           "numbers. "
            "The packed engine, for one token, and the integer engine count bits, 64 weights to a word, and multiply eight counts a row by the places "
            "of the bits. float32 operations are priced as FP16, the smallest float that the table has.")

@@ -10,6 +10,7 @@ Cells are strings because 13.8 is not 13.80: a number of ours agrees with a prin
 """
 import json
 import re
+from decimal import Decimal
 from typing import NamedTuple
 
 from ..errors import UserError
@@ -50,7 +51,8 @@ def parse(name, text, where):
     except (ValueError, KeyError, TypeError, IndexError) as e:
         raise UserError(f"{where}: {e!r}: expected the keys that experiments/paper.py lists") from None
     if not re.fullmatch(r"arXiv \d{4}\.\d{5}|\w+/\w+, \S+\.pdf", result.paper) or not result.item or result.checked not in CHECKED:
-        raise UserError(f"{where}: source {result.source!r}, checked {result.checked!r}: expected an arXiv number or a file, a table or figure, one of {CHECKED}")
+        raise UserError(f"{where}: source {result.source!r}, checked {result.checked!r}: expected an arXiv number or a file, a table or figure, "
+                        f"one of {CHECKED}")
     for label, cells in lines:
         if label in result.rows:
             raise UserError(f"{where}: two rows are {label!r}")
@@ -66,8 +68,8 @@ def is_number(cell):
 
 
 def agrees(value, printed):
-    """Does a value, rounded to the digits that are printed, give what is printed?   13.798 and "13.80" do, 13.805 and "13.80" do not."""
-    return f"{value:.{places(printed)}f}" == printed
+    """Does a value, rounded to the digits that are printed, give what is printed?   13.798 and "13.80" do, 13.806 and "13.80" do not."""
+    return Decimal(value).quantize(Decimal(printed)) == Decimal(printed)
 
 
 def places(printed):

@@ -5,7 +5,7 @@ VOCABULARY, UNITS = 16_000, {"M": 1e6, "B": 1e9}
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"rows": for each size its shape, its parameters, and how far their sum is off}"""
     rows = []
     for size, row in paper.table("b1_table_5").rows.items():
         n_layers, d = int(row["Layers"]), int(row["Hidden"])
@@ -16,11 +16,13 @@ def quick():
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every size."""
     yield "Inferred: the block (attention of four d x d, feed-forward of 4 d without a gate), an embedding and a head apart, no table of positions."
     for r in result["rows"]:
         total, unit = r["projections"] + r["embedding and head"], r["size"][-1]
-        yield (f"{r['size']} | {total / UNITS[unit]:.4g}{unit}, {r['off']:+.1%}{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, {r['width']} wide: "
+        yield (f"{r['size']} | {total / UNITS[unit]:.4g}{unit}, {r['off']:+.1%}{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, "
+               f"{r['width']} wide: "
                f"{r['projections']:,} in projections, {r['embedding and head']:,} in embedding and head")
-    yield ("All eight have fewer parameters than their names say, the small ones by most. What the names count besides is not printed; in the energy, "
+    yield ("All eight have fewer parameters than their names say, the small ones by most. What the names count besides is not printed; in the "
+           "energy, "
            "which has no embedding, the shapes come out (b1-fig-1).")

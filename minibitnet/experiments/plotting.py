@@ -79,8 +79,10 @@ def _points(axes, series, xlabel, ylabel):
     axes.set(xlabel=xlabel, ylabel=ylabel)
     places = {x: i for i, x in enumerate(dict.fromkeys(x for values in series.values() for x in values))}
     for (name, values), color, marker in zip(series.items(), GREYS, MARKERS):
-        middle, least, most = zip(*(y if isinstance(y, tuple) else (y, y, y) for y in values.values()))
-        bars = [[y - a for y, a in zip(middle, least)], [b - y for y, b in zip(middle, most)]]
+        middle, bars = list(values.values()), None
+        if isinstance(middle[0], tuple):
+            middle, least, most = zip(*middle)
+            bars = [[y - a for y, a in zip(middle, least)], [b - y for y, b in zip(middle, most)]]
         axes.errorbar([places[x] for x in values], middle, bars, marker=marker, color=color, capsize=3, label=name)
     axes.set_xticks(range(len(places)), places)
     axes.set_ylim(bottom=0)

@@ -79,8 +79,9 @@ def engines(c):
     """The float and the packed engine of a random ternary model -> {name: (function of (ids, caches) to logits, bytes of its weights)}"""
     weights, running = RandomModel(c), model.Transformer(c).quantized()
     packed_model = packed.PackedModel(c, weights, weights)
+    rest = packed_model.embedding.nbytes + (not c.tied) * packed_model.head.nbytes
     return {"float": (lambda ids, caches: running(ids, caches).data, 4 * c.n_parameters),
-            "packed": (packed_model, sum(map(packed_bytes, packed_model.blocks)) + packed_model.embedding.nbytes + (not c.tied) * packed_model.head.nbytes)}
+            "packed": (packed_model, sum(map(packed_bytes, packed_model.blocks)) + rest)}
 
 
 # ---- what a model or a block is asked to do

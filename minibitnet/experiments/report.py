@@ -16,13 +16,12 @@ printed is said after a *but*, and marked "(differs)" below.
 
 
 def page(out, tell):
-    """out: the path of the page, beside which pictures go; tell(experiment) is called before one runs -> (Markdown, pictures, experiments run live)."""
+    """out: the path of the page, beside which pictures go; tell(experiment) is called before one runs -> (Markdown, pictures, live runs)."""
     parts, pictures, live = [INTRODUCTION, *overview()], 0, 0
-    out.parent.mkdir(parents=True, exist_ok=True)
     for row in (row for row in ROWS if row.experiment):
         name, experiment = row.experiment, importlib.import_module(f".{row.experiment}", __package__)
-        record = results.load(name)
         try:
+            record = results.load(name)
             result = record["result"] if record else quick(experiment, name, tell)
         except UserError as e:                   # no trained model, say: the page tells, and goes on
             parts += [f"## {row.name}\n\nnot run: {escaped(str(e))}\n"]

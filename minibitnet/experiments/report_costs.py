@@ -10,7 +10,7 @@ from .costs import MODELS
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"rows": for each model and column what is printed, ours in GB or J, and whether they agree to the digits printed}"""
     rows = []
     for name, printed in paper.table("2b4t_table_1").rows.items():
         shape, ternary = MODELS[name], name.startswith("BitNet")
@@ -18,13 +18,14 @@ def quick():
         bits = math.log2(3) if ternary else 16
         ours = {"Memory (GB)": shape.n_layers * sum(n * m for n, m in shape.matrices) * bits / 8 / 1e9,
                 "Energy (J)": sum((energy.bitnet_energy if ternary else energy.transformer_energy)(p, energy.prices("7nm")).values())}
-        rows += [{"model": name, "column": column, "bits": bits, "printed": printed[column], "ours": value, "agrees": paper.agrees(value, printed[column])}
+        rows += [{"model": name, "column": column, "bits": bits, "printed": printed[column], "ours": value,
+                  "agrees": paper.agrees(value, printed[column])}
                  for column, value in ours.items()]
     return {"rows": rows}
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every cell."""
     yield "Both formulas are inferred, not published. That six energies of six shapes come out is the best evidence for the one of energy."
     for r in result["rows"]:
         unit = r["column"].split("(")[1][:-1]

@@ -34,9 +34,10 @@ def save(path, record):
 
 
 def load(name):
-    """The committed envelope of an experiment, or None where there is none; UserError for one that is not whole."""
+    """The envelope of an experiment, of ``home`` or as it came with the package, or None where there is none; UserError for one that is not whole."""
+    path = home() / f"{name}.json"
     try:
-        path = packaged(f"results/{name}.json")
+        path = path if path.is_file() else packaged(f"results/{name}.json")
     except UserError:
         return None
     try:

@@ -3,7 +3,7 @@ from . import energy, paper, plotting
 
 
 def quick():
-    """The row's figures, JSON-able, made on the spot."""
+    """-> {"savings": a ``point`` for each size}"""
     table, sizes = paper.table("b1_figure_1"), paper.table("b1_table_5").rows
     return {"savings": [point(table, size, int(sizes[size]["Layers"]), int(sizes[size]["Hidden"])) for size in table.rows]}
 
@@ -15,7 +15,7 @@ def point(table, size, n_layers, d):
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every size, and what the numbers leave out."""
     yield "The formula is inferred, not published (experiments/energy.py); 512 tokens at 7 nm."
     yield from told(result["savings"])
     yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."

@@ -1,6 +1,8 @@
 """[bitnet] eqs. 8-10: with a norm in front of the quantizer, the variance of a BitLinear's output is of size 1, whatever the input and the width.
 
-    Var(y) = m beta^2 E[x^2],  E[x^2] = 1 behind the norm.   Weights of variance 1/m, as initialized, have beta^2 = E|w|^2 = 2 / (pi m)
+    Var(y) = m beta^2 E[x^2],  E[x^2] = 1 behind the norm.   Gaussian weights of variance 1/m, as initialized, have beta^2 = (E|w|)^2 = 2 / (pi m)
+
+m is the number of inputs, the paper's n.
 
 So Var(y) = 2 / pi = 0.637 for binary weights, not quite 1; for ternary ones that times the share of weights that are not 0, 0.690.
 """
@@ -31,10 +33,11 @@ def quick():
 
 
 def in_words(result):
-    """Lines "paper | here | scale" that tell a result, and what it does not say."""
+    """A line for every width, input and kind of weights."""
     c = result["config"]
     for r in result["rows"]:
         differs = "" if abs(r["with_norm"] - 1) < 0.1 else " (differs)"
-        yield (f"Var(y) near 1 | {r['with_norm']:.3f}{differs} with the norm ({result['expected'][r['weights']]:.3f} by eqs. 8-10), {r['without']:.3g} without | "
+        yield (f"Var(y) near 1 | {r['with_norm']:.3f}{differs} with the norm ({result['expected'][r['weights']]:.3f} by eqs. 8-10), "
+               f"{r['without']:.3g} without | "
                f"{r['weights']}, {r['width']} features of standard deviation {r['input']:g}, {c['outputs']} outputs, {c['tokens']} tokens")
-    yield "The paper's \"approximately 1\" is 2 / pi: beta is a mean magnitude, not a root mean square. The next norm takes the constant up."
+    yield "The paper's \"approximately 1\" is 2 / pi: beta is a mean magnitude, not a root mean square. The next norm makes up for the constant."

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from minibitnet.experiments import components, contexts, equivalences, experts, largest_batch, memory_ratios, memory_table, ninety_percent, parameters
+from minibitnet.errors import UserError
+from minibitnet.experiments import components, contexts, equivalences, experts, largest_batch, memory_ratios, memory_table
+from minibitnet.experiments import ninety_percent, parameters, results
 from minibitnet.experiments.costs import MODELS, Shape, cache_bytes, memory, weight_bytes
 from minibitnet.nn.config import ModelConfig
 
@@ -45,9 +47,9 @@ def test_weights_are_less_than_the_memory_that_the_paper_prints_for_the_program(
     """The remainders: half a GB at 700M and 1.3B, one at 3B, and within 0.1 GB the same for LLaMA and BitNet."""
     rows = {(r["model"], r["size"]): r for r in memory_table.quick()["rows"]}
     for r in rows.values():
-        assert r["weights"] + r["run_time"] == pytest.approx(float(r["printed"])) and 0.4 < r["run_time"] < 1.1
+        assert r["weights"] + r["runtime"] == pytest.approx(float(r["printed"])) and 0.4 < r["runtime"] < 1.1 and not r["agrees"]
     for size in ("700M", "1.3B", "3B"):
-        assert rows["LLaMA", size]["run_time"] == pytest.approx(rows["BitNet b1.58", size]["run_time"], abs=0.1)
+        assert rows["LLaMA", size]["runtime"] == pytest.approx(rows["BitNet b1.58", size]["runtime"], abs=0.1)
 
 
 def test_memory_ratios_of_weights_grow_with_the_size_as_the_printed_ones_do_and_are_above_them():
@@ -55,6 +57,8 @@ def test_memory_ratios_of_weights_grow_with_the_size_as_the_printed_ones_do_and_
     for key in ("printed", "weights"):
         assert [float(r[key]) for r in ratios] == sorted(float(r[key]) for r in ratios)
     assert all(r["weights"] > float(r["printed"]) for r in ratios)
+    *_, last = memory_ratios.in_words({"ratios": ratios})
+    assert last.endswith("1.62 times as large at 1.3B, 1.06 times at 70B."), "4.74 / 2.93 and 7.59 / 7.16"
 
 
 def test_b1s_table_5_has_12_d_squared_weights_a_layer():
@@ -79,6 +83,20 @@ def test_the_size_equivalences_hold_in_memory_bytes_read_and_energy_and_not_in_t
     for r in equivalences.quick()["rows"]:
         assert all(r["of_ternary"][key] < r["of_float16"][key] for key in ("memory", "read", "joules")), r["ternary"]
         assert r["of_ternary"]["ms"] > 2 * r["of_float16"]["ms"]
+
+
+def test_an_equivalence_counts_a_cache_of_8_bits_and_of_16_and_every_layer():
+    """13B beside 3B: 512 tokens of 416,000 bytes (8 bits), and of 332,800 (16 bits); 40 layers, and 26, of the milliseconds that were measured."""
+    r, times = equivalences.quick()["rows"][0], {row["size"]: row["decode"]["ms"] for row in results.load("latency")["result"]["rows"]}
+    assert r["of_ternary"]["memory"] == weight_bytes("13B")[0] + 512 * 416_000 and r["of_float16"]["memory"] == weight_bytes("3B")[1] + 512 * 332_800
+    assert r["of_ternary"]["ms"] == 40 * times["13B"]["packed"] and r["of_float16"]["ms"] == 26 * times["3B"]["dense float32"]
+
+
+def test_without_measured_times_the_equivalences_say_what_is_missing(monkeypatch):
+    for record, message in ((None, "no data/results/latency.json"), ({"result": {"rows": []}}, "latency.json lacks 13B, 30B, 3B, 70B, 7B")):
+        monkeypatch.setattr(results, "load", lambda name, record=record: record)
+        with pytest.raises(UserError, match=message):
+            equivalences.quick()
 
 
 def test_more_than_90_percent_is_saved_at_the_entropy_limit_alone():
@@ -114,3 +132,11 @@ def test_ternary_weights_make_room_for_a_larger_batch_and_the_printed_batches_li
     assert all(r["BitNet b1.58"] > 6 * r["LLaMA"] for r in result["rows"])
     assert [(r["LLaMA"], r["BitNet b1.58"]) for r in result["rows"]] == [(131, 845), (131, 1664), (2, 103), (2, 204)]
     assert result["printed"] == {"LLaMA": 16, "BitNet b1.58": 176}
+
+
+def test_the_printed_batches_solved_for_a_sequence_and_the_overhead():
+    """10 GB: weights of 4 and 2 leave 6 = o + 1 s and 8 = o + 3 s: s = 1, o = 5. With 64 heads 70B would have less than no overhead."""
+    r = {"heads": 8, "ternary": 2e9, "float16": 4e9}
+    solved = largest_batch.solved({"LLaMA": 1, "BitNet b1.58": 3}, r)
+    assert solved == {"heads": 8, "sequence": 1e9, "overhead": largest_batch.BUDGET - 5e9}
+    assert [f"{s['sequence'] / 1e9:.2f} {s['overhead'] / 1e9:.1f}" for s in largest_batch.quick()["solved"]] == ["0.75 10.1", "0.85 -10.4"]

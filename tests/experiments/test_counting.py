@@ -132,3 +132,19 @@ def test_the_counted_saving_is_below_the_formulas_and_above_one():
     assert 1 < energy["saving"] < energy["saving_by_formula"]
     assert energy["products"] == 64 * 2 * (4 * 128**2 + 3 * 128 * 352) and 0 < energy["scaling"] < energy["scaled_by_formula"]
     assert energy["unpriced"] > 0
+
+
+def test_counted_energy_by_pencil(monkeypatch):
+    """One layer, d 8, d_ffn 16: 4 * 64 + 3 * 128 = 640 weights, 64 tokens, 40,960 products. The float arm: a million float32 multiplications
+    and as many additions, 0.34 + 0.16 microjoules. The ternary arm: the products as INT8 additions, x 0.007 pJ; 1,000 scalings and 2,000
+    multiplications elsewhere x 0.34; 500 additions x 0.16; the additions inside a BitLinear are the products'."""
+    monkeypatch.setattr(operations, "SIZES", {"vocab_size": 10, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ffn": 16, "context": 64})
+    of_float = {("attention", "multiplications", "float32"): 10**6, ("BitLinear", "additions", "float32"): 10**6,
+                ("attention", "lookups", "int64"): 7}
+    of_ternary = {("BitLinear", "multiplications", "float32"): 40_960 + 1_000, ("BitLinear", "additions", "float32"): 9_999,
+                  ("quantizer", "multiplications", "float32"): 2_000, ("the rest", "additions", "float32"): 500,
+                  ("the rest", "comparisons", "float32"): 3}
+    e = operations.joules(of_float, of_ternary)
+    assert (e["products"], e["scaling"], e["unpriced"]) == (40_960, 1_000, 3)
+    assert e["float"] == pytest.approx(0.5e-6) and e["ternary"] == pytest.approx(1e-12 * (40_960 * 0.007 + 3_000 * 0.34 + 500 * 0.16))
+    assert e["saving"] == pytest.approx(e["float"] / e["ternary"])

@@ -11,8 +11,8 @@ def test_a_product_by_pencil():
     FP16 at 7 nm: 14 * 0.34 = 4.76 pJ and 14 * 0.16 = 2.24. BitNet: (8 + 5) * 0.34 = 4.42, and 6 * 0.007 + 8 * 0.16 = 1.322."""
     p, price = energy.products([(2, 3)], n_layers=1, width=4, tokens=1), energy.prices("7nm")
     assert p == (6, 8, 5)
-    assert energy.transformer_energy(p, price) == {"MUL": pytest.approx(4.76e-12), "ADD": pytest.approx(2.24e-12)}
-    assert energy.bitnet_energy(p, price) == {"MUL": pytest.approx(4.42e-12), "ADD": pytest.approx(1.322e-12)}
+    assert energy.transformer_energy(p, price) == {"FP16 mul": pytest.approx(4.76e-12), "FP16 add": pytest.approx(2.24e-12)}
+    assert energy.bitnet_energy(p, price) == {"INT8 add": pytest.approx(0.042e-12), "FP16 add": pytest.approx(1.28e-12), "FP16 mul": pytest.approx(4.42e-12)}
     assert energy.saving(p, price) == pytest.approx(7.0 / 5.742)
 
 

@@ -68,4 +68,4 @@ def test_the_row_in_words():
     assert json.loads(json.dumps(r)) == r and "2 groups, to the last bit; scales: 0 all-reduces, 0 bytes and 0 all-reduces, 0 bytes" in lines[1]
     assert "22 all-reduces in place of 2" in lines[-1]
     r["rows"][0]["equal"] = False
-    assert "NOT reproduced" in list(groups.in_words(r))[1]
+    assert "not reproduced" in list(groups.in_words(r))[1]

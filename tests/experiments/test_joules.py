@@ -48,6 +48,17 @@ def test_every_contender_is_charged_with_what_the_counters_count_in_its_turn(pow
     assert rows["small"]["joules_per_token"] == pytest.approx(3e-6) and "joules_per_token" not in rows[IDLE] and rows[IDLE]["watts"] == 0
 
 
+def test_watts_are_joules_over_seconds_and_not_over_calls(powercap, monkeypatch):
+    """Four calls in half a second use 8 micro-joules: 2 a call, 16 micro-watts."""
+    counters, _ = joules.zones(powercap)
+
+    def four_calls(step, seconds):
+        counters[1].counter.write_text("998", encoding="ascii")
+        return 4, 0.5
+    monkeypatch.setattr(joules, "repeat", four_calls)
+    assert joules.take_turns({"packed": lambda: None}, counters, rounds=1, seconds=0) == {"packed": [(pytest.approx(2e-6), pytest.approx(16e-6))]}
+
+
 def test_the_spread_is_that_of_the_joules():
     """Rounds of 2 J at 9 W, 1 J at 7 W, 4 J at 8 W: 2 J from 1 to 4, 8 W."""
     assert joules.in_rows({"packed": [(2, 9), (1, 7), (4, 8)]}) == {"packed": {"watts": 8, "joules_per_token": 2, "least": 1, "most": 4}}

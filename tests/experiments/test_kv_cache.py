@@ -52,8 +52,10 @@ def test_fewer_bits_cost_more_loss_and_8_next_to_none(run):
     assert rows["4"]["difference"] + 2 * rows["4"]["standard_error"] > max(abs(rows[bits]["difference"]) for bits in ("16", "8"))
     assert json.loads(json.dumps(r)) == r
     lines = list(kv_cache.in_words(r))
-    assert any(line.startswith("cache of 4 bits: four times the context | 3.88 x: 19,800 bytes a token, 54,229 tokens in 1 GiB | BitNet b1.58 2B") for line in lines)
+    told = "cache of 4 bits: four times the context | 3.88 x (differs): 19,800 bytes a token, 54,229 tokens in 1 GiB | BitNet b1.58 2B"
+    assert any(line.startswith(told) for line in lines)
     assert f"{rows['4']['difference']:+.5f} ± " in lines[-2] and "no loss: average scores change by -0.20 to +0.26" in lines[-2]
+    assert set(r["config"]) == set(results.load("kv_cache")["result"]["config"]), "the committed run says all that this one does"
     assert r["config"]["weights_sha256"] == hashlib.sha256((run / "last.safetensors").read_bytes()).hexdigest()
     assert r["config"]["trained_with"]["steps"] == 80 and r["config"]["trained_with"]["d_model"] == 32 and r["config"]["trained_with"]["seed"] == 0
 

@@ -39,7 +39,8 @@ def test_stacks_stand_on_each_other(tmp_path, monkeypatch):
     figure = pytest.importorskip("matplotlib.figure")
     seen = []
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.extend(self.axes))
-    assert plotting.stacks_and_points({"a": {"x": 0.25, "y": 0.75}, "b": {"x": 0.5, "y": 0.5}}, "share", {"ours": {"3B": 1}}, "size", "ratio", tmp_path / "s.png")
+    stacks = {"a": {"x": 0.25, "y": 0.75}, "b": {"x": 0.5, "y": 0.5}}
+    assert plotting.stacks_and_points(stacks, "share", {"ours": {"3B": 1}}, "size", "ratio", tmp_path / "s.png")
     assert [(bar.get_y(), bar.get_height()) for bar in seen[0].patches] == [(0, 0.25), (0, 0.5), (0.25, 0.75), (0.5, 0.5)]
     assert [label.get_text() for label in seen[0].get_legend().get_texts()] == ["x", "y"] and seen[1].get_ylabel() == "ratio"
 

@@ -45,13 +45,13 @@ def test_in_the_committed_run_more_tokens_come_from_the_same_memory_in_every_rou
     r = results.load("throughput")["result"]
     b = r["block"]
     assert b["largest"][PACKED] / b["largest"][DENSE] > b["in_equal_memory"]["most"] and b["in_equal_memory"]["least"] > 1
-    assert r["config"]["batches"] == [1, 2, 4, 8, 32] and r["config"]["seed"] == 0
 
 
 def test_the_row_in_words_and_in_a_figure(result, tmp_path):
     assert json.loads(json.dumps(result)) == result
     lines = list(throughput.in_words(result))
-    assert lines[0].startswith("70B in 160 GB: batch 16 against 176, 11.0 x | 16 against 25, 1.6 x | ") and lines[1].startswith("333 against 2,977 tokens/s, 8.9 x | ")
+    assert lines[0].startswith("70B in 160 GB: batch 16 against 176, 11.0 x | 16 against 25, 1.6 x | ")
+    assert lines[1].startswith("333 against 2,977 tokens/s, 8.9 x | ")
     pytest.importorskip("matplotlib")
     assert throughput.figure(result, tmp_path / "t.png") and (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
 
@@ -59,4 +59,5 @@ def test_the_row_in_words_and_in_a_figure(result, tmp_path):
 def test_a_whole_model_is_timed_too(monkeypatch):
     monkeypatch.setitem(throughput.MODELS, "3B", Shape(1, 64, 64, 64, 128, 4, 1))
     r = throughput.measure("3B", "tiny", (1,), (1, 2), rounds=1, seconds=0)
+    assert set(r["config"]) == set(results.load("throughput")["result"]["config"]), "the committed run says all that this one does"
     assert list(r["model"]) == ["float", "packed"] and list(r["model"]["packed"]) == ["1", "2"] and json.loads(json.dumps(r)) == r
