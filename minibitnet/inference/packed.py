@@ -18,7 +18,7 @@ import numpy as np
 
 from ..nn import ops
 from ..packing import widen
-from ..quant import absmax_int8
+from ..quant import absmax_int8, split_groups
 from .cache import KINDS
 from .kernels import matmul, repack, stack
 
@@ -92,7 +92,7 @@ class Block:
         if cache is not None:
             k, v = cache.extend(k, v)
         h = x + self.o_proj(self.attn_sub_norm(ops.causal_attention.forward(q, k, v, head_dim=self.head_dim)))
-        gate, up = np.split(self.gate_up_proj(self.ffn_norm(h)), 2)
+        gate, up = split_groups(self.gate_up_proj(self.ffn_norm(h)), 2)
         return h + self.down_proj(self.ffn_sub_norm(self.act(gate, up)))
 
 
