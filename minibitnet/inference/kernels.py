@@ -25,8 +25,8 @@ from ..packing import unpack_ternary
 from ..quant import QB
 
 TILE = 2**19         # weights that by_blas unpacks at a time: 2 MB of float32
-BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, to stay in the second-level cache; rows are not cut: from 8,192
-                     # rows on, it handles 8 words a row
+BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, to stay in the second-level cache; but rows are not cut, and 3 words
+                     # of each come at least, or else adding up the counts takes longer than counting
 BUFFER = 512         # numbers: NumPy copies a broadcast operand to buffers, of 8,192 by default, and would be 2 times slower
 
 
@@ -136,23 +136,24 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
     for nonzero & (N ^ X_b) is (P & X_b) or (N & ~X_b), of |P & X_b| + |N| - |N & X_b| bits, and the c_b sum to -1. This
     takes one xor, one and, one popcount for 64 weights and a bit of the activations.
 
-    No overflow: a word has at most 64 bits, so 3 words have at most 192 < 2^8 and 1,023 words at most 65,472 < 2^16; a row has
-    at most m, and in int32 |sums| <= 256 m < 2^31 for m < 8 million.
+    No overflow: a word has at most 64 bits, so 3 words have at most 192 < 2^8, a row of 1,023 words at most 65,472 < 2^16, and in
+    int32 |sums| <= 256 m < 2^31 for m < 8 million.
     """
     n, words = len(w.negatives), len(w.nonzero)
     X = _words(codes.T.astype(np.int8).view(np.uint8)[:, None] & BITS[:, None])[..., None]     # (N, 8, words, 1)
     tokens = max(1, min(len(X), BLOCK // (8 * max(1, n))))
-    step = max(1, min(1023, BLOCK // (8 * max(1, n) * tokens)))
-    small = np.uint8 if step <= 3 else np.uint16                         # the smaller, the faster
+    step = max(3, BLOCK // (8 * max(1, n) * tokens))
+    whole_row = np.uint16 if words <= 1023 else np.int32                 # the smaller, the faster
+    part = np.uint8 if step == 3 else whole_row
     y = np.empty((len(X), n), np.int32)
     with np.errstate():                          # on leaving, gives back the buffer size as well
         np.setbufsize(BUFFER)
         for t in range(0, len(X), tokens):
-            counts = np.zeros((1, 8, n), np.int32)
+            counts = np.zeros((1, 8, n), whole_row)
             for j in range(0, words, step):
                 bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]                 # (tokens, 8, step, n)
                 bits &= w.nonzero[j:j + step]
-                counts = counts + np.add.reduce(np.bitwise_count(bits), axis=2, dtype=small)
+                counts = counts + np.add.reduce(np.bitwise_count(bits), axis=2, dtype=part)
             y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
     y += w.negatives
     return y.T.copy()
