@@ -221,14 +221,14 @@ def _outer_sum(a, b):                            # (..., A), (..., B) -> (..., A
 def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...)
     """W~ x~ by the faster kernel; integer=True takes only kernels without a float. A pool's threads share BLAS's tiles.
 
-    One token: bit planes, since unpacking alone takes longer (2560 x 2560: 0.15 against 0.48 ns a weight). More: BLAS, which
-    unpacks once for all of them; at two tokens they are even, at eight BLAS takes half the time. by_lookup is not among the
-    choices, so that one form is resident: it is as fast for 13,824 rows (a tenth faster or slower from run to run), a fifth slower for 3,840,
-    half as fast for 640 rows, who share the cost of the tables.
+    Up to three tokens: bit planes, since unpacking alone takes longer than a token or two (2560 x 2560: 0.13 ns a weight and token, against
+    0.3 to unpack). More: BLAS, which unpacks once for all of them; at four tokens they are even, at eight BLAS takes two thirds of the time.
+    by_lookup is not among the choices, so that one form is resident: for one token it is as fast for 13,824 rows (a tenth faster or slower
+    from run to run), takes half again as long for 3,840, three times as long for 640 rows, who share the cost of the tables.
     """
     assert len(codes) == w.m, f"activations have {len(codes)} features, the matrix has {w.m}"
     columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))
-    if integer or columns.shape[1] == 1 or not exact_in_float32(len(codes)):
+    if integer or columns.shape[1] <= 3 or not exact_in_float32(len(codes)):
         y = by_bit_planes(columns, w)
     else:
         y = by_blas(columns, w, pool)
