@@ -18,7 +18,6 @@ from ..quant import QB, dequantize, split_groups
 from .autograd import op
 
 QUERY_BLOCK = 64     # queries that causal_attention handles at a time
-LATER = np.tri(QUERY_BLOCK, k=-1, dtype=np.float32) * np.float32(1e30)    # [key, query]: huge for a key after the query
 
 
 def matmul(w, x):                                # (n, m), (m, ...) -> (n, ...)
@@ -155,7 +154,7 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
         queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T    # its newest query sees `seen` keys
         e = k[..., :seen].swapaxes(-1, -2) @ q[..., queries]             # (B, K, H/K, seen, block)
         width = e.shape[-1]
-        e[..., -width:, :] -= LATER[:width, :width]                      # key after query: its weight becomes exp(-1e30) = 0
+        e[..., -width:, :] -= np.tri(width, k=-1, dtype=e.dtype) * 1e30  # key after query: its weight becomes exp(-1e30) = 0
         e -= e.max(-2, keepdims=True)
         np.exp(e, out=e)
         z = 1 / e.sum(-2, keepdims=True)                                 # P = e z; e is kept, P never made
