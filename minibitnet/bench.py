@@ -122,16 +122,14 @@ def take_turns(jobs, rounds, seconds):
     -> {name: (seconds a step in every round, facts, peak memory in MB)}
     """
     spawn = multiprocessing.get_context("spawn")
-    pipes, processes = {}, []
-    for name, job in jobs.items():
-        pipes[name], theirs = spawn.Pipe()
-        processes.append(spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True))
-        processes[-1].start()
-        theirs.close()
-    times, facts, results = {name: [] for name in jobs}, {}, {}
+    pipes, processes, times, facts, results = {}, [], {name: [] for name in jobs}, {}, {}
     try:
-        for name in jobs:                             # all have warmed up before the first round
-            facts[name] = pipes[name].recv()
+        for name, job in jobs.items():
+            pipes[name], theirs = spawn.Pipe()
+            processes.append(spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True))
+            processes[-1].start()
+            theirs.close()
+            facts[name] = pipes[name].recv()          # when it is warm, and before the next one starts: some measure meanwhile
         for _ in range(rounds):
             for name in jobs:
                 pipes[name].send("go")

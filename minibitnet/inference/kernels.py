@@ -25,8 +25,9 @@ from ..packing import unpack_ternary
 from ..quant import QB
 
 TILE = 2**19         # weights that by_blas unpacks at a time: 2 MB of float32
-BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, to stay in the second-level cache; rows are not cut: from 8,192
-                     # rows on, it handles 8 words a row
+SHARES = 8           # a pool's threads take every eighth tile at a time: to hand out single ones takes 4 % longer
+BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, to stay in the second-level cache; but rows are not cut, and 3 words
+                     # of each come at least, or else adding up the counts takes longer than counting
 BUFFER = 512         # numbers: NumPy copies a broadcast operand to buffers, of 8,192 by default, and would be 2 times slower
 
 
@@ -103,7 +104,7 @@ def exact_in_float32(m):
 
 
 def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> int32 (n, N)
-    """Unpack a tile of rows to float32 and let BLAS multiply. A pool's threads take tiles in turn (do not call it on a
+    """Unpack a tile of rows to float32 and let BLAS multiply. A pool's threads share the tiles (do not call it on a
     thread of that very pool: it would wait for itself).
 
     No overflow: float32 holds every whole number up to 2^24, and every partial sum, in whatever order BLAS adds, is at
@@ -114,10 +115,10 @@ def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> i
     x, y = codes.astype(np.float32), np.empty((n, codes.shape[1]), np.int32)
     rows = max(1, TILE // max(1, m))
 
-    def tile(i):
-        y[i:i + rows] = unpack(w, slice(i, i + rows)).astype(np.float32) @ x
-    starts = range(0, n, rows)
-    list((pool.map if pool and len(starts) > 1 else map)(tile, starts))
+    def share(k):
+        for i in range(k * rows, n, SHARES * rows):
+            y[i:i + rows] = unpack(w, slice(i, i + rows)).astype(np.float32) @ x
+    list((pool.map if pool and n > rows else map)(share, range(SHARES)))
     return y
 
 
@@ -136,23 +137,24 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
     for nonzero & (N ^ X_b) is (P & X_b) or (N & ~X_b), of |P & X_b| + |N| - |N & X_b| bits, and the c_b sum to -1. This
     takes one xor, one and, one popcount for 64 weights and a bit of the activations.
 
-    No overflow: a word has at most 64 bits, so 3 words have at most 192 < 2^8 and 1,023 words at most 65,472 < 2^16; a row has
-    at most m, and in int32 |sums| <= 256 m < 2^31 for m < 8 million.
+    No overflow: a word has at most 64 bits, so 3 words have at most 192 < 2^8, a row of 1,023 words at most 65,472 < 2^16, and in
+    int32 |sums| <= 256 m < 2^31 for m < 8 million.
     """
     n, words = len(w.negatives), len(w.nonzero)
     X = _words(codes.T.astype(np.int8).view(np.uint8)[:, None] & BITS[:, None])[..., None]     # (N, 8, words, 1)
     tokens = max(1, min(len(X), BLOCK // (8 * max(1, n))))
-    step = max(1, min(1023, BLOCK // (8 * max(1, n) * tokens)))
-    small = np.uint8 if step <= 3 else np.uint16                         # the smaller, the faster
+    step = max(3, BLOCK // (8 * max(1, n) * tokens))
+    whole_row = np.uint16 if words <= 1023 else np.int32                 # the smaller, the faster
+    part = np.uint8 if step == 3 else whole_row
     y = np.empty((len(X), n), np.int32)
     with np.errstate():                          # on leaving, gives back the buffer size as well
         np.setbufsize(BUFFER)
         for t in range(0, len(X), tokens):
-            counts = np.zeros((1, 8, n), np.int32)
+            counts = np.zeros((1, 8, n), whole_row)
             for j in range(0, words, step):
                 bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]                 # (tokens, 8, step, n)
                 bits &= w.nonzero[j:j + step]
-                counts = counts + np.add.reduce(np.bitwise_count(bits), axis=2, dtype=small)
+                counts = counts + np.add.reduce(np.bitwise_count(bits), axis=2, dtype=part)
             y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
     y += w.negatives
     return y.T.copy()
@@ -219,14 +221,14 @@ def _outer_sum(a, b):                            # (..., A), (..., B) -> (..., A
 def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...)
     """W~ x~ by the faster kernel; integer=True takes only kernels without a float. A pool's threads share BLAS's tiles.
 
-    One token: bit planes, since unpacking alone takes longer (2560 x 2560: 0.15 against 0.48 ns a weight). More: BLAS, which
-    unpacks once for all of them; at two tokens they are even, at eight BLAS takes half the time. by_lookup is not among the
-    choices, so that one form is resident: it is as fast for 13,824 rows (a tenth faster or slower from run to run), a fifth slower for 3,840,
-    half as fast for 640 rows, who share the cost of the tables.
+    Up to three tokens: bit planes, since unpacking alone takes longer than a token or two (2560 x 2560: 0.13 ns a weight and token, against
+    0.3 to unpack). More: BLAS, which unpacks once for all of them; at four tokens they are even, at eight BLAS takes two thirds of the time.
+    by_lookup is not among the choices, so that one form is resident: for one token it is as fast for 13,824 rows (a tenth faster or slower
+    from run to run), takes half again as long for 3,840, three times as long for 640 rows, who share the cost of the tables.
     """
     assert len(codes) == w.m, f"activations have {len(codes)} features, the matrix has {w.m}"
     columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))
-    if integer or columns.shape[1] == 1 or not exact_in_float32(len(codes)):
+    if integer or columns.shape[1] <= 3 or not exact_in_float32(len(codes)):
         y = by_bit_planes(columns, w)
     else:
         y = by_blas(columns, w, pool)

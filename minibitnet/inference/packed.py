@@ -10,7 +10,7 @@ token at a time gives other last bits than a whole sequence, and where these mov
 
 Matrices that see the same input are stacked: q, k, v are one product, gate and up another. Embedding and head may be float16 or
 bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used. Where only the last
-token's logits are wanted, the head, the largest matrix, is read block by block in any case, by all threads.
+token's logits are wanted, the head, the largest matrix, is read block by block in any case, by all threads if it is large.
 """
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,11 +18,12 @@ import numpy as np
 
 from ..nn import ops
 from ..packing import widen
-from ..quant import absmax_int8
+from ..quant import absmax_int8, split_groups
 from .cache import KINDS
 from .kernels import matmul, repack, stack
 
-HEAD_BLOCK = 2**20       # weights of the head that a thread multiplies at a time, 4 MB of float32
+HEAD_BLOCK = 2**20       # weights of the head that are multiplied at a time, 4 MB of float32
+FEW = 16                 # blocks of a head that threads do not share: to wake them takes longer than they save
 
 
 class PackedModel:
@@ -59,7 +60,8 @@ class PackedModel:
         def block(i):
             w = widen(self.head[i:i + rows])
             y[i:i + rows] = ops.matmul(w, x) if x.size > len(x) else np.vecdot(w, x.ravel())[:, None, None]     # one column: 2 x faster
-        list((self.pool.map if self.pool else map)(block, range(0, len(y), rows)))
+        starts = range(0, len(y), rows)
+        list((self.pool.map if self.pool and len(starts) > FEW else map)(block, starts))
         return y
 
     def new_caches(self, batch=1):
@@ -92,7 +94,7 @@ class Block:
         if cache is not None:
             k, v = cache.extend(k, v)
         h = x + self.o_proj(self.attn_sub_norm(ops.causal_attention.forward(q, k, v, head_dim=self.head_dim)))
-        gate, up = np.split(self.gate_up_proj(self.ffn_norm(h)), 2)
+        gate, up = split_groups(self.gate_up_proj(self.ffn_norm(h)), 2)
         return h + self.down_proj(self.ffn_sub_norm(self.act(gate, up)))
 
 

@@ -70,6 +70,14 @@ def test_four_words_at_a_time_do_not_overflow_eight_bits(kernel, code):
 
 
 @every_kernel
+@pytest.mark.parametrize("words", [1023, 1024])
+def test_long_rows_do_not_overflow_sixteen_bits(kernel, words):
+    """Every bit of every code of -1 is set: 64 * 1,023 = 65,472 fits in uint16, and 64 * 1,024 = 2^16 would be 0."""
+    codes, w = np.full((64 * words, 1), -1, np.int8), np.ones((2, 64 * words), np.int8)
+    assert kernel(codes, w).tolist() == [[-64 * words]] * 2
+
+
+@every_kernel
 def test_the_widest_float32_product_is_still_exact(kernel):
     """m = 132,104: 127 m = 16,777,208 is 8 below 2^24. A row of +1, one of -1, and one that ends on an odd sum."""
     m = (2**24 - 1) // 127

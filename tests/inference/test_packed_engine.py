@@ -1,4 +1,6 @@
 """The packed engine is the training model, bit for bit."""
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -87,9 +89,14 @@ def test_the_head_in_blocks_is_the_head(rng, monkeypatch):
     from minibitnet.inference import packed as module
     c = ModelConfig(vocab_size=50, d_model=32, n_layers=1, n_heads=2, context=16)
     engine = engine_of(Transformer(c), BFLOAT16)
-    monkeypatch.setattr(module, "HEAD_BLOCK", 7 * 32)
     x = rng.standard_normal((32, 2, 3)).astype(np.float32)
-    assert np.allclose(engine.project(x, False), ops.matmul(widen(engine.head), x), rtol=1e-5, atol=1e-5)
+    for rows in (7, 1):                          # 8 blocks, which one thread handles, and 50
+        monkeypatch.setattr(module, "HEAD_BLOCK", rows * 32)
+        engine.pool = None
+        alone = engine.project(x, False)
+        assert np.allclose(alone, ops.matmul(widen(engine.head), x), rtol=1e-5, atol=1e-5)
+        with ThreadPoolExecutor(3) as engine.pool:
+            assert np.array_equal(engine.project(x, False), alone)
 
 
 @pytest.mark.parametrize("linear", ["ternary", "binary"])
