@@ -18,8 +18,8 @@ def context(size, bits, which):
 
 def in_words(result):
     """A line for every model and number of bits."""
-    yield (f"Longest context in {result['budget'] / 1e9:.0f} GB, beside the weights and nothing else; below 16 bits one 16-bit scale for each head "
-           "and token.")
+    yield (f"Longest context in {result['budget'] / 1e9:.0f} GB, beside the weights and nothing else; below 16 bits one 16-bit scale for each "
+           "head and token.")
     for r in result["rows"]:
         longest = r["ternary"] / next(of_16["ternary"] for of_16 in result["rows"] if of_16["size"] == r["size"])
         differs = "" if longest >= 16 / r["bits"] else " (differs)"

@@ -33,8 +33,7 @@ def in_words(result):
             yield (f"energy of {model} {size}: {claim} | " + ", ".join(f"{part} {share:.0%}" for part, share in parts.items() if share) +
                    f"{'' if holds else ' (differs)'} | {' layers, '.join(map(str, FIGURE_3[size]))} wide")
     yield ("INT8 additions are the largest part from 13B on, and the majority at 70B alone: attention in FP16 takes the rest, and eq. 18's "
-           "scaling. The "
-           "sentence of the paper is right of the projections by themselves.")
+           "scaling. The sentence of the paper is right of the projections by themselves.")
     yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."
 
 

@@ -24,8 +24,7 @@ def in_words(result):
     """A line for every cell, and what the numbers leave out."""
     missed = [r for r in result["rows"] if not r["agrees"]]
     yield (f"{len(result['rows']) - len(missed)} of {len(result['rows'])} cells of {result['source']} to the digits printed; the formula is "
-           f"inferred, "
-           "not published (experiments/energy.py)")
+           "inferred, not published (experiments/energy.py)")
     for r in result["rows"]:
         ours = f"{r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'}"
         yield f"{r['size']} with {r['bits']}-bit weights, {r['column']}: {r['printed']} J | {ours} | {result['tokens']} tokens"

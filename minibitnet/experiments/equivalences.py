@@ -20,7 +20,7 @@ def quick():
     times = {row["size"]: row["decode"]["ms"] for row in record["result"]["rows"]}
     if missing := {size for pair in PAIRS for size in pair} - set(times):
         raise UserError(f"data/results/latency.json lacks {', '.join(sorted(missing))}: expected what python -m minibitnet.reproduce latency "
-                        f"--full writes")
+                        "--full writes")
     return {"positions": POSITIONS, "cache_bits": list(CACHE_BITS), "rows": [
         {"ternary": a, "float16": b, "of_ternary": cost(a, True) | {"ms": MODELS[a].n_layers * times[a][PACKED]},
          "of_float16": cost(b, False) | {"ms": MODELS[b].n_layers * times[b][DENSE]}} for a, b in PAIRS]}

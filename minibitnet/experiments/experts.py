@@ -31,5 +31,5 @@ def in_words(result):
         differs = "" if n["ternary"] < n["float16"] else " (differs)"
         yield f"fewer devices | {n['ternary']}{differs} of {room} in place of {n['float16']} | weights alone"
     differs = "" if sent["ternary"] < sent["float16"] else " (differs)"
-    yield (f"fewer bytes between chips | {sent['ternary']:,}{differs} in place of {sent['float16']:,} sent to the experts, for a token and layer | "
-           "8-bit codes and a scale")
+    yield (f"fewer bytes between chips | {sent['ternary']:,}{differs} in place of {sent['float16']:,} sent to the experts, for a token and layer "
+           "| 8-bit codes and a scale")

@@ -153,11 +153,10 @@ def in_words(r):
     for row in r["rows"]:
         groups, per_tensor = ({what: f"{calls} all-reduces, {sent:,} bytes" for what, (calls, sent) in row[kind].items()}
                               for kind in ("groups", "per_tensor"))
-        yield (f"\"no additional communication\" | {row['devices']} devices: the logits of one machine with {row['devices']} groups"
-               f"{', to the last bit' if row['equal'] else ' are not reproduced (differs)'}; scales: {groups[WEIGHTS]} and {groups[ACTIVATIONS]}; "
-               f"outputs: "
-               f"{groups[OUTPUTS]} | {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of {c['tokens']} tokens, devices "
-               f"simulated")
+        yield (f"\"no additional communication\" | {row['devices']} devices: the logits of one machine with {row['devices']} "
+               f"groups{', to the last bit' if row['equal'] else ' are not reproduced (differs)'}; scales: {groups[WEIGHTS]} and "
+               f"{groups[ACTIVATIONS]}; outputs: {groups[OUTPUTS]} | {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of "
+               f"{c['tokens']} tokens, devices simulated")
         yield (f"else \"one all-reduce operation for each parameter\" | {row['devices']} devices, per-tensor scales: "
                f"{per_tensor[WEIGHTS]} for weights, {per_tensor[ACTIVATIONS]} for activations | the same")
     with_groups, without = (sum(calls for calls, _ in r["rows"][-1][kind].values()) for kind in ("groups", "per_tensor"))

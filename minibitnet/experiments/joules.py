@@ -101,6 +101,5 @@ def in_words(r):
     for name, row in r["rows"].items():
         tokens = "" if name == IDLE else f"{row['joules_per_token']:.4f} J a token ({row['least']:.4f} to {row['most']:.4f}), "
         yield (f"{claim} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; "
-               f"counters "
-               f"{', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
+               f"counters {', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
     yield "The counters hold all that runs on the processor, and what it takes when idle: of the idle line every other one has its share."

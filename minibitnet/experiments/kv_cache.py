@@ -106,8 +106,7 @@ def in_words(r):
     error = paper.table("a48_text").rows["error of an average score, Table 1"]["Value"]
     four = r["losses"]["4"]
     yield (f"4 bits: {four['difference'] / max(four['standard_error'], 1e-12):+.1f} standard errors. The model was not trained with such a cache. "
-           f"The papers "
-           f"report average scores, whose error of {error} would not show a change as small as this one.")
+           f"The papers report average scores, whose error of {error} would not show a change as small as this one.")
 
 
 def score_changes():

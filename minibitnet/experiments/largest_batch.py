@@ -38,13 +38,12 @@ def in_words(result):
     claim = f"batch {printed['LLaMA']} against {printed['BitNet b1.58']}, {printed['BitNet b1.58'] / printed['LLaMA']:.1f} x"
     for r in result["rows"]:
         differs = "" if {model: r[model] for model in printed} == printed else " (differs)"
-        yield (f"{claim} | {r['LLaMA']} against {r['BitNet b1.58']}, {r['BitNet b1.58'] / r['LLaMA']:.1f} x{differs} | {r['float16'] / 1e9:.1f} and "
-               f"{r['ternary'] / 1e9:.1f} GB of weights and a cache of {POSITIONS} tokens, {r['heads']} key-value heads, BitNet's in {r['bits']} "
-               f"bits")
+        yield (f"{claim} | {r['LLaMA']} against {r['BitNet b1.58']}, {r['BitNet b1.58'] / r['LLaMA']:.1f} x{differs} | {r['float16'] / 1e9:.1f} "
+               f"and {r['ternary'] / 1e9:.1f} GB of weights and a cache of {POSITIONS} tokens, {r['heads']} key-value heads, BitNet's in "
+               f"{r['bits']} bits")
     yield ("The printed batches do not come out: what a sequence and the program take beside the cache is not printed. That memory decides, and that "
            "ternary weights leave room for several times the batch, does.")
     for s in result["solved"]:
         possible = "" if s["overhead"] > 0 else ", which cannot be"
         yield (f"Were it the same for both programs, the printed batches would mean {s['sequence'] / 1e9:.2f} GB a sequence and "
-               f"{s['overhead'] / 1e9:.1f} GB "
-               f"of overhead with {s['heads']} key-value heads{possible}.")
+               f"{s['overhead'] / 1e9:.1f} GB of overhead with {s['heads']} key-value heads{possible}.")

@@ -104,8 +104,7 @@ def in_words(r):
     if growth:
         printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (growth["printed"], growth["ours"]))
         yield (f"the speed-up with each doubling of a block's weights: {printed} | {ours}{'' if growth['reproduced'] else ' (differs)'} | slope "
-               f"of a straight "
-               f"line through {growth['sizes']} sizes, and its standard error")
+               f"of a straight line through {growth['sizes']} sizes, and its standard error")
     for row in (row for row in rows if "prefill" in row):
         p = row["prefill"]
         yield (f"{row['size']}: not printed | {spread(p['speed_up'])}: {p['ms'][DENSE]:,.0f} ms dense, {p['ms'][PACKED]:,.0f} packed | "
@@ -121,19 +120,15 @@ def why(rows):
     read = {name: " and ".join(f"{row['bytes'][name] / row['decode']['ms'][name] / 1e6:.1f}" for row in (rows[0], rows[-1]))
             for name in (DENSE, PACKED)}
     yield (f"Here the packed block is {min(faster):.2f} to {max(faster):.2f} times as fast as the dense one. On a GPU decoding waits for the "
-           f"weights, of which "
-           f"2 bits are an eighth of FP16; what does not shrink (attention, norms, the start of each kernel, the FP16 head) weighs less in a larger "
-           f"model, and the ratio grows. The dense block here reads {read[DENSE]} GB/s of weights ({rows[0]['size']} and {rows[-1]['size']}), "
-           f"about what "
-           f"memory gives one core, the packed one {read[PACKED]}: it does not wait for memory. For each of the 8 bits of an activation, xor, and, "
-           f"popcount are NumPy passes of their own over every word of weights, where a kernel in C would make one. Both times grow with the "
-           f"weights, "
-           f"and a block has no head: little is left for the ratio to grow from.")
+           "weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start of each kernel, the FP16 head) "
+           f"weighs less in a larger model, and the ratio grows. The dense block here reads {read[DENSE]} GB/s of weights ({rows[0]['size']} and "
+           f"{rows[-1]['size']}), about what memory gives one core, the packed one {read[PACKED]}: it does not wait for memory. For each of the 8 "
+           "bits of an activation, xor, and, popcount are NumPy passes of their own over every word of weights, where a kernel in C would make "
+           "one. Both times grow with the weights, and a block has no head: little is left for the ratio to grow from.")
     prompts = [row["prefill"]["speed_up"]["median"] for row in rows if "prefill" in row]
     if prompts:
-        yield (f"A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be "
-               f"unpacked "
-               f"for it first. There the packed block is {min(prompts):.2f} to {max(prompts):.2f} times as fast.")
+        yield ("A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be "
+               f"unpacked for it first. There the packed block is {min(prompts):.2f} to {max(prompts):.2f} times as fast.")
 
 
 def figure(result, path):

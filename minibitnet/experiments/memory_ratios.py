@@ -16,10 +16,9 @@ def in_words(result):
         differs = "" if paper.agrees(r["weights"], r["printed"]) else " (differs)"
         yield f"memory ratio at {r['size']}: {r['printed']} x | {r['weights']:.2f} x{differs} for the weights alone | counted"
     (first, last), gap = (result["ratios"][i] for i in (0, -1)), lambda r: r["weights"] / float(r["printed"])
-    yield (f"The ratio grows with the size because embedding and head stay in 16 bits and are a smaller part of a larger model. Of the weights alone "
-           f"it is larger than printed, since both programs need the same beside them: {gap(first):.2f} times as large at {first['size']}, "
-           f"{gap(last):.2f} "
-           f"times at {last['size']}.")
+    yield ("The ratio grows with the size because embedding and head stay in 16 bits and are a smaller part of a larger model. Of the weights "
+           f"alone it is larger than printed, since both programs need the same beside them: {gap(first):.2f} times as large at {first['size']}, "
+           f"{gap(last):.2f} times at {last['size']}.")
 
 
 def figure(result, path):

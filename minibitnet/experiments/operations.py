@@ -82,13 +82,11 @@ def in_words(result):
         yield f"{r['engine']} engine {r['what']}: " + "; ".join(f"{kind} {numbers}" for kind, numbers in by_kind.items() if numbers)
     differs = "" if abs(e["saving"] / e["saving_by_formula"] - 1) < 0.1 else " (differs)"
     yield (f"energy of 16 bits over BitNet's, same shape: {e['saving_by_formula']:.2f} x by the papers' formula | {e['saving']:.2f} x "
-           f"counted{differs}: "
-           f"{1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules | {s['tokens']} tokens at 7 nm, {s['d_model']} wide")
-    yield (f"The count has what the formula leaves out: the head, the norms, the residual sums, the quantizers' multiplications; and "
-           f"{e['unpriced']:,} operations "
-           "(divisions, exponentials, comparisons, lookups) that Table 2 has no price for. Attention is alike: at 64 tokens a block of queries "
-           "meets every key.")
+           f"counted{differs}: {1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules | {s['tokens']} tokens at 7 nm, {s['d_model']} "
+           "wide")
+    yield ("The count has what the formula leaves out: the head, the norms, the residual sums, the quantizers' multiplications; and "
+           f"{e['unpriced']:,} operations (divisions, exponentials, comparisons, lookups) that Table 2 has no price for. Attention is alike: at "
+           "64 tokens a block of queries meets every key.")
     yield ("In the float engine a ternary product is still a float32 multiplication: the saving is what an INT8 adder would make of the same "
-           "numbers. "
-           "The packed engine, for one token, and the integer engine count bits, 64 weights to a word, and multiply eight counts a row by the places "
-           "of the bits. float32 operations are priced as FP16, the smallest float that the table has.")
+           "numbers. The packed engine, for one token, and the integer engine count bits, 64 weights to a word, and multiply eight counts a row "
+           "by the places of the bits. float32 operations are priced as FP16, the smallest float that the table has.")

@@ -21,8 +21,6 @@ def in_words(result):
     for r in result["rows"]:
         total, unit = r["projections"] + r["embedding and head"], r["size"][-1]
         yield (f"{r['size']} | {total / UNITS[unit]:.4g}{unit}, {r['off']:+.1%}{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, "
-               f"{r['width']} wide: "
-               f"{r['projections']:,} in projections, {r['embedding and head']:,} in embedding and head")
+               f"{r['width']} wide: {r['projections']:,} in projections, {r['embedding and head']:,} in embedding and head")
     yield ("All eight have fewer parameters than their names say, the small ones by most. What the names count besides is not printed; in the "
-           "energy, "
-           "which has no embedding, the shapes come out (b1-fig-1).")
+           "energy, which has no embedding, the shapes come out (b1-fig-1).")

@@ -84,11 +84,10 @@ def in_words(r):
     slower, faster = b["rates"][DENSE][str(n)]["median"], b["rates"][PACKED][str(m)]["median"]
     yield (f"70B in 160 GB: batch {few} against {many}, {many / few:.1f} x | {n} against {m}, {m / n:.1f} x | one block of {c['block']}, "
            f"{b['budget'] / 1e6:,.0f} MB: weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 "
-           f"bits, "
-           f"{b['sequence'] / 1e6:.1f} MB a sequence of {c['positions']} tokens")
+           f"bits, {b['sequence'] / 1e6:.1f} MB a sequence of {c['positions']} tokens")
     there, here = fast / slow, b["in_equal_memory"]
-    yield (f"{slow} against {fast:,} tokens/s, {there:.1f} x | {slower:,.0f} against {faster:,.0f} tokens/s, {spread(here)} x"
-           f"{'' if here['least'] <= there <= here['most'] else ' (differs)'} | the same block, {c['threads']}, median (least to most) of "
+    yield (f"{slow} against {fast:,} tokens/s, {there:.1f} x | {slower:,.0f} against {faster:,.0f} tokens/s, {spread(here)} "
+           f"x{'' if here['least'] <= there <= here['most'] else ' (differs)'} | the same block, {c['threads']}, median (least to most) of "
            f"{c['rounds']} rounds")
     yield f"at an equal batch: not printed | {spread(b['at_equal_batch'])} x at batch {n} | the same block"
     for title, table in ((f"one block of {c['block']}", b["rates"]), (f"a model of the shape {c['model']}", r["model"])):
@@ -96,18 +95,15 @@ def in_words(r):
             yield f"tokens/s of {title}, {name}, by batch: " + ", ".join(f"{batch}: {rate['median']:,.0f}" for batch, rate in by.items())
     equal = [packed["median"] / dense["median"] for packed, dense in zip(b["rates"][PACKED].values(), b["rates"][DENSE].values())]
     yield (f"Memory decides the batch here as there, but the tokens do not follow in proportion: {m / n:.1f} times the sequences, "
-           f"{here['median']:.2f} times the "
-           f"tokens, against {many / few:.1f} and {there:.1f} times in the paper. A GPU reads the weights once in a step and has arithmetic to "
-           f"spare. One "
-           f"core has none from a few sequences on: more of them help only while reading or unpacking weights is a part of the time. And a packed "
-           f"block "
-           f"of two sequences or more unpacks its weights and then multiplies as the dense one does: from batch {list(b['rates'][PACKED])[0]} to "
-           f"{list(b['rates'][PACKED])[-1]} it makes {', '.join(f'{x:.2f}' for x in equal)} times the tokens of the dense block at the same batch.")
+           f"{here['median']:.2f} times the tokens, against {many / few:.1f} and {there:.1f} times in the paper. A GPU reads the weights once in "
+           "a step and has arithmetic to spare. One core has none from a few sequences on: more of them help only while reading or unpacking "
+           "weights is a part of the time. And a packed block of more than three sequences unpacks its weights and then multiplies as the dense one "
+           f"does: from batch {list(b['rates'][PACKED])[0]} to {list(b['rates'][PACKED])[-1]} it makes {', '.join(f'{x:.2f}' for x in equal)} "
+           "times the tokens of the dense block at the same batch.")
     by = {int(batch): rate["median"] for batch, rate in b["rates"][DENSE].items()}
     if by.get(2, by[1]) < by[1]:
         yield (f"Two sequences make fewer tokens than one ({by[2]:.0f} against {by[1]:.0f} in the dense block): one is a product with a vector, "
-               f"which "
-               "reads the weights as fast as memory gives them; two are BLAS's product of matrices, which is slow for so few columns.")
+               "which reads the weights as fast as memory gives them; two are BLAS's product of matrices, which is slow for so few columns.")
 
 
 def figure(result, path):

@@ -38,6 +38,6 @@ def in_words(result):
     for r in result["rows"]:
         differs = "" if abs(r["with_norm"] - 1) < 0.1 else " (differs)"
         yield (f"Var(y) near 1 | {r['with_norm']:.3f}{differs} with the norm ({result['expected'][r['weights']]:.3f} by eqs. 8-10), "
-               f"{r['without']:.3g} without | "
-               f"{r['weights']}, {r['width']} features of standard deviation {r['input']:g}, {c['outputs']} outputs, {c['tokens']} tokens")
+               f"{r['without']:.3g} without | {r['weights']}, {r['width']} features of standard deviation {r['input']:g}, {c['outputs']} outputs, "
+               f"{c['tokens']} tokens")
     yield "The paper's \"approximately 1\" is 2 / pi: beta is a mean magnitude, not a root mean square. The next norm makes up for the constant."
