@@ -166,5 +166,5 @@ def environment():
     from .. import __version__
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {"minibitnet": __version__, "python": sys.version.split()[0], "numpy": np.__version__,
-            "blas": f"{blas.get('name')} {blas.get('version')}", "platform": platform.platform(),
+            "blas": f"{blas.get('name')} {blas.get('version')}", "platform": f"{platform.system()} {platform.release().split('-')[0]}",
             "machine": platform.machine(), "cpus": os.cpu_count()}
