@@ -111,7 +111,7 @@ def report(out):
     """Write the page and its pictures -> a line that says where."""
     text, pictures, live = page(out, tell=lambda name: _command.say(f"running {name} ..."))
     out.write_text(text, encoding="utf-8", newline="\n")
-    drawn = f"{pictures} pictures" if pictures else "no pictures: matplotlib is not installed"
+    drawn = f"{pictures} pictures" if pictures else "no pictures: matplotlib is not installed (extra 'notebooks')"
     return f"{out}: {len(ROWS)} rows, {live} experiments run live, {drawn}"
 
 

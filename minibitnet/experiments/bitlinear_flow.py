@@ -15,7 +15,7 @@ from . import plotting
 SIZES, TOKENS, SEED = {"vocab_size": 32, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ffn": 16, "context": 5, "linear": "binary"}, 5, 0
 BATCH = 3
 OPS = ("rope", "causal_attention", "swiglu", "add")              # what happens between the layers
-SIDE_BY_SIDE = (("q_proj", "k_proj", "v_proj"), ("rope",), ("gate_proj", "up_proj"))
+SIDE_BY_SIDE = (("q_proj", "k_proj", "v_proj"), ("rope of q_proj", "rope of k_proj"), ("gate_proj", "up_proj"))
 
 
 def quick():
@@ -129,7 +129,8 @@ def figure(result, path):
     """Both panels as boxes and arrows; False where matplotlib is absent."""
     x, normed, codes, gamma, signs, beta, product, y = (f"{s['name']}\n{tuple(s['shape'])}" for s in result["bitlinear"])
     inside = [(x, ""), (normed, ""), (codes, ""), (product, signs), (y, f"{beta}\n{gamma}")]
-    block = [(text, "residual" * text.startswith("add")) for text in boxes(result["stack"])]
+    residual = iter(("x, what the block reads", "h, the sum above"))
+    block = [(text, next(residual) if text.startswith("add") else "") for text in boxes(result["stack"])]
     return plotting.flow({"(a) BitLinear": inside, "(b) a block": block}, path)
 
 
@@ -138,6 +139,8 @@ def boxes(calls):
     block = next(i for i, c in enumerate(calls) if c["kind"] == "Block")
     inside = [c for c in calls[block + 1:] if c["name"].startswith("layers.") or c["kind"] == "op"]
     leaves = [c | {"name": c["name"].split(".")[-1]} for c in inside if not any(other["name"].startswith(c["name"] + ".") for other in inside)]
+    for earlier, c in zip(leaves, leaves[1:]):
+        c["name"] = f"rope of {earlier['name']}" if c["name"] == "rope" else c["name"]
     groups = {}
     for i, c in enumerate(leaves):
         groups.setdefault(next((names for names in SIDE_BY_SIDE if c["name"] in names), i), []).append(c)

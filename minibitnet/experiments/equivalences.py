@@ -45,7 +45,7 @@ def in_words(result):
         for what, key, unit, digits, name, scale in (
                 ("memory", "memory", 1e9, 2, "GB", "counted"), ("energy", "joules", 1, 3, "J", "counted"),
                 ("read for a token", "read", 1e9, 2, "GB", "counted: latency, where memory bounds it"),
-                ("latency", "ms", 1e3, 2, "s", "measured here: a block times its layers, packed beside dense float32")):
+                ("latency", "ms", 1e3, 2, "s", "data/results/latency.json: a block times its layers, packed beside dense float32")):
             differs = "" if a[key] < b[key] else " (differs)"
             yield f"{claim} | {what} {a[key] / unit:.{digits}f} against {b[key] / unit:.{digits}f} {name}{differs} | {scale}"
     yield ("In bytes and joules the sentence holds. Its seconds are the kernels': on the paper's GPU decoding waits for the bytes, and our NumPy "

@@ -100,8 +100,8 @@ def in_words(r):
     for bits, claim in claims.items():
         row = r["losses"][bits]
         differs = " (differs)" if row["difference"] > 2 * row["standard_error"] else ""
-        yield (f"cache of {bits} bits: {claim} | {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token{differs} beside float32 "
-               f"({row['loss']:.4f}) | {c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, "
+        yield (f"cache of {bits} bits: {claim} | loss {row['loss']:.4f}: {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token{differs} "
+               f"beside float32 | {c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, "
                f"{r['windows']:,} windows")
     error = paper.table("a48_text").rows["error of an average score, Table 1"]["Value"]
     four = r["losses"]["4"]

@@ -12,7 +12,9 @@ def quick():
     rows = []
     for (model, size), cells in paper.table("b158_table_1").rows.items():
         weights, printed = weight_bytes(size)[model == "LLaMA"] / 1e9, float(cells["Memory (GB)"])
+        llama = weight_bytes("3B" if size == "3.9B" else size)[1] / 1e9                      # there is no LLaMA of 3.9B
         rows.append({"model": model, "size": size, "printed": cells["Memory (GB)"], "ratio": cells["Memory ratio"], "weights": weights,
+                     "ratio_of_weights": llama / weights,
                      "runtime": printed - weights, "agrees": paper.agrees(weights, cells["Memory (GB)"])})
     return {"rows": rows}
 
@@ -22,6 +24,6 @@ def in_words(result):
     yield "Weights alone are counted; a running program needs more, and its part is what is left of the printed number (GB = 10^9 bytes)."
     for r in result["rows"]:
         printed = f"{r['printed']} GB ({r['ratio']} x)"
-        yield (f"memory of {r['model']} {r['size']}: {printed} | {r['weights']:.2f} GB of weights{'' if r['agrees'] else ' (differs)'}, which leaves "
-               f"{r['runtime']:.2f} GB | counted")
+        yield (f"memory of {r['model']} {r['size']}: {printed} | {r['weights']:.2f} GB of weights{'' if r['agrees'] else ' (differs)'} "
+               f"({r['ratio_of_weights']:.2f} x), which leaves {r['runtime']:.2f} GB | counted")
     yield "LLaMA and BitNet of one size leave the same, within 0.1 GB: the difference between the two is that of their weights."

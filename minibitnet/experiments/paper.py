@@ -70,8 +70,3 @@ def is_number(cell):
 def agrees(value, printed):
     """Does a value, rounded to the digits that are printed, give what is printed?   13.798 and "13.80" do, 13.806 and "13.80" do not."""
     return Decimal(value).quantize(Decimal(printed)) == Decimal(printed)
-
-
-def places(printed):
-    """Digits after the point: "13.80" -> 2."""
-    return len(printed.partition(".")[2])

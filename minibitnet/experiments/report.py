@@ -8,8 +8,8 @@ from .rows import ROWS
 INTRODUCTION = """# The papers, row by row
 
 Made by `python -m minibitnet.reproduce report`. *exact*: the printed number, or the formula itself; *inferred*: exact with a formula or a shape that
-the papers do not print; *measured small*: run here, at the scale said; the others say why there is nothing to run. What does not come out as
-printed is said after a *but*, and marked "(differs)" below.
+the papers do not print; *measured small*: run here, at the scale said; *not yet*: needs training or conversion that is not here; the others say
+why they cannot be run. What does not come out as printed is said after a *but*, and marked "(differs)" below.
 
 [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 · [repo] github.com/microsoft/BitNet, as of 16da220
 """

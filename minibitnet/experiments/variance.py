@@ -13,7 +13,7 @@ import numpy as np
 from ..nn import ops
 from ..quant import absmax_int8, absmean_ternary, sign_binary
 
-WIDTHS, INPUT_SIZES, OUTPUTS, TOKENS, SEED = (64, 256, 1024, 4096), (0.1, 1.0, 10.0), 512, 64, 0
+WIDTHS, INPUT_SIZES, OUTPUTS, TOKENS, SEED = (64, 4096), (0.1, 1.0, 10.0), 512, 64, 0
 NOT_ZERO = 1 - math.erf(0.5 / math.sqrt(math.pi))            # P(|w| > E|w| / 2) of a Gaussian: 0.690
 EXPECTED = {"binary": 2 / math.pi, "ternary": 2 / math.pi * NOT_ZERO}
 QUANTIZERS = {"binary": sign_binary, "ternary": absmean_ternary}

@@ -32,7 +32,7 @@ def test_the_stack_has_every_layer_and_what_is_between_in_order_with_its_shapes(
 
 def test_what_stands_side_by_side_is_one_box():
     texts = bitlinear_flow.boxes(bitlinear_flow.stack())
-    assert [text.split(":")[0] for text in texts] == ["input_layernorm", "q_proj, k_proj, v_proj", "rope", "causal_attention", "attn_sub_norm", "o_proj", "add",
+    assert [text.split(":")[0] for text in texts] == ["input_layernorm", "q_proj, k_proj, v_proj", "rope of q_proj, rope of k_proj", "causal_attention", "attn_sub_norm", "o_proj", "add",
                                                       "post_attention_layernorm", "gate_proj, up_proj", "swiglu", "ffn_sub_norm", "down_proj", "add"]
     assert texts[8] == "gate_proj, up_proj: BinaryLinear\n(8, 3, 5) -> (16, 3, 5)"
 

@@ -48,6 +48,7 @@ def test_weights_are_less_than_the_memory_that_the_paper_prints_for_the_program(
     rows = {(r["model"], r["size"]): r for r in memory_table.quick()["rows"]}
     for r in rows.values():
         assert r["weights"] + r["runtime"] == pytest.approx(float(r["printed"])) and 0.4 < r["runtime"] < 1.1 and not r["agrees"]
+    assert f"{rows['BitNet b1.58', '3.9B']['ratio_of_weights']:.2f}" == "4.64", "6.85 GB of LLaMA 3B over 1.48"
     for size in ("700M", "1.3B", "3B"):
         assert rows["LLaMA", size]["runtime"] == pytest.approx(rows["BitNet b1.58", size]["runtime"], abs=0.1)
 
