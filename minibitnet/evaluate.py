@@ -18,7 +18,6 @@ from .experiments.held_out import text_to_score
 from .experiments.trigram import trigram_loss
 from .nn.training import mean_loss
 from .text import tasks
-from .text.corpora import path_of
 
 BATCH = 16            # sequences at a time
 ITEMS = 200           # questions of each kind
@@ -58,8 +57,6 @@ def main(argv):
             result = answers(args, model, pool)
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
-        if not args.data:
-            check_own_corpus(model)
         with tqdm(unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
             corpus, split, part, before = text_to_score(model, args.data, args.split, bar.update)
         if args.trigram and split != "validation":
@@ -72,14 +69,6 @@ def main(argv):
             result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens, model.config.vocab_size)
     print(json.dumps(result) if args.json else "\n".join(in_words(result)))
     return _command.DONE
-
-
-def check_own_corpus(model):
-    """UserError, with a hint, where the text that the model was trained on cannot be found any more."""
-    try:
-        path_of(model.settings["train"]["data"])
-    except UserError as e:
-        raise UserError(f"{e}. The model was trained on it; if the text is elsewhere now, name it with --data") from None
 
 
 def scores(model, part, pool):

@@ -61,6 +61,12 @@ def bitnet_energy(p, price):
             "FP16 mul": 1e-12 * (p.attention + p.scaled) * price["FP16"]["mul"]}
 
 
+def of_shape(shape, ternary):
+    """J for 512 tokens at 7 nm of a ``costs.Shape``, ternary or in FP16."""
+    p = products(shape.matrices, shape.n_layers, shape.d_attention)
+    return sum((bitnet_energy if ternary else transformer_energy)(p, prices("7nm")).values())
+
+
 def saving(p, price):
     """The FP16 Transformer's energy over BitNet's."""
     return sum(transformer_energy(p, price).values()) / sum(bitnet_energy(p, price).values())

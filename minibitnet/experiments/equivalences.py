@@ -28,12 +28,10 @@ def quick():
 
 def cost(size, ternary):
     """-> memory (bytes, with a cache of 512 tokens), bytes read for a token, joules for 512 tokens at 7 nm."""
-    shape, price = MODELS[size], energy.prices("7nm")
-    p = energy.products(shape.matrices, shape.n_layers, shape.d_attention)
+    shape = MODELS[size]
     weights, cache = weight_bytes(size)[0 if ternary else 1], POSITIONS * cache_bytes(shape, CACHE_BITS[0 if ternary else 1])
     read = weights - 2 * shape.vocab * shape.d + cache           # of the embedding only a row is read
-    joules = (energy.bitnet_energy if ternary else energy.transformer_energy)(p, price)
-    return {"memory": weights + cache, "read": read, "joules": sum(joules.values())}
+    return {"memory": weights + cache, "read": read, "joules": energy.of_shape(shape, ternary)}
 
 
 def in_words(result):

@@ -9,7 +9,10 @@ def text_to_score(model, data=None, split=None, report=lambda n: None):
     """A LanguageModel, a corpus (by default its own) and "validation", "train", "all" or None (of the own corpus validation, of another all)
     -> (Corpus, split's name, Part to score, the training Part or None where there is no split)"""
     trained_on = model.settings["corpus"]
-    corpus = load_corpus(data or model.settings["train"]["data"])
+    try:
+        corpus = load_corpus(data or model.settings["train"]["data"])
+    except UserError as e:
+        raise e if data else UserError(f"{e}. The model was trained on it; if the text is elsewhere now, name it with --data") from None
     own = corpus.sha256 == trained_on["sha256"]
     if not own and not data:
         raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); name a text with --data")

@@ -14,13 +14,11 @@ def quick():
     rows = []
     for name, printed in paper.table("2b4t_table_1").rows.items():
         shape, ternary = MODELS[name], name.startswith("BitNet")
-        p = energy.products(shape.matrices, shape.n_layers, shape.d_attention)
         bits = math.log2(3) if ternary else 16
         ours = {"Memory (GB)": shape.n_layers * sum(n * m for n, m in shape.matrices) * bits / 8 / 1e9,
-                "Energy (J)": sum((energy.bitnet_energy if ternary else energy.transformer_energy)(p, energy.prices("7nm")).values())}
+                "Energy (J)": energy.of_shape(shape, ternary)}
         rows += [{"model": name, "column": column, "bits": bits, "printed": printed[column], "ours": value,
-                  "agrees": paper.agrees(value, printed[column])}
-                 for column, value in ours.items()]
+                  "agrees": paper.agrees(value, printed[column])} for column, value in ours.items()]
     return {"rows": rows}
 
 

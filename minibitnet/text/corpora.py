@@ -58,7 +58,7 @@ class Corpus:
 def load_corpus(spec):
     """spec: the name of a built-in or a fetched corpus, or the path of a text file -> Corpus. Line ends stay as they are; a
     leading byte order mark is dropped."""
-    path = path_of(spec)
+    path = _path_of(spec)
     if path and path.stat().st_size > IN_MEMORY:
         return _survey(spec, path)
     raw = path.read_bytes() if path else _pydoc()
@@ -77,7 +77,7 @@ def packaged(name):
     raise UserError(f"{name} is neither in {package / '_data'} nor in the data folder of a checkout: is this installation complete?")
 
 
-def path_of(spec):
+def _path_of(spec):
     """Where the text of a spec lies, None for one that is no file; UserError where it cannot be read."""
     if not spec:
         raise UserError(f"no corpus was named: expected a text file or one of: {', '.join(BUILT_IN)}")
