@@ -2,6 +2,7 @@ import random
 import re
 import sys
 from collections import Counter
+from itertools import zip_longest
 
 import pytest
 import tiktoken
@@ -139,20 +140,27 @@ def split_by_tiktoken(text):
     return [encoding.decode_bytes([i]).decode(errors="replace") for i in encoding.encode_ordinary(text)]
 
 
-def test_python_and_tiktoken_cut_text_into_the_same_pieces():
-    """All code points, one by one between separators of each kind; then 2,000 random strings, in one."""
+def cut_differently():
+    """The first piece that Python and tiktoken cut differently, or None, over all code points, one by one between separators
+    of each kind, and over 2,000 random strings, in one. A function, as pytest would draw a diff of 600,000 pieces on CI: hours."""
     everything = [chr(c) for c in range(0x30000) if not 0xd800 <= c < 0xe000] + ["\U000e0001", "\U0010ffff"]
     rng = random.Random(2)
     for text in ("a ".join(everything), "1!".join(everything), "".join(characters_of(random_text(rng)) for _ in range(2000))):
-        assert split_by_tiktoken(text) == re.findall(PATTERN, text)
+        for pair in zip_longest(split_by_tiktoken(text), re.findall(PATTERN, text)):
+            if pair[0] != pair[1]:
+                return pair
+    return None
+
+
+def test_python_and_tiktoken_cut_text_into_the_same_pieces():
+    assert cut_differently() is None
 
 
 def test_that_comparison_sees_another_pattern(monkeypatch):
     """With \\w instead of ranges the two disagree: tiktoken's Unicode tables are of another version than Python's, and the
     joiner U+200D is a word character to one of the two only."""
     monkeypatch.setitem(globals(), "PATTERN", r"\w+|[^\w]+")
-    with pytest.raises(AssertionError):
-        test_python_and_tiktoken_cut_text_into_the_same_pieces()
+    assert cut_differently() is not None
 
 
 # ---- encoding
