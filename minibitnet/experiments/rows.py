@@ -129,7 +129,7 @@ ROWS = (
     Row("b158-fig-2-memory", "[b158] Fig. 2", "memory is 2.93 to 7.16 times less, and the more so the larger the model", INFERRED, "memory_ratios",
         but="4.74 to 7.59 times, for the weights alone are counted"),
     Row("b158-fig-3", "[b158] Fig. 3", "energy: its components, and savings of 18.6 to 41.2 times", INFERRED, "energy_shares",
-        but="two of five savings differ in the last digit, and INT8 additions are the majority at 70B alone"),
+        but="two of five savings differ in the last digit"),
     Row("b158-71", "[b158] §3", "71.4 times less energy for a matrix product at 7 nm", EXACT, "one_product"),
     Row("b158-equivalences", "[b158] §3", "13B costs less than 3B in 16 bits, 30B less than 7B, 70B less than 13B", INFERRED, "equivalences",
         but="in memory and energy; with our kernels not in latency"),
