@@ -51,6 +51,13 @@ def test_other_operations_by_pencil():
     assert tallied(lambda x: x[1:3], x) == tallied(lambda x: x.astype(np.int8), x) == {}
 
 
+def test_lookup_tables_take_additions_alone(rng):
+    """[b158] Fig. 1: W x of ternary weights needs no multiplication. The tables' entries are sums of x, -x and 0."""
+    w, codes = kernels.table_indices(rng.integers(-1, 2, (5, 20))), rng.integers(-127, 128, (20, 3))
+    tally = tallied(lambda codes: kernels.by_lookup(codes, w), codes)
+    assert {kind for kind, _ in tally} == {"additions", "lookups", "comparisons"} and tally["additions", "int16"] > 0
+
+
 def test_operations_in_place_and_on_new_arrays_count():
     """y = zeros(4); y += x: the array made on the way counts too, in the engines' modules."""
     def scatter(x):
