@@ -116,10 +116,10 @@ def in_words(result):
     """A line for every step and every call."""
     c = result["config"]
     yield f"Shapes are (features, batch, tokens): {c['batch']} sequences of {c['tokens']} tokens, {c['d_model']} features."
+    same = "the same numbers as nn.layers.BinaryLinear" if result["as_the_layer"] else "other numbers than nn.layers.BinaryLinear (differs)"
+    yield f"(a) step by step | {same} on LN(x), bit for bit | random weights ({2 * c['d_model']}, {c['d_model']})"
     for s in result["bitlinear"]:
         yield f"(a) {s['name']} | {s['values']} | {tuple(s['shape'])}{', [bitnet] ' * bool(s['equation'])}{s['equation']}"
-    same = "the same numbers as nn.layers.BinaryLinear" if result["as_the_layer"] else "other numbers than nn.layers.BinaryLinear (differs)"
-    yield f"(a) together | {same} on LN(x) | bit for bit"
     yield "(a) LN inside BitLinear | in front of it, once for q, k, v and once for gate, up (differs) | the norms of (b)"
     yield ("(b) attention, and a feed-forward network of two BitLinears | with rotary embedding, and of three, one of them a gate (differs) | "
            "[b158]'s block")

@@ -15,7 +15,7 @@ import numpy as np
 from . import paper, plotting
 from .costs import MODELS
 from .random_models import SEED, decode_step, dense_block, packed_block, prefill_step
-from .timing import blas_threads, peak_mb, ratio, spread, streamed, take_turns
+from .timing import FILL, blas_threads, peak_mb, ratio, spread, streamed, take_turns
 
 SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B")
 DENSE, PACKED = "dense float32", "packed"
@@ -96,10 +96,12 @@ def in_words(r):
     c, rows, papers = r["config"], r["rows"], printed_ratios()
     yield (f"One block of each width, float32 beside 2 bits, {c['threads']}; median (least to most) of {c['rounds']} rounds. "
            f"The papers' ratios are of whole models on a GPU, FP16 beside 2 bits.")
+    ratios = [row["decode"]["speed_up"]["median"] for row in rows]
+    yield (f"{min(papers.values()):.2f} to {max(papers.values()):.2f} | {min(ratios):.2f} to {max(ratios):.2f} | one token, blocks of "
+           f"{rows[0]['size']} to {rows[-1]['size']}")
     for row in rows:
-        d, paper, (dense, packed) = row["decode"], papers.get(row["size"]), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
-        yield (f"{row['size']}: {f'{paper:.2f}' if paper else 'no LLaMA of this size'} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, "
-               f"{d['ms'][PACKED]:.1f} packed | one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
+        d, (printed, ours), (dense, packed) = row["decode"], beside_llama(row, rows), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
+        yield (f"{row['size']}: {printed} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, {d['ms'][PACKED]:.1f} packed{ours} | one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
     growth = trends(rows)
     if growth:
         printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (growth["printed"], growth["ours"]))
@@ -111,20 +113,27 @@ def in_words(r):
                f"a prompt of {c['prompt']} tokens")
     yield from why(rows)
     if r["peak_mb"]:
-        yield f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, and no matrix of it more than twice."
+        yield (f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, of a small block as many copies as fill "
+               f"{FILL / 1e6:.0f} MB.")
+
+
+def beside_llama(row, rows):
+    """What the paper prints for a size, and what that is here where its LLaMA is of another size -> two texts."""
+    if row["size"] == "3.9B":
+        printed, llama = paper.table("b158_table_1").rows["BitNet b1.58", "3.9B"]["Latency ratio"], {r["size"]: r["decode"]["ms"] for r in rows}.get("3B")
+        return f"{printed} beside LLaMA 3B", f"; {llama[DENSE] / row['decode']['ms'][PACKED]:.2f} beside the dense 3B" if llama else ""
+    return f"{printed_ratios()[row['size']]:.2f}" if row["size"] in printed_ratios() else "not printed", ""
 
 
 def why(rows):
-    """Paragraphs on what the numbers show, and on what they are made of."""
-    faster = [row["decode"]["speed_up"]["median"] for row in rows]
+    """Paragraphs on what the numbers are made of."""
     read = {name: " and ".join(f"{row['bytes'][name] / row['decode']['ms'][name] / 1e6:.1f}" for row in (rows[0], rows[-1]))
             for name in (DENSE, PACKED)}
-    yield (f"Here the packed block is {min(faster):.2f} to {max(faster):.2f} times as fast as the dense one. On a GPU decoding waits for the "
-           "weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start of each kernel, the FP16 head) "
-           f"weighs less in a larger model, and the ratio grows. The dense block here reads {read[DENSE]} GB/s of weights ({rows[0]['size']} and "
-           f"{rows[-1]['size']}), about what memory gives one core, the packed one {read[PACKED]}: it does not wait for memory. For each of the 8 "
-           "bits of an activation, xor, and, popcount are NumPy passes of their own over every word of weights, where a kernel in C would make "
-           "one. Both times grow with the weights, and a block has no head: little is left for the ratio to grow from.")
+    yield ("On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start of "
+           "each kernel, the FP16 head) weighs less in a larger model, and the ratio grows. Here the dense block reads "
+           f"{read[DENSE]} GB/s of weights ({rows[0]['size']} and {rows[-1]['size']}), the packed one {read[PACKED]}, for it does not wait for "
+           "memory: for each of the 8 bits of an activation, xor, and, popcount are NumPy passes of their own over every word of weights, where a "
+           "kernel in C would make one. Both times grow with the weights, and a block has no head.")
     prompts = [row["prefill"]["speed_up"]["median"] for row in rows if "prefill" in row]
     if prompts:
         yield ("A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be "

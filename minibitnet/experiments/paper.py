@@ -67,6 +67,11 @@ def is_number(cell):
     return cell == "-" or re.fullmatch(r"\d+(\.\d+)?(e-?\d+)?", cell) is not None
 
 
+def how_many_agree(rows):
+    """Rows with "agrees", in words."""
+    return f"{sum(r['agrees'] for r in rows)} of {len(rows)} to the digits printed"
+
+
 def agrees(value, printed):
     """Does a value, rounded to the digits that are printed, give what is printed?   13.798 and "13.80" do, 13.806 and "13.80" do not."""
     return Decimal(value).quantize(Decimal(printed)) == Decimal(printed)

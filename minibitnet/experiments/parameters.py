@@ -18,6 +18,8 @@ def quick():
 def in_words(result):
     """A line for every size."""
     yield "Inferred: the block (attention of four d x d, feed-forward of 4 d without a gate), an embedding and a head apart, no table of positions."
+    off, sizes = ([r[key] for r in result["rows"]] for key in ("off", "size"))
+    yield f"{sizes[0]} to {sizes[-1]} | {paper.how_many_agree(result['rows'])}, {max(off):+.1%} to {min(off):+.1%} | counted"
     for r in result["rows"]:
         total, unit = r["projections"] + r["embedding and head"], r["size"][-1]
         yield (f"{r['size']} | {total / UNITS[unit]:.4g}{unit}, {r['off']:+.1%}{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, "

@@ -22,7 +22,10 @@ def in_words(result):
 
 
 def told(points):
-    """Lines of points."""
+    """Lines of points, and one of all of them."""
+    first, last = points[0], points[-1]
+    yield (f"{first['printed']} to {last['printed']} x | {first['ours']:.2f} to {last['ours']:.2f} x, {paper.how_many_agree(points)} | "
+           f"{first['size']} to {last['size']}, {energy.TOKENS} tokens at 7 nm")
     for r in points:
         yield f"{r['size']}: {r['printed']} x | {r['ours']:.3f} x{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, {r['width']} wide"
 

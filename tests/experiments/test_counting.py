@@ -141,6 +141,26 @@ def test_the_counted_saving_is_below_the_formulas_and_above_one():
     assert energy["unpriced"] > 0
 
 
+def test_products_of_matrices_contribute_the_most_in_every_engine():
+    """[bitnet] §2.3. LLaMA's are nearly all of its energy; of the ternary model's the head, in full precision, is the largest part."""
+    r = operations.quick()
+    of_products = {name: sum(by.get(part, 0) for part in operations.PRODUCTS) for name, by in r["shares"].items()}
+    assert of_products["LLaMA, float"] > 0.98 and all(share > 0.75 for share in of_products.values())
+    for name, by in r["shares"].items():
+        assert by["of"] == ("operations" if "integer" in name else "energy")
+        assert sum(share for part, share in by.items() if part != "of") == pytest.approx(1)
+    assert r["shares"]["ternary, packed"]["plain products"] > 0.5 > 0.1 > r["shares"]["ternary, packed"]["BitLinear"]
+    assert r["config"]["d_ffn"] == 352 and sum("contribute the most" in line and "(differs)" not in line for line in operations.in_words(r)) == 4
+
+
+def test_an_engine_whose_energy_went_elsewhere_would_be_marked():
+    """10 additions in a product, 11 elsewhere: 48 %."""
+    by = operations.shares({("attention", "additions", "float32"): 10, ("the rest", "additions", "float32"): 11}, "LLaMA, float")
+    assert by == {"of": "energy", "the rest": pytest.approx(11 / 21), "attention": pytest.approx(10 / 21)}
+    r = operations.quick() | {"shares": {"LLaMA, float": by}}
+    assert "| 48% of the energy (differs): the rest 52.4%, attention 47.6% |" in list(operations.in_words(r))[1]
+
+
 def test_counted_energy_by_pencil(monkeypatch):
     """One layer, d 8, d_ffn 16: 4 * 64 + 3 * 128 = 640 weights, 64 tokens, 40,960 products. The float arm: a million float32 multiplications
     and as many additions, 0.34 + 0.16 microjoules. The ternary arm: the products as INT8 additions, x 0.007 pJ; 1,000 scalings and 2,000
