@@ -45,5 +45,5 @@ def in_words(result):
 def figure(result, path):
     """Both panels: shares by model, and savings; False where matplotlib is absent."""
     stacks = {model.replace(", ", "\n"): parts for model, parts in result["product"].items()}
-    return plotting.stacks_and_points(stacks, "share of a matrix product's energy", series(result["savings"]), "model",
-                                      "energy of LLaMA / of BitNet b1.58", path)
+    ours, printed = series(result["savings"])
+    return plotting.stacks_and_points(stacks, "share of a matrix product's energy", ours, "model", "energy of LLaMA / of BitNet b1.58", path, printed)

@@ -144,4 +144,4 @@ def figure(result, path):
     """The speed-up of decoding by size, ours beside the paper's; False where matplotlib is absent."""
     rows = result["rows"]
     ours = {row["size"]: tuple(row["decode"]["speed_up"][key] for key in ("median", "least", "most")) for row in rows}
-    return plotting.points({"here, one block": ours, "[b158], the model": printed_ratios()}, "size", "dense / packed latency of one token", path)
+    return plotting.points({"here, one block": ours}, "model", "dense / packed latency of one token", path, printed_ratios())

@@ -28,5 +28,5 @@ def in_words(result):
 
 def figure(result, path):
     """Draw a result to path; False where matplotlib is absent."""
-    series = {name: {r["size"]: float(r[key]) for r in result["ratios"]} for name, key in (("printed", "printed"), ("weights alone", "weights"))}
-    return plotting.points(series, "model", "memory of LLaMA / of BitNet b1.58", path)
+    ours, printed = ({r["size"]: float(r[key]) for r in result["ratios"]} for key in ("weights", "printed"))
+    return plotting.points({"weights alone": ours}, "model", "memory of LLaMA / of BitNet b1.58", path, printed)

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..text.corpora import packaged
 
 CHECKED = ("text", "no")
+UNITS = {"M": 1e6, "B": 1e9}      # of the parameters in a model's name
 
 
 class Table(NamedTuple):

@@ -32,9 +32,11 @@ def told(points):
 
 def figure(result, path):
     """Draw a result to path; False where matplotlib is absent."""
-    return plotting.points(series(result["savings"]), "model", "energy of FP16 / of BitNet", path)
+    ours, printed = series(result["savings"])
+    return plotting.points(ours, "model", "energy of FP16 / of BitNet", path, printed)
 
 
 def series(points):
-    """Points as two lines of a picture."""
-    return {name: {r["size"]: float(r[key]) for r in points} for name, key in (("printed", "printed"), ("by the formula", "ours"))}
+    """Points as a line of a picture, and what is printed."""
+    ours, printed = ({r["size"]: float(r[key]) for r in points} for key in ("ours", "printed"))
+    return {"by the formula": ours}, printed

@@ -7,7 +7,7 @@ from minibitnet.experiments.costs import MODELS, Shape
 from minibitnet.experiments.latency import DENSE, PACKED, SIZES
 from minibitnet.experiments.rows import find
 
-TINY = {"tiny": Shape(1, 64, 64, 64, 128, 4, 1), "grouped": Shape(1, 64, 64, 32, 96, 4, 1), "13B": Shape(1, 64, 64, 64, 128, 4, 1)}
+TINY = {"1M": Shape(1, 64, 64, 64, 128, 4, 1), "2M": Shape(1, 64, 64, 32, 96, 4, 1), "13B": Shape(1, 64, 64, 64, 128, 4, 1)}
 
 
 def weights(size):
@@ -97,12 +97,12 @@ def test_every_size_is_measured_and_told_with_the_papers_ratio(tmp_path, monkeyp
     monkeypatch.setattr(latency, "MODELS", TINY)
     r = latency.measure(tuple(TINY), prompt=3, rounds=1, seconds=0)
     assert set(r["config"]) == set(results.load("latency")["result"]["config"]), "the committed run says all that this one does"
-    assert json.loads(json.dumps(r)) == r and [row["size"] for row in r["rows"]] == ["tiny", "grouped", "13B"]
+    assert json.loads(json.dumps(r)) == r and [row["size"] for row in r["rows"]] == ["1M", "2M", "13B"]
     assert r["rows"][0]["weights"] == 40_960 and r["rows"][0]["bytes"] == {DENSE: 163_840, PACKED: 12_544}
     assert all(0 < row[job]["speed_up"]["least"] <= row[job]["speed_up"]["most"] for row in r["rows"] for job in ("decode", "prefill"))
-    assert "prefill" not in latency.measure(("tiny",), prompt=0, rounds=1, seconds=0)["rows"][0]
+    assert "prefill" not in latency.measure(("1M",), prompt=0, rounds=1, seconds=0)["rows"][0]
     lines = list(latency.in_words(r))
-    assert lines[1].startswith("1.23 to 4.10 | ") and lines[1].endswith(" | one token, blocks of tiny to 13B")
-    assert lines[2].startswith("tiny: not printed | ") and lines[4].startswith("13B: 3.68 | ") and lines[4].count(" | ") == 2
+    assert lines[1].startswith("1.23 to 4.10 | ") and lines[1].endswith(" | one token, blocks of 1M to 13B")
+    assert lines[2].startswith("1M: not printed | ") and lines[4].startswith("13B: 3.68 | ") and lines[4].count(" | ") == 2
     pytest.importorskip("matplotlib")
     assert latency.figure(r, tmp_path / "l.png") and (tmp_path / "l.png").read_bytes().startswith(b"\x89PNG")
