@@ -22,7 +22,8 @@ def in_words(result):
            "head and token.")
     of_16 = {r["size"]: r["ternary"] for r in result["rows"] if r["bits"] == 16}
     of_8 = [r["ternary"] / of_16[r["size"]] for r in result["rows"] if r["bits"] == 8]
-    yield (f"8 bits: 2 x the context | {min(of_8):.2f} to {max(of_8):.2f} x{'' if min(of_8) >= 2 else ' (differs)'} | {SIZES[0]} to {SIZES[-1]}, counted")
+    differs = "" if min(of_8) >= 2 else " (differs)"
+    yield f"8 bits: 2 x the context | {min(of_8):.2f} to {max(of_8):.2f} x{differs} | {SIZES[0]} to {SIZES[-1]}, counted"
     for r in result["rows"]:
         longest = r["ternary"] / of_16[r["size"]]
         differs = "" if longest >= 16 / r["bits"] else " (differs)"

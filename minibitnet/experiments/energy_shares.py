@@ -35,7 +35,7 @@ def in_words(result):
         claim, holds = ("FP16 addition and multiplication", parts["INT8 add"] == 0) if model == "LLaMA" else \
                        ("the majority is INT8 addition", parts["INT8 add"] > 0.5)
         yield (f"matrix product of {model}: {claim} | " + ", ".join(f"{part} {share:.0%}" for part, share in parts.items() if share) +
-               f"{'' if holds else ' (differs)'} | " + ("of any width" if model == "LLaMA" else "a square matrix; the multiplications are eq. 18's scaling"))
+               f"{'' if holds else ' (differs)'} | " + ("any width" if model == "LLaMA" else "a square matrix; the multiplications are eq. 18's"))
     end_to_end = ", ".join(f"{share:.0%} at {size}" for size, share in result["end_to_end"].items())
     yield (f"Of all that a BitNet takes, INT8 additions are {end_to_end}: attention stays in FP16. This is why a whole model saves less than its "
            "matrix products (b158-71), and a larger one more than a smaller one.")

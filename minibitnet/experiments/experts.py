@@ -31,5 +31,5 @@ def in_words(result):
     differs = "" if sent["ternary"] < sent["float16"] else " (differs)"
     yield (f"fewer bytes between chips | {sent['ternary']:,}{differs} in place of {sent['float16']:,} sent to the experts, for a token and layer "
            "| 8-bit codes and a scale")
-    yield (f"less memory | {b['ternary'] / 1e9:.1f} GB ternary, {b['float16'] / 1e9:.1f} GB in 16 bits | {result['parameters'] / 1e9:.1f}e9 parameters, "
-           f"{result['active'] / 1e9:.1f}e9 at work for a token")
+    yield (f"less memory | {b['ternary'] / 1e9:.1f} GB ternary, {b['float16'] / 1e9:.1f} GB in 16 bits | {result['parameters'] / 1e9:.1f}e9 "
+           f"parameters, {result['active'] / 1e9:.1f}e9 at work for a token")

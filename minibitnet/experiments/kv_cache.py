@@ -43,8 +43,8 @@ def measure_model(model, data, most_targets, progress=iter):
     corpus, split, part, _ = text_to_score(trained, data, hint=TRAIN_AGAIN)
     losses = measure(trained, progress(part.all(BATCH)), most_targets)
     return {"config": {"model": str(model), "trained_with": trained.settings["model"] | trained.settings["train"], "weights_sha256": weights,
-                       "step": trained.step, "corpus": corpus.name, "corpus_sha256": corpus.sha256, "split": split, "head_dim": trained.config.head_dim,
-                       "most_targets": most_targets, "batch": BATCH, "budget": BUDGET},
+                       "step": trained.step, "corpus": corpus.name, "corpus_sha256": corpus.sha256, "split": split,
+                       "head_dim": trained.config.head_dim, "most_targets": most_targets, "batch": BATCH, "budget": BUDGET},
             "memory": {"the trained model": {str(bits): bytes_per_token(trained.config, bits) for bits in KINDS}}, **losses}
 
 

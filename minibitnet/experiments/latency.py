@@ -101,7 +101,8 @@ def in_words(r):
            f"{rows[0]['size']} to {rows[-1]['size']}")
     for row in rows:
         d, (printed, ours), (dense, packed) = row["decode"], beside_llama(row, rows), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
-        yield (f"{row['size']}: {printed} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, {d['ms'][PACKED]:.1f} packed{ours} | one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
+        yield (f"{row['size']}: {printed} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, {d['ms'][PACKED]:.1f} packed{ours} | "
+               f"one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
     growth = trends(rows)
     if growth:
         printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (growth["printed"], growth["ours"]))
@@ -118,11 +119,12 @@ def in_words(r):
 
 
 def beside_llama(row, rows):
-    """What the paper prints for a size, and what that is here where its LLaMA is of another size -> two texts."""
-    if row["size"] == "3.9B":
-        printed, llama = paper.table("b158_table_1").rows["BitNet b1.58", "3.9B"]["Latency ratio"], {r["size"]: r["decode"]["ms"] for r in rows}.get("3B")
-        return f"{printed} beside LLaMA 3B", f"; {llama[DENSE] / row['decode']['ms'][PACKED]:.2f} beside the dense 3B" if llama else ""
-    return f"{printed_ratios()[row['size']]:.2f}" if row["size"] in printed_ratios() else "not printed", ""
+    """What the paper prints for a size, and of 3.9B, whose time it compares with LLaMA 3B's, the same of ours -> two texts."""
+    papers, dense = printed_ratios(), {r["size"]: r["decode"]["ms"][DENSE] for r in rows}
+    if row["size"] != "3.9B":
+        return f"{papers[row['size']]:.2f}" if row["size"] in papers else "not printed", ""
+    printed = paper.table("b158_table_1").rows["BitNet b1.58", "3.9B"]["Latency ratio"]
+    return f"{printed} beside LLaMA 3B", f"; {dense['3B'] / row['decode']['ms'][PACKED]:.2f} beside the dense 3B" if "3B" in dense else ""
 
 
 def why(rows):
