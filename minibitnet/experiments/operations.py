@@ -109,7 +109,7 @@ def in_words(result):
            f"{e['unpriced']:,} operations (divisions, exponentials, comparisons, lookups) that Table 2 has no price for. Attention is alike: at "
            "64 tokens a block of queries meets every key.")
     yield ("Plain products are the head's, and of LLaMA every layer's; BitLinear's are priced as INT8 additions, so that of the ternary model the "
-           "head, in full precision, takes the most. The integer engine's operations are 8 to 64 bits wide, of which Table 2 has no price.")
+           "head, in full precision, takes the most. The integer engine adds and multiplies words of up to 64 bits, for which Table 2 has no price.")
     yield ("In the float engine a ternary product is still a float32 multiplication: the saving is what an INT8 adder would make of the same "
            "numbers. The packed engine, for one token, and the integer engine count bits, 64 weights to a word, and multiply eight counts a row "
            "by the places of the bits. float32 operations are priced as FP16, the smallest float that the table has.")
