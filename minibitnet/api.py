@@ -38,11 +38,11 @@ class FloatEngine:
 
 class LanguageModel:
     """A trained model that only runs: ``logits``, ``generate``, ``stream``; ``tokenizer``, ``config`` (ModelConfig) and
-    ``settings`` (the run's config.json), ``step`` that it was trained to. ``engine`` maps ids (B, T) to logits (V, B, T), which
-    times ``logit_scale`` are nats."""
+    ``settings`` (the run's config.json), ``step`` that it was trained to, ``path`` of the file that it was read from. ``engine`` maps ids
+    (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
 
-    def __init__(self, engine, tokenizer, settings, step=0):
-        self.engine, self.tokenizer, self.settings, self.step = engine, tokenizer, settings, step
+    def __init__(self, engine, tokenizer, settings, step=0, path=None):
+        self.engine, self.tokenizer, self.settings, self.step, self.path = engine, tokenizer, settings, step, path
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None      # what a document begins and ends with
 
@@ -154,7 +154,7 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
     tokenizer = tokenizer_of(run, running.config.vocab_size, config["corpus"])
     train = from_json(TrainConfig, config["train"], path_read)
     return LanguageModel(running, tokenizer, {"model": config["model"], "train": asdict(train),
-                                              "corpus": {"name": "", "sha256": ""} | config["corpus"]}, step)
+                                              "corpus": {"name": "", "sha256": ""} | config["corpus"]}, step, path_read)
 
 
 def run_at(path):

@@ -3,6 +3,7 @@ from . import _command  # first: it sets the thread count that NumPy reads when 
 
 import importlib
 import json
+import os
 import sys
 import time
 from functools import partial
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from .errors import UserError
 from .experiments import results
 from .experiments.report import page
-from .experiments.rows import ROWS, find
+from .experiments.rows import ROWS, after, find
 
 DESCRIPTION = """NAME: a row of --list, or report. A row runs its experiment live, in a minute at most, and puts the papers' number beside ours;
 a row without an experiment says where its formula is. --full runs all of it, and writes data/results/EXPERIMENT.json (outside a checkout
@@ -53,7 +54,7 @@ def main(argv):
     out = args.out and writable(args.out, (".png", ".svg", ".pdf"))
     experiment = importlib.import_module(f".experiments.{row.experiment}", __package__)
     result, save = in_full(row.experiment, experiment) if args.full else (experiment.quick(), lambda: None)
-    print(json.dumps(result) if args.json else "\n".join([*about(row), "", *experiment.in_words(result)]), flush=True)
+    print(json.dumps(result) if args.json else "\n".join([*about(after(row, experiment, result)), "", *experiment.in_words(result)]), flush=True)
     save()
     if out and not hasattr(experiment, "figure"):
         _command.say(f"note: no picture: {row.name} draws none")
@@ -69,7 +70,19 @@ def writable(name, suffixes):
         raise UserError(f"--out {name}: expected the name of a file that ends in {', '.join(suffixes)}")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"--out {name}: expected a file, {'this is a folder' if path.is_dir() else 'its folder is not there'}")
+    probe(path.parent)
     return path
+
+
+def probe(folder):
+    """Make a file in the folder and remove it; UserError where that fails: a long experiment must not end in a folder that takes no file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f".tmp-{os.getpid()}"
+        file.touch()
+        file.unlink()
+    except OSError as e:
+        raise UserError(f"{folder}: {e.strerror}: expected a folder that can be written to") from None
 
 
 def listing():
@@ -93,10 +106,7 @@ def in_full(name, experiment):
     if not hasattr(experiment, "full"):
         raise UserError(f"{name} has no longer form: its quick form, without --full, is all there is")
     path = results.home() / f"{name}.json"
-    try:                                        # now: a long experiment must not end in a folder that cannot be written to
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"{path.parent}: {e.strerror}: expected a folder for the result") from None
+    probe(path.parent)
     began = time.monotonic()
     result = experiment.full(partial(tqdm, leave=False) if sys.stderr.isatty() else iter)
     seconds = time.monotonic() - began

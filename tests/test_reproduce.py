@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.experiments import results
+from minibitnet.experiments import joules, latency, results
+from minibitnet.experiments.costs import Shape
 from minibitnet.experiments.report import body, page, section
 from minibitnet.experiments.rows import EXACT, INFERRED, MEASURED, NEVER, NOT_YET, ROWS, Row, find
+from minibitnet.reproduce import main
 
 ROOT = Path(__file__).parent.parent
+MEASURED_LATENCY = results.load("latency")["result"]
 EXPERIMENTS = [row.experiment for row in ROWS if row.experiment]
 
 # The papers' own lists: [bitnet] eqs. 1-19, Tables 1-8, Figs. 1-6; [b158] eqs. 1-3, Tables 1-4, Figs. 1-3.
@@ -89,7 +92,8 @@ def told(row):
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.experiment and row.experiment != "joules"], ids=lambda row: row.name)
 def test_what_differs_from_the_paper_is_marked_in_its_line_and_said_in_the_list(row):
-    assert any("(differs)" in line for line in told(row)) == bool(row.but)
+    lines = told(row)
+    assert any("(differs)" in line for line in lines) == bool(row.but) and any(line.count(" | ") == 2 for line in lines), "paper | here | scale"
 
 
 @pytest.mark.parametrize("name", [row.experiment for row in ROWS if row.experiment and row.state in (EXACT, INFERRED)])
@@ -99,7 +103,6 @@ def test_an_exact_experiment_gives_a_result_that_json_keeps_and_words_can_tell(n
     kept = json.loads(json.dumps(result, allow_nan=False))
     lines = list(experiment.in_words(kept))
     assert kept == result and all(isinstance(line, str) and "\n" not in line for line in lines)
-    assert any(line.count(" | ") == 2 for line in lines), "paper | here | scale"
     assert experiment.__doc__
 
 
@@ -134,6 +137,16 @@ def test_mistakes_are_one_line(args, code, words, tmp_path):
     assert all(word in result.stderr for word in words), result.stderr
 
 
+def test_joules_that_were_measured_are_not_called_out_of_reach(tmp_path, monkeypatch, capsys):
+    found = {"config": joules.quick(tmp_path)["config"], "zones": ["package-0"], "why_none": None, "rows": {"idle": {"watts": 5.0}}}
+    for result, state in ((joules.quick(tmp_path), NEVER), (found, MEASURED)):
+        monkeypatch.setattr(joules, "quick", lambda result=result: result)
+        main(["joules"])
+        assert f"\nstate: {state}" in capsys.readouterr().out
+        monkeypatch.setattr("minibitnet.experiments.report.ROWS", [find("joules")])
+        assert f"| {state}" in page(tmp_path / "page.md", lambda name: None)[0]
+
+
 def test_names_of_experiments_lead_to_their_row():
     assert find("energy_table").name == "b1-table-1" and find("b1-table-1").experiment == "energy_table"
     with pytest.raises(UserError, match="did you mean energy_table"):
@@ -141,6 +154,37 @@ def test_names_of_experiments_lead_to_their_row():
 
 
 # ---- full results
+
+def test_a_full_run_is_written_and_is_what_the_page_shows(tmp_path, monkeypatch, capsys):
+    """Outside a checkout it goes to results/ of the current folder."""
+    assert results.home() == ROOT / "data/results"
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "lib/minibitnet/experiments/results.py"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(latency, "MODELS", {"13B": Shape(1, 64, 64, 64, 128, 4, 1)})
+    monkeypatch.setattr(latency, "full", lambda progress: latency.measure(("13B",), prompt=0, rounds=1, seconds=0, progress=progress))
+    assert main(["latency", "--full", "--json"]) == 0
+    told, record = capsys.readouterr(), results.load("latency", latency.in_words)
+    assert json.loads(told.out) == record["result"] and "13B" == record["result"]["rows"][0]["size"]
+    assert told.err == f"wrote {Path('results/latency.json')}\n" and [path.name for path in Path("results").iterdir()] == ["latency.json"]
+
+
+@pytest.mark.parametrize("args", [["latency", "--full"], ["report"], ["savings", "--out", "x.png"]])
+def test_a_folder_that_takes_no_file_is_told_before_anything_runs(args, tmp_path, monkeypatch):
+    """It is there, but a file cannot be created in it: read-only, or a full disk."""
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def never(*_, **__):
+        raise AssertionError("it ran")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(results, "home", lambda: tmp_path)
+    monkeypatch.setattr(Path, "touch", refused)
+    for thing in ("latency.full", "savings.quick"):
+        monkeypatch.setattr(f"minibitnet.experiments.{thing}", never)
+    monkeypatch.setattr("minibitnet.reproduce.page", never)
+    with pytest.raises(UserError, match="Permission denied: expected a folder that can be written to"):
+        main(args)
+
 
 def test_a_full_result_comes_back_with_all_that_is_needed_to_run_it_again(tmp_path, monkeypatch):
     record = results.envelope("operations", {"config": {"seed": 0}, "rows": [1.5]}, seconds=2.3456)
@@ -159,10 +203,25 @@ def test_a_full_result_that_cannot_be_kept_or_run_again_is_refused(tmp_path, mon
     assert not (tmp_path / "x.json").exists()
     monkeypatch.setattr(results, "packaged", lambda name: tmp_path / name)
     (tmp_path / "results").mkdir()
-    for text, message in (("{", "expected the JSON"), ('{"name": "y"}', "lacks"), (json.dumps(results.envelope("other", {"config": {}}, 1)), "another")):
+    for text, message in (("{", "Expecting property name.*: expected what"), ('{"name": "y"}', "lacks"), (json.dumps(results.envelope("other", {"config": {}}, 1)), "another")):
         (tmp_path / "results/y.json").write_text(text)
         with pytest.raises(UserError, match=message):
             results.load("y")
+
+
+@pytest.mark.parametrize("text", ['"name command environment seconds result"', "[]", *(json.dumps(
+    {"name": "latency", "command": "", "environment": {"platform": "", "numpy": ""}, "seconds": 1, "result": {}} | change) for change in (
+        {}, {"result": None}, {"result": MEASURED_LATENCY | {"rows": []}}, {"result": MEASURED_LATENCY | {"rows": [{"size": "3B"}]}},
+        {"result": MEASURED_LATENCY, "environment": {}}))])
+def test_a_result_of_another_version_is_told_in_one_line_and_the_page_goes_on(text, tmp_path, monkeypatch):
+    """Not an object, without rows, a row without its times, without an environment."""
+    monkeypatch.setattr(results, "home", lambda: tmp_path)
+    (tmp_path / "latency.json").write_text(text, encoding="utf-8")
+    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment in ("latency", "equivalences", "experts")])
+    text, _, live = page(tmp_path / "page.md", lambda name: None)
+    told = re.findall("\nnot run: (.*)", text)
+    assert live == 1 and len(told) == 2 and all("latency.json: " in line and "latency --full writes" in line for line in told)
+    assert "46.7e9 parameters" in text
 
 
 def test_there_is_no_result_where_none_was_committed():
@@ -181,8 +240,12 @@ def test_the_page_has_every_row_every_experiment_and_its_command(tmp_path, monke
     told = []
     text, pictures, live = page(tmp_path / "page.md", told.append)
     assert live == len(told) == len(set(told)) and set(told) <= set(EXPERIMENTS)
-    for row in ROWS:
-        assert row.state == MEASURED or f"| {row.name} |" in text, row.name
+    overview = {line.split("`")[-2]: line for line in text.splitlines() if line.endswith("` |")}
+    for row in (r for r in ROWS if r.state != MEASURED):
+        line = overview[f"python -m minibitnet.reproduce {row.name}"]
+        assert row.name in line.split(" | ")[0] and f" | {row.state.split(',')[0]}" in line, row.name
+    assert "| 71.4 x at 7 nm, 50.0 x at 45 nm | one weight and token |" in overview["python -m minibitnet.reproduce b158-71"]
+    assert text.count("leave out: reading the weights") == 1 and "These numbers leave out: see b1-table-1." in text
     live_rows = [find(name).name for name in told]
     assert "| paper | here | scale |" in text and all(f"## {name}\n" in text and f"reproduce {name}`, run live" in text for name in live_rows)
     assert pictures == len(list(tmp_path.glob("page-*.png"))) == len(re.findall(r"!\[", text))
@@ -195,6 +258,13 @@ def test_without_matplotlib_the_page_has_no_picture(tmp_path, monkeypatch):
     assert pictures == 0 and "![" not in text and "## b158-fig-2-memory" in text
 
 
+def test_a_picture_of_a_page_whose_name_has_a_space_is_linked(tmp_path, monkeypatch):
+    """CommonMark ends the address of a picture at a space."""
+    monkeypatch.setattr("minibitnet.experiments.savings.figure", lambda result, path: True)
+    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment == "savings"])
+    assert "![b1-fig-1](my%20page-savings.png)" in page(tmp_path / "my page.md", lambda name: None)[0]
+
+
 def test_an_experiment_that_cannot_run_here_is_told_and_the_page_goes_on(tmp_path, monkeypatch):
     def no_model():
         raise UserError("runs/tiny is not there")
@@ -204,15 +274,17 @@ def test_an_experiment_that_cannot_run_here_is_told_and_the_page_goes_on(tmp_pat
     assert live == 1 and "## b158-long\n\nnot run: runs/tiny is not there" in text and "46.7e9 parameters" in text
 
 
-def test_lines_of_three_parts_become_a_table_and_columns_stay_as_they_are():
+def test_lines_of_three_parts_become_a_table():
     assert list(body(["so it is", "8 x | 7 x* | small", "and so"])) == ["so it is\n", "| paper | here | scale |\n|---|---|---|", r"| 8 x | 7 x\* | small |",
                                                                          "", "and so\n", ""]
-    assert list(body(["paper   8", "here    7"])) == ["```text\npaper   8\nhere    7\n```\n"]
 
 
 def test_a_committed_result_is_told_with_its_command_and_machine():
     record = results.envelope("latency", {"config": {}}, seconds=61)
-    assert f"`{record['command']}`, 61 s on {record['environment']['platform']}" in "\n".join(section(find("latency"), ["a"], record, None))
+    told = f"`{record['command']}`, 61 s on {record['environment']['processor']}, {record['environment']['platform']}"
+    assert told in "\n".join(section(find("latency"), ["a"], record, None))
+    del record["environment"]["processor"]       # of a run before it was noted
+    assert f"61 s on {record['environment']['platform']}, NumPy " in results.origin(record)
 
 
 def test_the_wheel_carries_the_numbers_and_the_results(tmp_path):

@@ -1,6 +1,7 @@
 """[bitnet] Fig. 2: (a) what happens in a BitLinear, and (b) how blocks are stacked; shapes and values are read off a run, not written down.
 
-The block is ours, with a gate and rotary embedding (``nn/model.py`` names the departures); the BitLinear is the paper's.
+The block is ours, with a gate and rotary embedding (``nn/model.py`` names the departures); the BitLinear is the paper's, whose LN is a layer
+of its own here.
 """
 import contextlib
 
@@ -25,7 +26,7 @@ def quick():
 
 
 def inside_a_bitlinear():
-    """Eq. 11 step by step on a random x -> (steps, whether the layer of ``nn/layers.py`` makes the same numbers)."""
+    """Eq. 11 step by step on a random x -> (steps, whether the layer of ``nn/layers.py``, which reads the normed x, makes the same numbers)."""
     rng, d = np.random.default_rng(SEED), SIZES["d_model"]
     layer, x = layers.BinaryLinear(d, 2 * d, rng), 3 + rng.standard_normal((d, BATCH, TOKENS), np.float32)
     normed = ops.layer_norm.forward(x, eps=1e-6)
@@ -115,10 +116,11 @@ def in_words(result):
     """A line for every step and every call."""
     c = result["config"]
     yield f"Shapes are (features, batch, tokens): {c['batch']} sequences of {c['tokens']} tokens, {c['d_model']} features."
+    same = "the same numbers as nn.layers.BinaryLinear" if result["as_the_layer"] else "other numbers than nn.layers.BinaryLinear (differs)"
+    yield f"(a) step by step | {same} on LN(x), bit for bit | random weights ({2 * c['d_model']}, {c['d_model']})"
     for s in result["bitlinear"]:
         yield f"(a) {s['name']} | {s['values']} | {tuple(s['shape'])}{', [bitnet] ' * bool(s['equation'])}{s['equation']}"
-    same = "the same numbers as nn.layers.BinaryLinear" if result["as_the_layer"] else "other numbers than nn.layers.BinaryLinear (differs)"
-    yield f"(a) together | {same} | bit for bit"
+    yield "(a) LN inside BitLinear | in front of it, once for q, k, v and once for gate, up (differs) | the norms of (b)"
     yield ("(b) attention, and a feed-forward network of two BitLinears | with rotary embedding, and of three, one of them a gate (differs) | "
            "[b158]'s block")
     for s in result["stack"]:
@@ -128,10 +130,10 @@ def in_words(result):
 def figure(result, path):
     """Both panels as boxes and arrows; False where matplotlib is absent."""
     x, normed, codes, gamma, signs, beta, product, y = (f"{s['name']}\n{tuple(s['shape'])}" for s in result["bitlinear"])
-    inside = [(x, ""), (normed, ""), (codes, ""), (product, signs), (y, f"{beta}\n{gamma}")]
+    inside = [(x, ""), (normed.replace("\n", ": a LayerNorm of (b)\n"), ""), (codes, ""), (product, signs), (y, f"{beta}\n{gamma}")]
     residual = iter(("x, what the block reads", "h, the sum above"))
     block = [(text, next(residual) if text.startswith("add") else "") for text in boxes(result["stack"])]
-    return plotting.flow({"(a) BitLinear": inside, "(b) a block": block}, path)
+    return plotting.flow({"(a) BitLinear: a norm and a BinaryLinear of (b)": inside, "(b) a block": block}, path)
 
 
 def boxes(calls):

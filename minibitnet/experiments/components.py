@@ -12,6 +12,8 @@ def quick():
 def in_words(result):
     """A line for every model."""
     yield "Shapes of 700M to 7B and of 2B4T are published; those of 13B to 70B are LLaMA's, for the papers name none of their own (costs.MODELS)."
+    times = [parts["total"][2] / parts["total"][1] for parts in result["rows"].values()]
+    yield f"less memory than in 16 bits | {min(times):.2f} to {max(times):.2f} x, weights alone | {PAPER_SIZES[0]} to {PAPER_SIZES[-2]}, and 2B4T"
     for size, parts in result["rows"].items():
         _, packed, float16 = parts["total"]
         shares = ", ".join(f"{name} {parts[name][0] / 1e9:.3f}e9 = {parts[name][1] / 1e9:.3f} GB" for name in PARTS if parts[name][0])

@@ -20,8 +20,12 @@ def in_words(result):
     """A line for every model and number of bits."""
     yield (f"Longest context in {result['budget'] / 1e9:.0f} GB, beside the weights and nothing else; below 16 bits one 16-bit scale for each "
            "head and token.")
+    of_16 = {r["size"]: r["ternary"] for r in result["rows"] if r["bits"] == 16}
+    of_8 = [r["ternary"] / of_16[r["size"]] for r in result["rows"] if r["bits"] == 8]
+    differs = "" if min(of_8) >= 2 else " (differs)"
+    yield f"8 bits: 2 x the context | {min(of_8):.2f} to {max(of_8):.2f} x{differs} | {SIZES[0]} to {SIZES[-1]}, counted"
     for r in result["rows"]:
-        longest = r["ternary"] / next(of_16["ternary"] for of_16 in result["rows"] if of_16["size"] == r["size"])
+        longest = r["ternary"] / of_16[r["size"]]
         differs = "" if longest >= 16 / r["bits"] else " (differs)"
         full = f"{r['float16']:,}" if r["float16"] else "none: the weights alone do not fit"
         yield (f"{r['size']}, cache in {r['bits']} bits: {16 // r['bits']} x the context | {longest:.2f} x{differs}, {r['ternary']:,} tokens of "

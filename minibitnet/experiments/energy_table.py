@@ -22,9 +22,10 @@ def quick():
 
 def in_words(result):
     """A line for every cell, and what the numbers leave out."""
-    missed = [r for r in result["rows"] if not r["agrees"]]
-    yield (f"{len(result['rows']) - len(missed)} of {len(result['rows'])} cells of {result['source']} to the digits printed; the formula is "
-           "inferred, not published (experiments/energy.py)")
+    off = max(abs(r["ours"] - float(r["printed"])) for r in result["rows"])
+    yield "The formula is inferred, not published (experiments/energy.py)."
+    sizes = ", ".join(dict.fromkeys(r["size"] for r in result["rows"]))
+    yield f"{result['source']} | {paper.how_many_agree(result['rows'])}, all within {off:.3f} J | {sizes}; {result['tokens']} tokens"
     for r in result["rows"]:
         ours = f"{r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'}"
         yield f"{r['size']} with {r['bits']}-bit weights, {r['column']}: {r['printed']} J | {ours} | {result['tokens']} tokens"

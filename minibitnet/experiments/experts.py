@@ -25,11 +25,11 @@ def quick():
 def in_words(result):
     """Memory, devices, traffic."""
     b, sent = result["bytes"], result["sent"]
-    yield (f"memory | {b['ternary'] / 1e9:.1f} GB ternary, {b['float16'] / 1e9:.1f} GB in 16 bits | {result['parameters'] / 1e9:.1f}e9 parameters, "
-           f"{result['active'] / 1e9:.1f}e9 at work for a token (Mixtral 8x7B's shape)")
     for room, n in result["devices"].items():
         differs = "" if n["ternary"] < n["float16"] else " (differs)"
-        yield f"fewer devices | {n['ternary']}{differs} of {room} in place of {n['float16']} | weights alone"
+        yield f"fewer devices | {n['ternary']}{differs} of {room} in place of {n['float16']} | weights alone, Mixtral 8x7B's shape"
     differs = "" if sent["ternary"] < sent["float16"] else " (differs)"
     yield (f"fewer bytes between chips | {sent['ternary']:,}{differs} in place of {sent['float16']:,} sent to the experts, for a token and layer "
            "| 8-bit codes and a scale")
+    yield (f"less memory | {b['ternary'] / 1e9:.1f} GB ternary, {b['float16'] / 1e9:.1f} GB in 16 bits | {result['parameters'] / 1e9:.1f}e9 "
+           f"parameters, {result['active'] / 1e9:.1f}e9 at work for a token")

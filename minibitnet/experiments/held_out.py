@@ -5,17 +5,17 @@ from ..text.corpora import load_corpus
 from ..text.streams import token_stream
 
 
-def text_to_score(model, data=None, split=None, report=lambda n: None):
+def text_to_score(model, data=None, split=None, report=lambda n: None, hint="if the text is elsewhere now, name it with --data"):
     """A LanguageModel, a corpus (by default its own) and "validation", "train", "all" or None (of the own corpus validation, of another all)
-    -> (Corpus, split's name, Part to score, the training Part or None where there is no split)"""
+    -> (Corpus, split's name, Part to score, the training Part or None where there is no split); hint: what to do where its own is gone."""
     trained_on = model.settings["corpus"]
     try:
         corpus = load_corpus(data or model.settings["train"]["data"])
     except UserError as e:
-        raise e if data else UserError(f"{e}. The model was trained on it; if the text is elsewhere now, name it with --data") from None
+        raise e if data else UserError(f"{e}. The model was trained on it; {hint}") from None
     own = corpus.sha256 == trained_on["sha256"]
     if not own and not data:
-        raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); name a text with --data")
+        raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); {hint}")
     split = split or ("validation" if own else "all")
     stream = token_stream(corpus, model.tokenizer, model.begin is not None, report)
     if len(stream.tokens) < 2:

@@ -90,6 +90,11 @@ def in_rows(turns):
         "joules_per_token": median(used for used, _ in turns[name]), "least": min(turns[name])[0], "most": max(turns[name])[0]}) for name in turns}
 
 
+def measured(r):
+    """Was there a counter?"""
+    return bool(r["zones"])
+
+
 def in_words(r):
     """A line for every contender, or why there is none."""
     cpp, c = paper.table("cpp_table_6"), r["config"]

@@ -9,7 +9,6 @@ with the loss with a cache of float32, window by window: d is the difference of 
     difference = sum d / sum n,     standard error = sqrt(W / (W - 1) sum (d - n difference)^2) / sum n,     W windows.
 """
 import hashlib
-from pathlib import Path
 
 import numpy as np
 
@@ -19,11 +18,10 @@ from ..inference.cache import KINDS
 from ..inference.sampling import surprisal
 from ..nn.config import ModelConfig
 from . import paper
-from .costs import MODELS
 from .held_out import text_to_score
 
 BATCH, BUDGET, MOST_TARGETS = 16, 2**30, 100_000     # sequences at a time; bytes; of the quick form, the widest windows first
-SIZES = ("3B", "70B", "BitNet b1.58 2B")
+TRAIN_AGAIN = "python -m minibitnet.train --tiny makes runs/tiny anew"
 
 
 def quick(model="runs/tiny", data=None):
@@ -38,17 +36,16 @@ def full(progress=iter, model="runs/tiny", data=None):
 
 
 def measure_model(model, data, most_targets, progress=iter):
-    """-> {"config", "memory": {shape: {bits: bytes a token}}, and what ``measure`` finds}"""
+    """-> {"config", "memory": {"the trained model": {bits: bytes a token}}, and what ``measure`` finds}"""
     trained = load(model)
-    corpus, split, part, _ = text_to_score(trained, data)
-    shapes = {size: MODELS[size].config for size in SIZES} | {"the trained model": trained.config}
-    losses = measure(trained, progress(part.all(BATCH)), most_targets)
-    with open(Path(model) / "last.safetensors", "rb") as f:
+    with open(trained.path, "rb") as f:          # where the newest checkpoint is damaged, it is the one before
         weights = hashlib.file_digest(f, "sha256").hexdigest()
+    corpus, split, part, _ = text_to_score(trained, data, hint=TRAIN_AGAIN)
+    losses = measure(trained, progress(part.all(BATCH)), most_targets)
     return {"config": {"model": str(model), "trained_with": trained.settings["model"] | trained.settings["train"], "weights_sha256": weights,
-                       "corpus": corpus.name, "corpus_sha256": corpus.sha256, "split": split, "head_dim": trained.config.head_dim,
-                       "most_targets": most_targets, "batch": BATCH, "budget": BUDGET},
-            "memory": {name: {str(bits): bytes_per_token(c, bits) for bits in KINDS} for name, c in shapes.items()}, **losses}
+                       "step": trained.step, "corpus": corpus.name, "corpus_sha256": corpus.sha256, "split": split,
+                       "head_dim": trained.config.head_dim, "most_targets": most_targets, "batch": BATCH, "budget": BUDGET},
+            "memory": {"the trained model": {str(bits): bytes_per_token(trained.config, bits) for bits in KINDS}}, **losses}
 
 
 def bytes_per_token(c, bits):
@@ -67,7 +64,7 @@ def measure(model, batches, most_targets=None):
         for bits in KINDS:
             nats[bits] += nats_of_windows(model, ids, targets, bits)
     if len(counts) < 2:
-        raise UserError(f"a text of {len(counts)} windows has no standard error: expected at least 2; name a longer one with data")
+        raise UserError(f"a text of {len(counts)} windows has no standard error: expected at least 2, of a longer text")
     n, exact = np.array(counts), np.array(nats[32])
     rows = {str(bits): difference(np.array(nats[bits]) - exact, n) | {"loss": sum(nats[bits]) / sum(counts)} for bits in KINDS}
     return {"targets": int(n.sum()), "windows": len(n), "losses": rows}
@@ -86,23 +83,22 @@ def difference(d, n):
 
 
 def in_words(r):
-    """A line for every shape and number of bits, of bytes; and of losses."""
-    c = r["config"]
-    for name, by in r["memory"].items():
-        for bits, claim in ((16, "the context of 16 bits"), (8, "twice the context"), (4, "four times the context")):
-            nbytes, longer = by[str(bits)], by["16"] / by[str(bits)]
-            differs = "" if longer >= 16 / bits else " (differs)"
-            scale = ", a 16-bit scale for each head and token included" * (bits < 16)
-            yield (f"cache of {bits} bits: {claim} | {longer:.2f} x{differs}: {nbytes:,} bytes a token, {c['budget'] // nbytes:,} tokens in 1 GiB | "
-                   f"{name}: counted from the arrays{scale}")
-    changes = score_changes()
-    claims = {"16": "the loss of 16 bits", "8": "no loss", "4": f"no loss: average scores change by {min(changes):+.2f} to {max(changes):+.2f}"}
+    """A line for every number of bits, of losses and of bytes (those of the papers' shapes: ``contexts.py``)."""
+    c, changes = r["config"], score_changes()
+    claims = {"4": f"no loss: average scores change by {min(changes):+.2f} to {max(changes):+.2f}", "8": "no loss", "16": "the loss of 16 bits"}
     for bits, claim in claims.items():
         row = r["losses"][bits]
         differs = " (differs)" if row["difference"] > 2 * row["standard_error"] else ""
         yield (f"cache of {bits} bits: {claim} | loss {row['loss']:.4f}: {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token{differs} "
                f"beside float32 | {c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, "
                f"{r['windows']:,} windows")
+    by = r["memory"]["the trained model"]
+    for bits, claim in ((4, "four times the context"), (8, "twice the context"), (16, "the context of 16 bits")):
+        nbytes, longer = by[str(bits)], by["16"] / by[str(bits)]
+        differs = "" if longer >= 16 / bits else " (differs)"
+        scale = ", a 16-bit scale for each head and token included" * (bits < 16)
+        yield (f"cache of {bits} bits: {claim} | {longer:.2f} x{differs}: {nbytes:,} bytes a token, {c['budget'] // nbytes:,} tokens in 1 GiB | "
+               f"{c['model']}: counted from the arrays{scale}")
     error = paper.table("a48_text").rows["error of an average score, Table 1"]["Value"]
     four = r["losses"]["4"]
     yield (f"4 bits: {four['difference'] / max(four['standard_error'], 1e-12):+.1f} standard errors. The model was not trained with such a cache. "

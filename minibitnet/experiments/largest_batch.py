@@ -35,7 +35,10 @@ def solved(batches, r):
 def in_words(result):
     """A line for every count of ours, and what the printed batches would mean."""
     printed = result["printed"]
-    claim = f"batch {printed['LLaMA']} against {printed['BitNet b1.58']}, {printed['BitNet b1.58'] / printed['LLaMA']:.1f} x"
+    times, ours = f"{printed['BitNet b1.58'] / printed['LLaMA']:.1f} x", [r["BitNet b1.58"] / r["LLaMA"] for r in result["rows"]]
+    claim = f"batch {printed['LLaMA']} against {printed['BitNet b1.58']}, {times}"
+    yield (f"{times} | {min(ours):.1f} to {max(ours):.1f} x, by key-value heads and bits of the cache | 70B in {BUDGET / 1e9:.0f} GB, "
+           f"{POSITIONS} tokens; counted")
     for r in result["rows"]:
         differs = "" if {model: r[model] for model in printed} == printed else " (differs)"
         yield (f"{claim} | {r['LLaMA']} against {r['BitNet b1.58']}, {r['BitNet b1.58'] / r['LLaMA']:.1f} x{differs} | {r['float16'] / 1e9:.1f} "

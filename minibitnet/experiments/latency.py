@@ -15,7 +15,7 @@ import numpy as np
 from . import paper, plotting
 from .costs import MODELS
 from .random_models import SEED, decode_step, dense_block, packed_block, prefill_step
-from .timing import blas_threads, peak_mb, ratio, spread, streamed, take_turns
+from .timing import FILL, blas_threads, peak_mb, ratio, spread, streamed, take_turns
 
 SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B")
 DENSE, PACKED = "dense float32", "packed"
@@ -96,10 +96,13 @@ def in_words(r):
     c, rows, papers = r["config"], r["rows"], printed_ratios()
     yield (f"One block of each width, float32 beside 2 bits, {c['threads']}; median (least to most) of {c['rounds']} rounds. "
            f"The papers' ratios are of whole models on a GPU, FP16 beside 2 bits.")
+    ratios = [row["decode"]["speed_up"]["median"] for row in rows]
+    yield (f"{min(papers.values()):.2f} to {max(papers.values()):.2f} | {min(ratios):.2f} to {max(ratios):.2f} | one token, blocks of "
+           f"{rows[0]['size']} to {rows[-1]['size']}")
     for row in rows:
-        d, paper, (dense, packed) = row["decode"], papers.get(row["size"]), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
-        yield (f"{row['size']}: {f'{paper:.2f}' if paper else 'no LLaMA of this size'} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, "
-               f"{d['ms'][PACKED]:.1f} packed | one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
+        d, (printed, ours), (dense, packed) = row["decode"], beside_llama(row, rows), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
+        yield (f"{row['size']}: {printed} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, {d['ms'][PACKED]:.1f} packed{ours} | "
+               f"one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
     growth = trends(rows)
     if growth:
         printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (growth["printed"], growth["ours"]))
@@ -111,20 +114,28 @@ def in_words(r):
                f"a prompt of {c['prompt']} tokens")
     yield from why(rows)
     if r["peak_mb"]:
-        yield f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, and no matrix of it more than twice."
+        yield (f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, of a small block as many copies as fill "
+               f"{FILL / 1e6:.0f} MB.")
+
+
+def beside_llama(row, rows):
+    """What the paper prints for a size, and of 3.9B, whose time it compares with LLaMA 3B's, the same of ours -> two texts."""
+    papers, dense = printed_ratios(), {r["size"]: r["decode"]["ms"][DENSE] for r in rows}
+    if row["size"] != "3.9B":
+        return f"{papers[row['size']]:.2f}" if row["size"] in papers else "not printed", ""
+    printed = paper.table("b158_table_1").rows["BitNet b1.58", "3.9B"]["Latency ratio"]
+    return f"{printed} beside LLaMA 3B", f"; {dense['3B'] / row['decode']['ms'][PACKED]:.2f} beside the dense 3B" if "3B" in dense else ""
 
 
 def why(rows):
-    """Paragraphs on what the numbers show, and on what they are made of."""
-    faster = [row["decode"]["speed_up"]["median"] for row in rows]
+    """Paragraphs on what the numbers are made of."""
     read = {name: " and ".join(f"{row['bytes'][name] / row['decode']['ms'][name] / 1e6:.1f}" for row in (rows[0], rows[-1]))
             for name in (DENSE, PACKED)}
-    yield (f"Here the packed block is {min(faster):.2f} to {max(faster):.2f} times as fast as the dense one. On a GPU decoding waits for the "
-           "weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start of each kernel, the FP16 head) "
-           f"weighs less in a larger model, and the ratio grows. The dense block here reads {read[DENSE]} GB/s of weights ({rows[0]['size']} and "
-           f"{rows[-1]['size']}), about what memory gives one core, the packed one {read[PACKED]}: it does not wait for memory. For each of the 8 "
-           "bits of an activation, xor, and, popcount are NumPy passes of their own over every word of weights, where a kernel in C would make "
-           "one. Both times grow with the weights, and a block has no head: little is left for the ratio to grow from.")
+    yield ("On a GPU decoding waits for the weights, of which 2 bits are an eighth of FP16; what does not shrink (attention, norms, the start of "
+           "each kernel, the FP16 head) weighs less in a larger model, and the ratio grows. Here the dense block reads "
+           f"{read[DENSE]} GB/s of weights ({rows[0]['size']} and {rows[-1]['size']}), the packed one {read[PACKED]}, for it does not wait for "
+           "memory: for each of the 8 bits of an activation, xor, and, popcount are NumPy passes of their own over every word of weights, where a "
+           "kernel in C would make one. Both times grow with the weights, and a block has no head.")
     prompts = [row["prefill"]["speed_up"]["median"] for row in rows if "prefill" in row]
     if prompts:
         yield ("A prompt is arithmetic, not memory: BLAS multiplies by -1, 0 and +1 as slowly as by anything else, and the weights have to be "
@@ -135,4 +146,4 @@ def figure(result, path):
     """The speed-up of decoding by size, ours beside the paper's; False where matplotlib is absent."""
     rows = result["rows"]
     ours = {row["size"]: tuple(row["decode"]["speed_up"][key] for key in ("median", "least", "most")) for row in rows}
-    return plotting.points({"here, one block": ours, "[b158], the model": printed_ratios()}, "size", "dense / packed latency of one token", path)
+    return plotting.points({"here, one block": ours}, "model", "dense / packed latency of one token", path, printed_ratios())

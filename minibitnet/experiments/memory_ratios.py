@@ -12,10 +12,15 @@ def quick():
 
 def in_words(result):
     """A line for every size, and why the ratio grows."""
+    first, last = (result["ratios"][i] for i in (0, -1))
+    yield (f"{first['printed']} to {last['printed']} x | {first['weights']:.2f} to {last['weights']:.2f} x for the weights alone | "
+           f"{first['size']} to {last['size']}, counted")
     for r in result["ratios"]:
         differs = "" if paper.agrees(r["weights"], r["printed"]) else " (differs)"
         yield f"memory ratio at {r['size']}: {r['printed']} x | {r['weights']:.2f} x{differs} for the weights alone | counted"
-    (first, last), gap = (result["ratios"][i] for i in (0, -1)), lambda r: r["weights"] / float(r["printed"])
+
+    def gap(r):
+        return r["weights"] / float(r["printed"])
     yield ("The ratio grows with the size because embedding and head stay in 16 bits and are a smaller part of a larger model. Of the weights "
            f"alone it is larger than printed, since both programs need the same beside them: {gap(first):.2f} times as large at {first['size']}, "
            f"{gap(last):.2f} times at {last['size']}.")
@@ -23,5 +28,5 @@ def in_words(result):
 
 def figure(result, path):
     """Draw a result to path; False where matplotlib is absent."""
-    series = {name: {r["size"]: float(r[key]) for r in result["ratios"]} for name, key in (("printed", "printed"), ("weights alone", "weights"))}
-    return plotting.points(series, "model", "memory of LLaMA / of BitNet b1.58", path)
+    ours, printed = ({r["size"]: float(r[key]) for r in result["ratios"]} for key in ("weights", "printed"))
+    return plotting.points({"weights alone": ours}, "model", "memory of LLaMA / of BitNet b1.58", path, printed)

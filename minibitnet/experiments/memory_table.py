@@ -22,6 +22,10 @@ def quick():
 def in_words(result):
     """A line for every model."""
     yield "Weights alone are counted; a running program needs more, and its part is what is left of the printed number (GB = 10^9 bytes)."
+    ternary = [r for r in result["rows"] if r["model"] != "LLaMA"]
+    (least, most), (printed_least, printed_most) = ((min(x), max(x)) for x in zip(*((r["ratio_of_weights"], float(r["ratio"])) for r in ternary)))
+    yield (f"{printed_least:.2f} to {printed_most:.2f} x | {least:.2f} to {most:.2f} x of the weights alone | "
+           f"{ternary[0]['size']} to {ternary[-1]['size']}, counted")
     for r in result["rows"]:
         printed = f"{r['printed']} GB ({r['ratio']} x)"
         yield (f"memory of {r['model']} {r['size']}: {printed} | {r['weights']:.2f} GB of weights{'' if r['agrees'] else ' (differs)'} "

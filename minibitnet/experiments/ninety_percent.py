@@ -20,13 +20,13 @@ def quick():
 
 def in_words(result):
     """A line for every packing, for the whole model, and for the report's 0.4 GB."""
-    for r in result["rows"]:
-        differs = "" if r["saved"] > MORE_THAN else " (differs)"
-        yield f"more than 90 % saved | {r['saved']:.1%}{differs} at {r['bits']:.3f} bits ({r['packing']}) | weights of BitLinears alone"
     w = result["whole"]
     differs = "" if w["saved"] > MORE_THAN else " (differs)"
     yield (f"more than 90 % saved | {w['saved']:.0%}{differs}: {w['packed'] / 1e9:.2f} GB for {w['float16'] / 1e9:.2f} GB, embedding in 16 bits | "
            f"all of {w['model']}, 2 bits")
+    for r in result["rows"]:
+        differs = "" if r["saved"] > MORE_THAN else " (differs)"
+        yield f"more than 90 % saved | {r['saved']:.1%}{differs} at {r['bits']:.3f} bits ({r['packing']}) | weights of BitLinears alone"
     weights = ", ".join(f"{gb:.3f} GB ({name})" for name, gb in result["report"]["weights"].items())
     yield f"memory without embeddings: {result['report']['printed']} GB | {weights} | all of {w['model']}'s ternary weights"
     yield ("0.4 GB is right for every packing below 1.72 bits, and so not for the 2 bits that are shipped. More than 90 % needs fewer than 1.6 bits, "

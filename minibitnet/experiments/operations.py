@@ -7,10 +7,11 @@ from ..inference.packed import PackedModel
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from . import energy
-from .counting import KINDS, count
+from .counting import count
 
-SIZES = {"vocab_size": 512, "d_model": 128, "n_layers": 2, "n_heads": 4, "context": 64}
+SIZES = {"vocab_size": 512, "d_model": 128, "n_layers": 2, "n_heads": 4, "d_ffn": 352, "context": 64}
 TOKENS, SEED = 64, 0
+PRODUCTS = ("BitLinear", "plain products", "attention")       # parts that are products of matrices, attention with its softmax
 
 
 def quick():
@@ -23,8 +24,9 @@ def quick():
         for what, arguments in {"reads 64 tokens": (ids,), "writes 1 token": (ids[:, -1:], caches)}.items():
             tallies[name, what] = tally = count(model, *arguments)[1]
             rows.append({"engine": name, "what": what, "totals": totals(tally), "parts": parts(tally)})
-    of_float, of_ternary = (tallies[name, "reads 64 tokens"] for name in ("LLaMA, float", "ternary, float"))
-    return {"config": {**SIZES, "tokens": TOKENS, "seed": SEED}, "rows": rows, "energy": joules(of_float, of_ternary)}
+    reading = {name: tally for (name, what), tally in tallies.items() if what == "reads 64 tokens"}
+    return {"config": {**SIZES, "tokens": TOKENS, "seed": SEED}, "rows": rows, "energy": joules(reading["LLaMA, float"], reading["ternary, float"]),
+            "shares": {name: shares(tally, name) for name, tally in reading.items()}}
 
 
 def engines():
@@ -49,37 +51,56 @@ def parts(tally):
     return {part: totals({key: n for key, n in tally.items() if key[0] == part}) for part in sorted({key[0] for key in tally})}
 
 
-def joules(of_float, of_ternary):
-    """Both arms' arithmetic at 7 nm, float32 priced as FP16 (the papers' models are FP16), and their quotient; beside it the papers' formula.
-
-    The ternary products are INT8 additions in the papers; ours are float32 products of whole numbers, one for one, so they are
-    taken out of the count and priced as INT8 additions. Divisions, functions and comparisons have no price in Table 2.
-    """
-    price, c = energy.prices("7nm"), ModelConfig(**SIZES)
+def by_formula():
+    """What the papers' formula counts of this model."""
+    c = ModelConfig(**SIZES)
     matrices = [p.data.shape for name, p in Transformer(c).parameters().items() if "layers.0." in name and p.data.ndim == 2]
-    formula = energy.products(matrices, c.n_layers, c.d_model, TOKENS)
+    return energy.products(matrices, c.n_layers, c.d_model, TOKENS)
 
-    def floats(tally, *without):
-        return sum(1e-12 * n * price["FP16"][kind[:3]] for (part, kind, dtype), n in tally.items()
-                   if kind in ("multiplications", "additions") and dtype == "float32" and part not in without)
+
+def by_part(tally, products=0):
+    """{part: J} of the arithmetic at 7 nm, float32 priced as FP16 (the papers' models are FP16).
+
+    So many ``products`` of the BitLinears are ternary, INT8 additions in the papers; ours are float32 products of whole numbers, one for
+    one, so they are taken out of the count and priced as INT8 additions. Divisions, functions and comparisons have no price in Table 2.
+    """
+    price, sums = energy.prices("7nm"), {}
+    for (part, kind, dtype), n in tally.items():
+        if kind in ("multiplications", "additions") and dtype == "float32":
+            sums[part] = sums.get(part, 0) + 1e-12 * n * price["FP16"][kind[:3]]
+    if products:
+        scaling = tally["BitLinear", "multiplications", "float32"] - products
+        sums["BitLinear"] = sum(energy.bitnet_energy(energy.Products(products, 0, scaling), price).values())
+    return sums
+
+
+def joules(of_float, of_ternary):
+    """Both arms' energy and their quotient; beside it the papers' formula."""
+    formula = by_formula()
     products = formula.projections
-    scaling = of_ternary["BitLinear", "multiplications", "float32"] - products
-    bitlinears = energy.bitnet_energy(energy.Products(products, 0, scaling), price)
-    ternary = floats(of_ternary, "BitLinear") + sum(bitlinears.values())
+    full, ternary = sum(by_part(of_float).values()), sum(by_part(of_ternary, products).values())
     unpriced = sum(n for (_, kind, _), n in of_ternary.items() if kind in ("divisions and functions", "comparisons", "lookups"))
-    return {"float": floats(of_float), "ternary": ternary, "saving": floats(of_float) / ternary, "products": products, "scaling": scaling,
-            "scaled_by_formula": formula.scaled, "saving_by_formula": energy.saving(formula, price), "unpriced": unpriced}
+    return {"float": full, "ternary": ternary, "saving": full / ternary, "products": products,
+            "scaling": of_ternary["BitLinear", "multiplications", "float32"] - products, "scaled_by_formula": formula.scaled,
+            "saving_by_formula": energy.saving(formula, energy.prices("7nm")), "unpriced": unpriced}
+
+
+def shares(tally, name):
+    """-> {"of": "energy", or "operations" of an engine whose integers and words Table 2 has no price for, part: its share}, the largest first."""
+    priced = by_part(tally, 0 if name == "LLaMA, float" else by_formula().projections) if "integer" not in name else {}
+    sums = priced or {part: sum(kinds.values()) for part, kinds in parts(tally).items()}
+    return {"of": "energy" if priced else "operations"} | {part: n / sum(sums.values()) for part, n in sorted(sums.items(), key=lambda s: -s[1])}
 
 
 def in_words(result):
-    """The counts of every engine, and the energy that they make."""
+    """What every engine's energy consists of, and what the ternary model saves; all counts are in the result."""
     s, e = result["config"], result["energy"]
     yield (f"A random model of {s['n_layers']} layers, {s['d_model']} wide, {s['vocab_size']} tokens; every operation counted while it runs "
-           "(what counts: experiments/counting.py).")
-    for r in result["rows"]:
-        by_kind = {kind: ", ".join(f"{n:,} {name.removeprefix(kind + ' ')}" for name, n in r["totals"].items() if name.startswith(kind + " "))
-                   for kind in (*KINDS, "lookups")}
-        yield f"{r['engine']} engine {r['what']}: " + "; ".join(f"{kind} {numbers}" for kind, numbers in by_kind.items() if numbers)
+           "(what counts: experiments/counting.py; the counts: --json).")
+    for name, by in result["shares"].items():
+        of_products, said = sum(by.get(part, 0) for part in PRODUCTS), ", ".join(f"{part} {n:.1%}" for part, n in by.items() if part != "of")
+        yield (f"products of matrices contribute the most | {of_products:.0%} of the {by['of']}{'' if of_products > 0.5 else ' (differs)'}: {said} | "
+               f"{name} engine, {s['tokens']} tokens")
     differs = "" if abs(e["saving"] / e["saving_by_formula"] - 1) < 0.1 else " (differs)"
     yield (f"energy of 16 bits over BitNet's, same shape: {e['saving_by_formula']:.2f} x by the papers' formula | {e['saving']:.2f} x "
            f"counted{differs}: {1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules | {s['tokens']} tokens at 7 nm, {s['d_model']} "
@@ -87,6 +108,8 @@ def in_words(result):
     yield ("The count has what the formula leaves out: the head, the norms, the residual sums, the quantizers' multiplications; and "
            f"{e['unpriced']:,} operations (divisions, exponentials, comparisons, lookups) that Table 2 has no price for. Attention is alike: at "
            "64 tokens a block of queries meets every key.")
+    yield ("Plain products are the head's, and of LLaMA every layer's; BitLinear's are priced as INT8 additions, so that of the ternary model the "
+           "head, in full precision, takes the most. The integer engine adds and multiplies words of up to 64 bits, for which Table 2 has no price.")
     yield ("In the float engine a ternary product is still a float32 multiplication: the saving is what an INT8 adder would make of the same "
            "numbers. The packed engine, for one token, and the integer engine count bits, 64 weights to a word, and multiply eight counts a row "
            "by the places of the bits. float32 operations are priced as FP16, the smallest float that the table has.")

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..text.corpora import packaged
 
 CHECKED = ("text", "no")
+UNITS = {"M": 1e6, "B": 1e9}      # of the parameters in a model's name
 
 
 class Table(NamedTuple):
@@ -65,6 +66,11 @@ def parse(name, text, where):
 def is_number(cell):
     """Is this a number as papers print it, or the dash of an empty cell?"""
     return cell == "-" or re.fullmatch(r"\d+(\.\d+)?(e-?\d+)?", cell) is not None
+
+
+def how_many_agree(rows):
+    """Rows with "agrees", in words."""
+    return f"{sum(r['agrees'] for r in rows)} of {len(rows)} to the digits printed"
 
 
 def agrees(value, printed):

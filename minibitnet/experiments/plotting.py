@@ -1,6 +1,9 @@
 """Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each function -> False where it is absent."""
 
-GREYS, MARKERS = ("black", "0.55", "0.8"), ("o", "x", "s")
+from .paper import UNITS
+
+GREYS, MARKERS = ("black", "0.55", "0.8"), (".", "x", "s")
+PRINTED = {"linestyle": "none", "marker": "o", "markersize": 9, "fillstyle": "none", "color": "black", "zorder": 3}     # over a line, which shows
 
 
 def _figure(panels=1, size=(6, 3.6)):
@@ -28,16 +31,17 @@ def loss_figure(metrics, path):
     return _save(figure, axes, path)
 
 
-def points(series, xlabel, ylabel, path):
-    """series: {name: {x: value, or (value, least, most)}} as lines with bars, over the xs in the order they come."""
+def points(series, xlabel, ylabel, path, printed=None):
+    """series: {name: {x: value, or (value, least, most)}} as lines with bars; printed: {x: value} of a paper as open markers. An x is a number or a
+    model's name, "1.3B"; its axis is logarithmic."""
     figure, axes = _figure()
     if not figure:
         return False
-    _points(axes[0], series, xlabel, ylabel)
+    _points(axes[0], series, xlabel, ylabel, printed)
     return _save(figure, axes, path)
 
 
-def stacks_and_points(stacks, share, series, xlabel, ylabel, path):
+def stacks_and_points(stacks, share, series, xlabel, ylabel, path, printed=None):
     """Two panels: stacks {bar: {part: share of 1}} with the label ``share``, and points as above."""
     figure, axes = _figure(panels=2)
     if not figure:
@@ -48,9 +52,8 @@ def stacks_and_points(stacks, share, series, xlabel, ylabel, path):
         axes[0].bar(list(stacks), shares, bottom=list(below.values()), color=color, edgecolor="white", label=part)
         below = {bar: bottom + share for (bar, bottom), share in zip(below.items(), shares)}
     axes[0].set_ylabel(share)
-    axes[0].tick_params(axis="x", rotation=60)
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(GREYS))
-    _points(axes[1], series, xlabel, ylabel)
+    _points(axes[1], series, xlabel, ylabel, printed)
     return _save(figure, axes, path)
 
 
@@ -75,16 +78,19 @@ def flow(columns, path):
     return True
 
 
-def _points(axes, series, xlabel, ylabel):
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    places = {x: i for i, x in enumerate(dict.fromkeys(x for values in series.values() for x in values))}
+def _points(axes, series, xlabel, ylabel, printed):
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
+    places = {x: float(x[:-1]) * UNITS[x[-1]] if isinstance(x, str) else x for values in (*series.values(), printed or {}) for x in values}
     for (name, values), color, marker in zip(series.items(), GREYS, MARKERS):
         middle, bars = list(values.values()), None
         if isinstance(middle[0], tuple):
             middle, least, most = zip(*middle)
             bars = [[y - a for y, a in zip(middle, least)], [b - y for y, b in zip(middle, most)]]
         axes.errorbar([places[x] for x in values], middle, bars, marker=marker, color=color, capsize=3, label=name)
-    axes.set_xticks(range(len(places)), places)
+    if printed:
+        axes.plot([places[x] for x in printed], list(printed.values()), label="printed", **PRINTED)
+    axes.set_xticks(list(places.values()), places)
+    axes.set_xticks([], minor=True)
     axes.set_ylim(bottom=0)
 
 

@@ -1,9 +1,10 @@
 """One page of all rows: paper | here | scale | command, with pictures where matplotlib is."""
 import importlib
+from urllib.parse import quote
 
 from ..errors import UserError
 from . import results
-from .rows import ROWS
+from .rows import ROWS, after
 
 INTRODUCTION = """# The papers, row by row
 
@@ -12,26 +13,34 @@ the papers do not print; *measured small*: run here, at the scale said; *not yet
 why they cannot be run. What does not come out as printed is said after a *but*, and marked "(differs)" below.
 
 [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 · [repo] github.com/microsoft/BitNet, as of 16da220
-"""
+
+| row | paper | state | here | scale | command |
+|---|---|---|---|---|---|"""
 
 
 def page(out, tell):
     """out: the path of the page, beside which pictures go; tell(experiment) is called before one runs -> (Markdown, pictures, live runs)."""
-    parts, pictures, live = [INTRODUCTION, *overview()], 0, 0
-    for row in (row for row in ROWS if row.experiment):
+    overview, sections, said, pictures, live = [INTRODUCTION], [], {}, 0, 0
+    for row in ROWS:
+        if not row.experiment:
+            overview.append(entry(row, f"`minibitnet.{row.home}`" if row.home else ""))
+            continue
         name, experiment = row.experiment, importlib.import_module(f".{row.experiment}", __package__)
         try:
-            record = results.load(name)
+            record = results.load(name, experiment.in_words)
             result = record["result"] if record else quick(experiment, name, tell)
         except UserError as e:                   # no trained model, say: the page tells, and goes on
-            parts += [f"## {row.name}\n\nnot run: {escaped(str(e))}\n"]
+            overview.append(entry(row, "not run"))
+            sections.append(f"## {row.name}\n\nnot run: {escaped(str(e))}\n")
             continue
         live += record is None
         picture = out.with_name(f"{out.stem}-{name}.png")
         drawn = hasattr(experiment, "figure") and experiment.figure(result, picture)
         pictures += bool(drawn)
-        parts += section(row, experiment.in_words(result), record, picture.name if drawn else None)
-    return "\n".join(parts) + "\n", pictures, live
+        row, lines = after(row, experiment, result), list(once(experiment.in_words(result), row.name, said))
+        overview.append(entry(row, *headline(lines)))
+        sections += section(row, lines, record, picture.name if drawn else None)
+    return "\n".join([*overview, "", *sections]) + "\n", pictures, live
 
 
 def quick(experiment, name, tell):
@@ -40,32 +49,36 @@ def quick(experiment, name, tell):
     return experiment.quick()
 
 
-def overview():
-    """All rows in one table: what is claimed, how it stands here, and where to look."""
-    yield "| row | source | paper | here | command |\n|---|---|---|---|---|"
-    for row in ROWS:
-        where = f"[`reproduce {row.name}`](#{row.name})" if row.experiment else f"`minibitnet.{row.home}`" if row.home else ""
-        yield f"| {row.name} | {escaped(row.source)} | {escaped(row.claim)} | {escaped(row.standing)} | {where} |"
-    yield ""
+def entry(row, here, scale=""):
+    """A row's line of the overview; here and scale are Markdown."""
+    name = f"[{row.name}](#{row.name})" if row.experiment else row.name
+    paper, state = escaped(f"{row.source}: {row.claim}"), escaped(row.standing)
+    return f"| {name} | {paper} | {state} | {here} | {scale} | `python -m minibitnet.reproduce {row.name}` |"
+
+
+def headline(lines):
+    """The first "paper | here | scale" of an experiment is what the overview shows -> its here and scale."""
+    return map(escaped, next(line for line in lines if line.count(" | ") == 2).split(" | ")[1:])
+
+
+def once(lines, name, said):
+    """The lines of a row; of a paragraph that an earlier row had, only what it begins with. said: {paragraph: its first row}, which grows."""
+    for line in lines:
+        first = said.setdefault(line, name)
+        yield line if first == name or " | " in line else f"{line.partition(': ')[0]}: see {first}."
 
 
 def section(row, lines, record, picture):
     """A row's experiment: its lines as a table or as they are, its picture, and where its numbers come from."""
     yield f"## {row.name}\n\n{escaped(f'{row.source}: {row.claim} ({row.standing})')}\n"
-    yield from body(list(lines))
+    yield from body(lines)
     if picture:
-        yield f"![{row.name}]({picture})\n"
-    if record:
-        yield f"`{record['command']}`, {record['seconds']:,.0f} s on {record['environment']['platform']}, NumPy {record['environment']['numpy']}\n"
-    else:
-        yield f"`python -m minibitnet.reproduce {row.name}`, run live\n"
+        yield f"![{row.name}]({quote(picture)})\n"
+    yield f"{results.origin(record) if record else f'`python -m minibitnet.reproduce {row.name}`, run live'}\n"
 
 
 def body(lines):
-    """Lines "paper | here | scale" become a table, others paragraphs; lines in columns of their own stay as they are."""
-    if not any(line.count(" | ") == 2 for line in lines):
-        yield "\n".join(["```text", *lines, "```", ""])
-        return
+    """Lines "paper | here | scale" become a table, others paragraphs."""
     in_table = False
     for line in lines:
         cells = line.split(" | ")

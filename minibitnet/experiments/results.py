@@ -24,7 +24,7 @@ def envelope(name, result, seconds):
 
 
 def save(path, record):
-    """Write an envelope; a UserError names the first key that JSON cannot hold."""
+    """Write an envelope; UserError where it holds what JSON cannot: NaN, an array."""
     try:
         raw = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError) as e:
@@ -33,21 +33,35 @@ def save(path, record):
     write_atomically(Path(path), [raw], len(raw))
 
 
-def load(name):
-    """The envelope of an experiment, of ``home`` or as it came with the package, or None where there is none; UserError for one that is not whole."""
+def load(name, in_words=lambda result: ()):
+    """The envelope of an experiment, of ``home`` or as it came with the package, or None where there is none; UserError for one that is not whole,
+    or whose result the experiment's ``in_words`` cannot tell: another version may have written it."""
     path = home() / f"{name}.json"
     try:
         path = path if path.is_file() else packaged(f"results/{name}.json")
     except UserError:
         return None
+    expected = f"expected what python -m minibitnet.reproduce {name} --full writes"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in KEYS if key not in record]
-    except (ValueError, TypeError) as e:
-        raise UserError(f"{path}: {e}: expected the JSON that python -m minibitnet.reproduce {name} --full writes") from None
+    except (ValueError, RecursionError) as e:
+        raise UserError(f"{path}: {e}: {expected}") from None
+    missing = [key for key in KEYS if key not in record] if isinstance(record, dict) else KEYS
     if missing or record["name"] != name:
-        raise UserError(f"{path}: it lacks {missing} or is of another experiment: expected what python -m minibitnet.reproduce {name} --full writes")
+        raise UserError(f"{path}: it lacks {', '.join(missing)}: {expected}" if missing else f"{path}: it is of another experiment: {expected}")
+    try:
+        origin(record)
+        list(in_words(record["result"]))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
+        raise UserError(f"{path}: not a result of this version ({type(e).__name__}: {e}): {expected}; run it again") from None
     return record
+
+
+def origin(record):
+    """Where a result comes from, in Markdown."""
+    where = record["environment"]
+    machine = ", ".join(filter(None, [where.get("processor"), where["platform"]]))     # early results name no processor
+    return f"`{record['command']}`, {record['seconds']:,.0f} s on {machine}, NumPy {where['numpy']}"
 
 
 def home():

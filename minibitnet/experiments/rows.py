@@ -5,9 +5,10 @@
 ``python -m minibitnet.reproduce NAME`` runs the experiment of a row: a module of this folder with
 
     quick() -> result                at most a minute, live; a result is JSON
-    in_words(result) -> lines        "paper | here | scale", or text
+    in_words(result) -> lines        "paper | here | scale", the first of which sums up the row, or text
     full(progress) -> result         where it makes sense: what data/results/ holds; progress wraps an iterable, as tqdm does
     figure(result, path) -> bool     where it makes sense; False where matplotlib is absent
+    measured(result) -> bool         where it depends on the machine: True makes the row's state MEASURED (``after``)
 
 States: EXACT, the printed number or the formula itself; INFERRED, exact with a formula or a shape that the papers do not print;
 MEASURED, run here at a small scale; NOT_YET; or a sentence that begins "not reproducible here, because". What was counted or measured and does not
@@ -48,11 +49,12 @@ ROWS = (
     Row("b1-eq-6", "[bitnet] eq. 6", "in front of a non-linearity, activations go to [0, Q_b]", EXACT, home="quant.absmax_nonnegative",
         but="gamma is taken after the shift by eta, which the paper leaves open"),
     Row("b1-granularity", "[bitnet] §2.1", "one activation scale per tensor in training, per token at inference",
-        EXACT, home="nn.layers.BinaryLinear", but="in training per shard of the batch"),
+        EXACT, home="nn.layers.BinaryLinear", but="in training it is one per shard of the batch"),
     Row("b1-eq-7", "[bitnet] eq. 7", "the product takes the quantized weights and activations, y = W~ x~", EXACT, home="nn.ops.quantized_linear"),
     Row("b1-eq-8", "[bitnet] eqs. 8-10", "the norm keeps the variance of the output near 1", MEASURED, "variance",
-        but="2 / pi with binary weights, 0.44 with ternary ones"),
-    Row("b1-eq-11", "[bitnet] eq. 11", "BitLinear: y = W~ Quant(LN(x)) beta gamma / Q_b", EXACT, home="nn.layers.BinaryLinear"),
+        but="it is 2 / pi = 0.64 with binary weights, 0.44 with ternary ones"),
+    Row("b1-eq-11", "[bitnet] eq. 11", "BitLinear: y = W~ Quant(LN(x)) beta gamma / Q_b", EXACT, home="nn.layers.BinaryLinear",
+        but="LN is a layer of its own in front of it"),
     Row("b1-eq-12", "[bitnet] eq. 12", "LN has no gain or bias; beta is the mean magnitude of the weights (quant.sign_binary)",
         EXACT, home="nn.ops.layer_norm"),
     Row("b1-eq-13", "[bitnet] eq. 13", "groups of weights have their own alpha and beta: devices need not exchange any", MEASURED, "groups"),
@@ -60,7 +62,7 @@ ROWS = (
         but="with an eta, gamma is taken after the shift"),
     Row("b1-eq-15", "[bitnet] eq. 15", "each group is normed by itself", EXACT, home="nn.ops.layer_norm"),
     Row("b1-subln", "[bitnet] §2.1, Fig. 2", "the norm stands inside BitLinear, right before the activations are quantized",
-        EXACT, home="nn.layers.BitLinear"),
+        EXACT, home="nn.layers.BitLinear", but="it stands in front of BitLinear here: one for q, k and v, one for gate and up"),
     Row("b1-precision", "[bitnet] §2", "residual stream, norms, attention, embedding and head keep a higher precision",
         EXACT, home="nn.model.Transformer"),
     Row("b1-ste", "[bitnet] §2.2", "the gradient passes Sign and Clip as if they were the identity", EXACT, home="nn.ste.binary_weight"),
@@ -93,7 +95,7 @@ ROWS = (
     Row("b1-fig-1", "[bitnet] Fig. 1", "energy savings of 8.8 to 38.8 times grow with the size", INFERRED, "savings",
         but="two of six differ in the last digit"),
     Row("b1-fig-1-quality", "[bitnet] Fig. 1", "better than post-training quantization, and competitive with FP16", NOT_YET),
-    Row("b1-fig-2", "[bitnet] Fig. 2", "the flow of BitLinear, and the stack of blocks", EXACT, "bitlinear_flow", but="the block is that of b1.58"),
+    Row("b1-fig-2", "[bitnet] Fig. 2", "the flow of BitLinear, and the stack of blocks", EXACT, "bitlinear_flow", but="the block is that of b1.58, and its norms stand in front of the BitLinears that share them"),
     Row("b1-fig-3", "[bitnet] Fig. 3", "loss over parameters, and over energy", NOT_YET),
     Row("b1-fig-4", "[bitnet] Fig. 4", "zero-shot and few-shot accuracy over inference cost", NOT_YET),
     Row("b1-downstream", "[bitnet] §3.3", "Hellaswag, Winogrande, Winograd and Storycloze, 0- and 4-shot",
@@ -118,24 +120,24 @@ ROWS = (
     Row("b158-table-1-ppl", "[b158] Table 1", "perplexity reaches LLaMA's from 3B on", NOT_YET),
     Row("b158-table-2", "[b158] Table 2", "zero-shot accuracy reaches LLaMA's from 3B on", NOT_YET),
     Row("b158-table-3", "[b158] Table 3", "11 times the batch of LLaMA 70B fits", INFERRED, "largest_batch",
-        but="6.5 to 102 times, by the number of heads and bits in the cache"),
+        but="it comes out as 6.5 to 102 times, by the number of heads and bits in the cache"),
     Row("b158-table-3-rate", "[b158] Table 3", "with the batch, 8.9 times the tokens a second", MEASURED, "throughput",
         but="the tokens grow far less than the batch"),
     Row("b158-table-4", "[b158] Table 4", "after 2T tokens 3B beats StableLM-3B on five tasks", NEVER + "2 trillion tokens are beyond this project"),
     Row("b158-fig-1", "[b158] Fig. 1", "W x takes additions alone", EXACT, home="inference.kernels.by_lookup"),
     Row("b158-fig-1-pareto", "[b158] Fig. 1", "a Pareto improvement: less cost at the same quality", NOT_YET),
     Row("b158-fig-2-latency", "[b158] Table 1, Fig. 2", "decoding is 1.23 to 4.1 times faster, and the more so the larger the model",
-        MEASURED, "latency", but="not the more so the larger, though faster at every size"),
+        MEASURED, "latency", but="not the more so the larger"),
     Row("b158-fig-2-memory", "[b158] Fig. 2", "memory is 2.93 to 7.16 times less, and the more so the larger the model", INFERRED, "memory_ratios",
-        but="4.74 to 7.59 times, for the weights alone are counted"),
+        but="it is 4.74 to 7.59 times, for the weights alone are counted"),
     Row("b158-fig-3", "[b158] Fig. 3", "energy: its components, and savings of 18.6 to 41.2 times", INFERRED, "energy_shares",
-        but="two of five savings differ in the last digit, and INT8 additions are the majority at 70B alone"),
+        but="two of five savings differ in the last digit"),
     Row("b158-71", "[b158] §3", "71.4 times less energy for a matrix product at 7 nm", EXACT, "one_product"),
     Row("b158-equivalences", "[b158] §3", "13B costs less than 3B in 16 bits, 30B less than 7B, 70B less than 13B", INFERRED, "equivalences",
-        but="in memory and energy; with our kernels not in latency"),
+        but="not in latency: with our kernels the larger model is slower"),
     Row("b158-moe", "[b158] §4", "mixtures of experts need fewer devices and less traffic", INFERRED, "experts"),
     Row("b158-long", "[b158] §4", "8-bit activations double the context in the same memory", EXACT, "contexts",
-        but="1.96 or 1.97 times, for each head and token has a scale"),
+        but="it is 1.96 or 1.97 times, for each head and token has a scale"),
     Row("b158-kv-4", "[b158] §4", "activations, and so the cache, can be compressed to 4 bits or fewer without loss (future work)",
         MEASURED, "kv_cache", but="4 bits lose a little"),
     Row("b158-edge", "[b158] §4", "suited to processors and small devices", NOT_YET),
@@ -149,7 +151,7 @@ ROWS = (
     Row("repo-w158a8", "[repo]", "weights of 1.58 bits, activations of 8, absmean, SubLN, no bias", EXACT, home="nn.layers.BitLinear"),
     Row("repo-licence", "[repo]", "its licence is MIT", NEVER + "there is nothing to run: MIT is what its LICENSE says"),
     Row("repo-90-percent", "[repo]", "more than 90 % less memory than 16 bits", EXACT, "ninety_percent",
-        but="at the entropy limit of the ternary weights alone; 87.5 % at 2 bits, 76 % of a whole model"),
+        but="only of the ternary weights at their entropy limit: it is 87.5 % at 2 bits, and 76 % of a whole model"),
     Row("repo-engine", "[repo]", "an inference engine and converters to GGUF", NOT_YET),
     # [2b4t]
     Row("2b4t-costs", "[2b4t] Table 1",
@@ -162,8 +164,13 @@ ROWS = (
     Row("operations", "[bitnet] §2.3", "products of matrices contribute the most to a model's energy", MEASURED, "operations",
         but="a small model saves less than half of what the formula says"),
     Row("joules", "[bitnet] §2.3", "energy of this machine, by its own counter",
-        NEVER + "no machine so far has shown its counter; where Linux shows one, the command measures", "joules"),
+        NEVER + "no counter is shown; where Linux shows the processor's, the command measures", "joules"),
 )
+
+
+def after(row, experiment, result):
+    """The row as it stands after a run: what cannot be measured here another machine may measure."""
+    return row._replace(state=MEASURED) if hasattr(experiment, "measured") and experiment.measured(result) else row
 
 
 def find(name):

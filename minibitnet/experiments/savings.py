@@ -22,16 +22,21 @@ def in_words(result):
 
 
 def told(points):
-    """Lines of points."""
+    """Lines of points, and one of all of them."""
+    first, last = points[0], points[-1]
+    yield (f"{first['printed']} to {last['printed']} x | {first['ours']:.2f} to {last['ours']:.2f} x, {paper.how_many_agree(points)} | "
+           f"{first['size']} to {last['size']}, {energy.TOKENS} tokens at 7 nm")
     for r in points:
         yield f"{r['size']}: {r['printed']} x | {r['ours']:.3f} x{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, {r['width']} wide"
 
 
 def figure(result, path):
     """Draw a result to path; False where matplotlib is absent."""
-    return plotting.points(series(result["savings"]), "model", "energy of FP16 / of BitNet", path)
+    ours, printed = series(result["savings"])
+    return plotting.points(ours, "model", "energy of FP16 / of BitNet", path, printed)
 
 
 def series(points):
-    """Points as two lines of a picture."""
-    return {name: {r["size"]: float(r[key]) for r in points} for name, key in (("printed", "printed"), ("by the formula", "ours"))}
+    """Points as a line of a picture, and what is printed."""
+    ours, printed = ({r["size"]: float(r[key]) for r in points} for key in ("ours", "printed"))
+    return {"by the formula": ours}, printed

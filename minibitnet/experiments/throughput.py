@@ -82,14 +82,13 @@ def in_words(r):
     n, m = (b["largest"][name] for name in (DENSE, PACKED))
     (few, slow), (many, fast) = ((int(cells["Batch"]), int(cells["Tokens/s"])) for cells in paper.table("b158_table_3").rows.values())
     slower, faster = b["rates"][DENSE][str(n)]["median"], b["rates"][PACKED][str(m)]["median"]
-    printed, ours = f"{many / few:.1f} x", f"{m / n:.1f} x"
-    yield (f"70B in 160 GB: batch {few} against {many}, {printed} | {n} against {m}, {ours}{'' if ours == printed else ' (differs)'} | one block of "
-           f"{c['block']}, {b['budget'] / 1e6:,.0f} MB: weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 "
-           f"bits, {b['sequence'] / 1e6:.1f} MB a sequence of {c['positions']} tokens")
-    there, here = fast / slow, b["in_equal_memory"]
+    printed, ours, there, here = f"{many / few:.1f} x", f"{m / n:.1f} x", fast / slow, b["in_equal_memory"]
     yield (f"{slow} against {fast:,} tokens/s, {there:.1f} x | {slower:,.0f} against {faster:,.0f} tokens/s, {spread(here)} "
-           f"x{'' if here['least'] <= there <= here['most'] else ' (differs)'} | the same block, {c['threads']}, median (least to most) of "
-           f"{c['rounds']} rounds")
+           f"x{'' if here['least'] <= there <= here['most'] else ' (differs)'} | one block of {c['block']} in equal memory, {c['threads']}, median (least "
+           f"to most) of {c['rounds']} rounds")
+    yield (f"70B in 160 GB: batch {few} against {many}, {printed} | {n} against {m}, {ours}{'' if ours == printed else ' (differs)'} | the same "
+           f"block, {b['budget'] / 1e6:,.0f} MB: weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 "
+           f"bits, {b['sequence'] / 1e6:.1f} MB a sequence of {c['positions']} tokens")
     yield f"at an equal batch: not printed | {spread(b['at_equal_batch'])} x at batch {n} | the same block"
     for title, table in ((f"one block of {c['block']}", b["rates"]), (f"a model of the shape {c['model']}", r["model"])):
         for name, by in table.items():

@@ -35,9 +35,19 @@ def quick():
 def in_words(result):
     """A line for every width, input and kind of weights."""
     c = result["config"]
+    ranges = [(name, [r["with_norm"] for r in result["rows"] if r["weights"] == name]) for name in result["expected"]]
+    differs = "" if all(near_1(r) for r in result["rows"]) else " (differs)"
+    yield ("Var(y) near 1 | " + ", ".join(f"{min(y):.3f} to {max(y):.3f} with {name} weights" for name, y in ranges) +
+           f"{differs} | widths {' and '.join(map(str, WIDTHS))}, inputs of standard deviation {INPUT_SIZES[0]:g} to {INPUT_SIZES[-1]:g}")
     for r in result["rows"]:
-        differs = "" if abs(r["with_norm"] - 1) < 0.1 else " (differs)"
+        differs = "" if near_1(r) else " (differs)"
         yield (f"Var(y) near 1 | {r['with_norm']:.3f}{differs} with the norm ({result['expected'][r['weights']]:.3f} by eqs. 8-10), "
                f"{r['without']:.3g} without | {r['weights']}, {r['width']} features of standard deviation {r['input']:g}, {c['outputs']} outputs, "
                f"{c['tokens']} tokens")
-    yield "The paper's \"approximately 1\" is 2 / pi: beta is a mean magnitude, not a root mean square. The next norm makes up for the constant."
+    yield ("The paper's \"approximately 1\" is 2 / pi: beta is a mean magnitude, not a root mean square. But it is a constant: no width and "
+           "no size of the input changes it.")
+
+
+def near_1(r):
+    """Does the variance come out as the paper says?"""
+    return abs(r["with_norm"] - 1) < 0.1

@@ -167,4 +167,13 @@ def environment():
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {"minibitnet": __version__, "python": sys.version.split()[0], "numpy": np.__version__,
             "blas": f"{blas.get('name')} {blas.get('version')}", "platform": f"{platform.system()} {platform.release().split('-')[0]}",
-            "machine": platform.machine(), "cpus": os.cpu_count()}
+            "machine": platform.machine(), "processor": processor(), "cpus": os.cpu_count()}
+
+
+def processor():
+    """The processor's model, where the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):             # not Linux, or a processor that Linux does not name
+        return platform.processor() or platform.machine()

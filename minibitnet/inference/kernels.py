@@ -198,7 +198,7 @@ def by_lookup(codes, w):                         # (m, N), TableIndices (n, m) -
     K, _, n = w.index.shape
     x = np.zeros((codes.shape[1], K * SIDE_BY_SIDE * GROUP), np.int16)
     x[:, :w.m] = codes.T
-    ones = x.reshape(len(x), K, SIDE_BY_SIDE, GROUP, 1) * np.array([-1, 0, 1], np.int16)       # the sums of one feature
+    ones = np.stack([-x, np.zeros_like(x), x], -1).reshape(len(x), K, SIDE_BY_SIDE, GROUP, 3)  # the sums of one feature
     twos = _outer_sum(ones[..., 0::2, :], ones[..., 1::2, :])                                  # (N, K, 9, 4, 9)
     y = np.zeros((len(x), n), np.int32)
     with np.errstate():                          # on leaving, gives back the buffer size as well

@@ -51,7 +51,7 @@ class Module:
 
 class Linear(Module):
     """y = W x, W (n, m), no bias. W starts with variance 1/m, which makes Var(y) = E[x^2]; with quantized weights, whose
-    magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary), and the next norm takes it up."""
+    magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary), at every width."""
 
     def __init__(self, m, n, rng):
         self.weight = Tensor(normal(rng, (n, m), std=m**-0.5))

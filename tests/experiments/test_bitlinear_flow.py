@@ -43,6 +43,15 @@ def test_the_values_of_a_step_are_those_of_its_array():
     assert bitlinear_flow.step("a", np.array([[0.25]]))["values"] == "0.25"
 
 
+def test_the_norm_is_drawn_in_both_panels_and_the_first_says_that_it_is_the_same(monkeypatch):
+    """[bitnet] draws it inside BitLinear; here it is a layer in front of several."""
+    drawn = {}
+    monkeypatch.setattr(bitlinear_flow.plotting, "flow", lambda columns, path: drawn.update(columns))
+    bitlinear_flow.figure(bitlinear_flow.quick(), None)
+    inside, block = drawn.values()
+    assert inside[1][0].startswith("LN(x): a LayerNorm of (b)") and block[0][0].startswith("input_layernorm: LayerNorm")
+
+
 def test_it_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     assert bitlinear_flow.figure(bitlinear_flow.quick(), tmp_path / "f.png") and (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")

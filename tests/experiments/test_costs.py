@@ -95,7 +95,7 @@ def test_an_equivalence_counts_a_cache_of_8_bits_and_of_16_and_every_layer():
 
 def test_without_measured_times_the_equivalences_say_what_is_missing(monkeypatch):
     for record, message in ((None, "no data/results/latency.json"), ({"result": {"rows": []}}, "latency.json lacks 13B, 30B, 3B, 70B, 7B")):
-        monkeypatch.setattr(results, "load", lambda name, record=record: record)
+        monkeypatch.setattr(results, "load", lambda *_, record=record: record)
         with pytest.raises(UserError, match=message):
             equivalences.quick()
 

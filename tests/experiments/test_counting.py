@@ -51,6 +51,13 @@ def test_other_operations_by_pencil():
     assert tallied(lambda x: x[1:3], x) == tallied(lambda x: x.astype(np.int8), x) == {}
 
 
+def test_lookup_tables_take_additions_alone(rng):
+    """[b158] Fig. 1: W x of ternary weights needs no multiplication. The tables' entries are sums of x, -x and 0."""
+    w, codes = kernels.table_indices(rng.integers(-1, 2, (5, 20))), rng.integers(-127, 128, (20, 3))
+    tally = tallied(lambda codes: kernels.by_lookup(codes, w), codes)
+    assert {kind for kind, _ in tally} == {"additions", "lookups", "comparisons"} and tally["additions", "int16"] > 0
+
+
 def test_operations_in_place_and_on_new_arrays_count():
     """y = zeros(4); y += x: the array made on the way counts too, in the engines' modules."""
     def scatter(x):
@@ -132,6 +139,26 @@ def test_the_counted_saving_is_below_the_formulas_and_above_one():
     assert 1 < energy["saving"] < energy["saving_by_formula"]
     assert energy["products"] == 64 * 2 * (4 * 128**2 + 3 * 128 * 352) and 0 < energy["scaling"] < energy["scaled_by_formula"]
     assert energy["unpriced"] > 0
+
+
+def test_products_of_matrices_contribute_the_most_in_every_engine():
+    """[bitnet] §2.3. LLaMA's are nearly all of its energy; of the ternary model's the head, in full precision, is the largest part."""
+    r = operations.quick()
+    of_products = {name: sum(by.get(part, 0) for part in operations.PRODUCTS) for name, by in r["shares"].items()}
+    assert of_products["LLaMA, float"] > 0.98 and all(share > 0.75 for share in of_products.values())
+    for name, by in r["shares"].items():
+        assert by["of"] == ("operations" if "integer" in name else "energy")
+        assert sum(share for part, share in by.items() if part != "of") == pytest.approx(1)
+    assert r["shares"]["ternary, packed"]["plain products"] > 0.5 > 0.1 > r["shares"]["ternary, packed"]["BitLinear"]
+    assert r["config"]["d_ffn"] == 352 and sum("contribute the most" in line and "(differs)" not in line for line in operations.in_words(r)) == 4
+
+
+def test_an_engine_whose_energy_went_elsewhere_would_be_marked():
+    """10 additions in a product, 11 elsewhere: 48 %."""
+    by = operations.shares({("attention", "additions", "float32"): 10, ("the rest", "additions", "float32"): 11}, "LLaMA, float")
+    assert by == {"of": "energy", "the rest": pytest.approx(11 / 21), "attention": pytest.approx(10 / 21)}
+    r = operations.quick() | {"shares": {"LLaMA, float": by}}
+    assert "| 48% of the energy (differs): the rest 52.4%, attention 47.6% |" in list(operations.in_words(r))[1]
 
 
 def test_counted_energy_by_pencil(monkeypatch):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -52,12 +53,32 @@ def test_fewer_bits_cost_more_loss_and_8_next_to_none(run):
     assert rows["4"]["difference"] + 2 * rows["4"]["standard_error"] > max(abs(rows[bits]["difference"]) for bits in ("16", "8"))
     assert json.loads(json.dumps(r)) == r
     lines = list(kv_cache.in_words(r))
-    told = "cache of 4 bits: four times the context | 3.88 x (differs): 19,800 bytes a token, 54,229 tokens in 1 GiB | BitNet b1.58 2B"
-    assert any(line.startswith(told) for line in lines)
-    assert f"{rows['4']['difference']:+.5f} ± " in lines[-2] and "no loss: average scores change by -0.20 to +0.26" in lines[-2]
-    assert set(r["config"]) == set(results.load("kv_cache")["result"]["config"]), "the committed run says all that this one does"
-    assert r["config"]["weights_sha256"] == hashlib.sha256((run / "last.safetensors").read_bytes()).hexdigest()
+    told = "cache of 4 bits: four times the context | 3.20 x (differs): 80 bytes a token, 13,421,772 tokens in 1 GiB | "
+    assert lines[3].startswith(told), "2 layers of 2 heads of 16 numbers, keys and values: 128 in halves of a byte, and 8 scales of 2"
+    assert f"{rows['4']['difference']:+.5f} ± " in lines[0] and "no loss: average scores change by -0.20 to +0.26" in lines[0]
+    committed = set(results.load("kv_cache")["result"]["config"])
+    assert set(r["config"]) - committed == {"step"}, "the committed run says all that this one does, but for a field that is younger"
+    assert r["config"]["weights_sha256"] == hashlib.sha256((run / "last.safetensors").read_bytes()).hexdigest() and r["config"]["step"] == 80
     assert r["config"]["trained_with"]["steps"] == 80 and r["config"]["trained_with"]["d_model"] == 32 and r["config"]["trained_with"]["seed"] == 0
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:1000]), lambda path: path.unlink()])
+def test_the_sha256_is_of_the_weights_that_were_scored(run, tmp_path, damage):
+    """Where the newest checkpoint is cut short or gone, the one before it is scored, and named."""
+    shutil.copytree(run, tmp_path / "run")
+    damage(tmp_path / "run/last.safetensors")
+    with pytest.warns(UserWarning, match="using prev.safetensors"):
+        config = kv_cache.quick(tmp_path / "run")["config"]
+    assert config["weights_sha256"] == hashlib.sha256((run / "prev.safetensors").read_bytes()).hexdigest() and 0 < config["step"] < 80
+
+
+def test_a_text_that_is_gone_is_told_without_a_flag_that_reproduce_does_not_have(run):
+    (run.parent / "sums.txt").rename(run.parent / "moved.txt")
+    try:
+        with pytest.raises(UserError, match="trained on it; python -m minibitnet.train --tiny makes runs/tiny anew$"):
+            kv_cache.quick(run)
+    finally:
+        (run.parent / "moved.txt").rename(run.parent / "sums.txt")
 
 
 def test_on_the_committed_model_8_bits_lose_nothing_that_shows_and_4_bits_a_little():

@@ -25,14 +25,25 @@ def test_the_floor_is_a_line_of_the_loss_figure(tmp_path, monkeypatch):
     assert [len(labels) for labels in drawn] == [2, 3] and drawn[1][2] == "entropy of the source (1.250): the floor"
 
 
-def test_points_keep_the_order_in_which_the_xs_come(tmp_path, monkeypatch):
+def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_markers_over_the_line(tmp_path, monkeypatch):
+    """On a logarithmic axis: from 3B to 7B, and from 70B, as far as their sizes are apart."""
     figure = pytest.importorskip("matplotlib.figure")
     seen = []
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self.axes[0]))
-    assert plotting.points({"ours": {"3B": (2, 1, 4), "7B": (3, 3, 3)}, "paper's": {"7B": 2.9}}, "size", "ratio", tmp_path / "p.png")
+    assert plotting.points({"ours": {"350M": (2, 1, 4), "7B": (3, 3, 3)}}, "size", "ratio", tmp_path / "p.png", {"7B": 2.9, "70B": 4})
     [axes] = seen
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["3B", "7B"]
-    assert [container.lines[0].get_xydata().tolist() for container in axes.containers] == [[[0, 2], [1, 3]], [[1, 2.9]]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["350M", "7B", "70B"] and axes.get_xscale() == "log"
+    [[line, *_]], printed = axes.containers, axes.lines[-1]
+    assert line.get_xydata().tolist() == [[350e6, 2], [7e9, 3]] and printed.get_xydata().tolist() == [[7e9, 2.9], [70e9, 4]]
+    assert printed.get_fillstyle() == "none" and printed.get_linestyle() == "None" and printed.zorder > line.zorder and printed.get_label() == "printed"
+
+
+def test_batches_stand_at_their_number(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    seen = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self.axes[0]))
+    plotting.points({"ours": {1: 2, 64: 3}}, "batch", "tokens/s", tmp_path / "p.png")
+    assert [label.get_text() for label in seen[0].get_xticklabels()] == ["1", "64"] and seen[0].get_xticks().tolist() == [1, 64]
 
 
 def test_stacks_stand_on_each_other(tmp_path, monkeypatch):
