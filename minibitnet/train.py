@@ -42,7 +42,7 @@ one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted (
 
 # What --tiny means; flags given beside it win.
 TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads": 4, "context": 256},
-        "train": {"data": "stories", "tokenizer": "bpe:512", "batch": 8, "steps": 650}}
+        "train": {"data": "stories", "tokenizer": "bpe:512", "batch": 4, "steps": 1300, "lr": 8e-3}}
 MAX_STEP_TOKENS = 2**20
 
 

@@ -110,6 +110,14 @@ def test_a_document_batch_is_a_pure_function_of_seed_and_step():
     assert first[0].shape == first[1].shape == (5, 7) and np.array_equal(first[0][:, 1:], first[1][:, :-1])
 
 
+def test_each_pass_draws_every_window_once_in_an_order_of_its_own():
+    """7 documents of one window each, batches of 3: the places 0 to 6, 7 to 13, 14 to 20 of the run are three passes."""
+    stream = stream_of(*([i] for i in range(7)))
+    drawn = [ids[1] for step in range(7) for ids in random_document_batch(stream, windows_of(stream, 2), step, seed=0, batch=3, context=2)[0].tolist()]
+    passes = drawn[:7], drawn[7:14], drawn[14:]
+    assert [sorted(p) for p in passes] == [list(range(7))] * 3 and len(set(map(tuple, passes))) == 3
+
+
 def test_training_rows_are_the_evaluation_windows_run_on_around_the_ring():
     """E 1 2 E 3 E with context 4: from the first document E 1 2 E 3, from the second E 3 E 1 2, on into the first again."""
     stream = stream_of([1, 2], [3])
