@@ -95,7 +95,7 @@ def progress(total, description=None):
 
 
 def answers(args, model, pool):
-    """{kind of question: its score, and what the source's true distribution would reach, where that is known}"""
+    """{kind of question: its score; beside it, for stories, what remembering the words that were said would reach, and the true distribution}"""
     stories = args.tasks == "stories"
     if stories:
         kinds = {kind: tasks.items(kind, TASK_SEED, args.items or ITEMS) for kind in tasks.KINDS}
@@ -107,19 +107,21 @@ def answers(args, model, pool):
             answered = dict(zip(items, pool.map(lambda item: (model.log_likelihoods(*item[:2]), bar.update())[0], items)))
         by_question = {item[:2]: likelihoods for item, likelihoods in answered.items()}
         scored = tasks.score(items, lambda context, choices: by_question[context, choices])
-        result[kind] = {**scored._asdict(), "ceiling": tasks.ceiling(items) if stories else None}
+        result[kind] = {**scored._asdict(), "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items) if stories else None}
     return result
 
 
 def answers_in_words(result):
     """The lines of a table of scores."""
-    yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'ceiling':>9}{'items':>8}"
+    yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'named':>9}{'ceiling':>9}{'items':>8}"
     for kind, s in result.items():
-        ceiling = "unknown" if s["ceiling"] is None else f"{100 * s['ceiling']:.0f}"
+        named, ceiling = ("unknown" if s[key] is None else f"{100 * s[key]:.0f}" for key in ("named", "ceiling"))
         yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}"
                f"{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
-               f"{100 * s['chance']:9.0f}{ceiling:>9}{s['n']:>8}")
+               f"{100 * s['chance']:9.0f}{named:>9}{ceiling:>9}{s['n']:>8}")
     yield "by sum: the choice of the largest log-likelihood is the answer; by byte: of the largest log-likelihood per byte"
+    if named != "unknown":
+        yield "named: a guess among the choices whose (last) word the story has said already"
 
 
 def same_step(path, step):

@@ -271,14 +271,16 @@ def test_questions_about_stories_are_answered(stories):
     r = json.loads(command("evaluate", "--model", "run", "--tasks", "stories", "--items", 8, "--json", cwd=stories).stdout)
     assert r.keys() == {"pronoun", "owner", "place", "ending", "count"}
     for score in r.values():
-        assert 0 <= score["accuracy"] <= 1 and score["chance"] == 0.25 and score["ceiling"] == 1 and score["n"] == 8
-    assert "chance" in command("evaluate", "--model", "run", "--tasks", "stories", "--items", 2, cwd=stories).stdout
+        assert 0 <= score["accuracy"] <= 1 and score["chance"] == 0.25 and score["ceiling"] == 1 and score["n"] == 8 and 0 < score["named"] <= 1
+    assert r["place"]["named"] == 1
+    assert "a guess among the choices whose (last) word the story has said" in command("evaluate", "--model", "run", "--tasks", "stories", "--items", 2, cwd=stories).stdout
 
 
 def test_questions_of_a_file_are_answered(stories):
     (stories / "q.jsonl").write_text('{"query": "Once upon a", "choices": ["time", "zxqj"], "gold": 0}\n', encoding="utf-8")
     r = json.loads(command("evaluate", "--model", "run", "--tasks", "q.jsonl", "--json", cwd=stories).stdout)
-    assert r["q"]["n"] == 1 and r["q"]["chance"] == 0.5 and r["q"]["ceiling"] is None
+    assert r["q"]["n"] == 1 and r["q"]["chance"] == 0.5 and r["q"]["ceiling"] is None and r["q"]["named"] is None
+    assert "named: " not in command("evaluate", "--model", "run", "--tasks", "q.jsonl", cwd=stories).stdout
     (stories / "bad.jsonl").write_text('{"query": "Once upon a", "choices": ["time", "zxqj"], "gold": 2}\n', encoding="utf-8")
     fails(1, "bad.jsonl, line 1", "none of the 2 choices", module="evaluate", args=["--model", "run", "--tasks", "bad.jsonl"], cwd=stories)
 
