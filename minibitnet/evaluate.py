@@ -18,6 +18,7 @@ from .experiments.held_out import text_to_score
 from .experiments.trigram import trigram_loss
 from .nn.training import mean_loss
 from .text import tasks
+from .text.batches import repeated
 
 BATCH = 16            # sequences at a time
 ITEMS = 200           # questions of each kind
@@ -62,7 +63,7 @@ def main(argv):
         if args.trigram and split != "validation":
             raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
         result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step, "replaced": corpus.replaced,
-                  **scores(model, part, pool)}
+                  **scores(model, part, pool, before if corpus.sha256 == model.settings["corpus"]["sha256"] else None)}
         if args.compare:
             result |= comparison(model, same_step(args.model, model.step), part)
         if args.trigram:
@@ -71,14 +72,17 @@ def main(argv):
     return _command.DONE
 
 
-def scores(model, part, pool):
-    """What a model needs for a text, and the least that any could need, where that is known."""
-    loss, floor = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), part.floor(model.tokenizer)
-    bits_per_byte = part.n_targets / math.log(2) / part.count_bytes(model.tokenizer)        # of one nat per token
+def scores(model, part, pool, learnt):
+    """What a model needs for a text, and the least that any could need, where that is known. learnt: the Part that it was trained on, if the
+    text is of the same corpus: documents that are in it have an entropy, but no floor."""
+    loss, entropy = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), part.floor(model.tokenizer)
+    n_bytes = part.count_bytes(model.tokenizer)
+    trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
+    floor = None if trained_on else entropy
     return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
-            "bits_per_byte": loss * bits_per_byte, "floor": floor,
-            "floor_bits_per_byte": None if floor is None else floor * bits_per_byte,
-            "excess_per_document": None if floor is None else (loss - floor) * part.n_targets / part.n_documents}
+            "bits_per_byte": part.bits_per_byte(loss, n_bytes), "entropy": entropy, "trained_on": trained_on, "floor": floor,
+            "floor_bits_per_byte": None if floor is None else part.bits_per_byte(floor, n_bytes),
+            "excess_per_document": None if floor is None else part.per_document(loss - floor)}
 
 
 def n_batches(part):
@@ -147,6 +151,9 @@ def in_words(r):
     if r["floor"] is not None:
         yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: the model has "
                f"{math.exp(r['loss'] - r['floor']):.3f} times that perplexity, {r['excess_per_document']:.2f} nats too many for a document")
+    elif r["entropy"] is not None:
+        yield (f"the entropy of these documents is perplexity {math.exp(r['entropy']):.3f}; that is no floor, for the model was trained on {r['trained_on']:,} "
+               f"of the {r['documents']:,}, and what is learnt by heart can cost less")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:

@@ -194,6 +194,25 @@ def test_the_floor_of_stories_is_told_everywhere_and_not_beaten(stories):
     assert result["excess_per_document"] == pytest.approx((result["loss"] - result["floor"]) * result["tokens"] / result["documents"])
 
 
+def test_documents_that_were_trained_on_have_an_entropy_but_no_floor(stories):
+    """A model may know them by heart, and then needs fewer nats. So it is for the training split, and where documents come twice: in a text
+    of 60,000 bytes of stories, written twice, the last half repeats the first."""
+    r = json.loads(command("evaluate", "--model", "run", "--split", "train", "--json", cwd=stories).stdout)
+    assert r["trained_on"] == r["documents"] > 0 and r["entropy"] > 0 and r["floor"] is r["floor_bits_per_byte"] is r["excess_per_document"] is None
+    words = command("evaluate", "--model", "run", "--split", "train", cwd=stories).stdout
+    assert "learnt by heart can cost less" in words and "the floor" not in words and f"on {r['documents']} of the {r['documents']}," in words
+    everything = json.loads(command("evaluate", "--model", "run", "--split", "all", "--json", cwd=stories).stdout)
+    assert everything["trained_on"] == r["documents"] < everything["documents"]
+    ordinary = json.loads(command("evaluate", "--model", "run", "--json", cwd=stories).stdout)
+    assert ordinary["trained_on"] == 0 and ordinary["entropy"] == ordinary["floor"]
+
+    (stories / "twice.txt").write_text((stories / "s.txt").read_text() * 2)
+    out = command("train", "--data", "twice.txt", "--tokenizer", "bpe:300", "--out", "twice", *SMALL, "--val-fraction", 0.5, cwd=stories).stdout
+    n, of = map(int, re.search(r"has no floor: (\d+) of its (\d+) documents are in the training text too", out).groups())
+    assert n == of == everything["documents"] and "the floor is" not in out
+    assert {line["floor"] for line in map(json.loads, (stories / "twice/metrics.jsonl").read_text().splitlines()) if "val_loss" in line} == {None}
+
+
 def test_a_model_of_documents_begins_and_ends_them(stories):
     """An empty prompt is the beginning of a document; of two drawn tokens in 300, one may be its end."""
     result = command("generate", "--model", "run", "--prompt", "", "--tokens", 50, cwd=stories)

@@ -16,6 +16,7 @@ once and compares: what is damaged or missing is made anew. (The text itself is 
 import hashlib
 import json
 from array import array
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -51,10 +52,10 @@ def token_stream(corpus, tokenizer, documents=None, report=lambda n: None):
     return open_stream(target, tokenizer, documents)
 
 
-def texts(stream, tokenizer):
-    """The documents of a stream, one after the other, as text."""
-    for start, end in zip(stream.starts, [*stream.starts[1:], len(stream.tokens) - 1]):
-        yield tokenizer.decode(stream.tokens[start + 1:end])
+def documents_of(stream):
+    """The tokens of each document of a stream, one after the other, without begin and end."""
+    for start, end in zip(stream.starts, chain(stream.starts[1:], [len(stream.tokens) - 1])):
+        yield stream.tokens[start + 1:end]
 
 
 def encode_to_file(corpus, tokenizer, target, documents, report=lambda n: None):
