@@ -154,7 +154,8 @@ def random_document_batch(stream, windows, step, *, seed, batch, context):
     """B of the windows at random, filled up to ``context`` with what follows -> two (B, T) arrays. A pure function of (seed, step).
 
     What follows is the next document, and after the last one the first. Documents are independent: what a row holds of one
-    says nothing about the next, so a source's entropy stays the lowest loss in training too.
+    says nothing about the next, so before anything is learnt by heart no model's training loss is below the source's entropy on these
+    rows. That is a little above the entropy of the documents: their beginnings, which say most, come oftener than their ends.
     """
     starts = windows.starts[np.random.default_rng((seed, step)).integers(0, len(windows.starts), batch)]
     rows = stream.tokens[(starts[:, None] + np.arange(context + 1)) % (len(stream.tokens) - 1)].astype(np.int32)

@@ -158,6 +158,8 @@ def _parsed(line, where):
     texts = isinstance(context, str) and isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
     if not texts or len(choices) < 2:
         raise UserError(f"{where}: expected a text and at least two choices, which are texts")
+    if any("\ud800" <= character <= "\udfff" for text in (context, *choices) for character in text):
+        raise UserError(f"{where}: half a surrogate pair (\\ud800 to \\udfff), which is no character: expected text that UTF-8 can write")
     answer = _field(fields, where, "gold", "label", "answer", "answerKey")
     gold = _place(answer, labels, len(choices))
     if gold is None:

@@ -1,4 +1,5 @@
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -160,6 +161,18 @@ def test_the_source_itself_needs_exactly_the_floor(spec):
             costs = np.diff([0.0, *map(grammar.prefix_nats, known)])
             total += costs.sum()
     assert total / part.n_targets == pytest.approx(part.floor(tokenizer), rel=1e-9) and part.n_documents > 15
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", grammar.END])
+def test_the_floor_does_not_depend_on_how_the_last_document_ends(end):
+    """Editors and ``generate > story.txt`` end a file with a line end: it belongs to no story, whether there are others before it or not."""
+    for n in (1, 3):
+        told = [story.text for story in islice(grammar.stories(7), n)]
+        text = grammar.END.join(told) + end
+        corpus = Corpus("s", text, "", 0, len(text), n > 1)
+        tokenizer = make_tokenizer("byte", "", end=True)
+        part = part_of(token_stream(corpus, tokenizer, documents=True), 1000)
+        assert part.per_document(part.floor(tokenizer)) == pytest.approx(sum(map(grammar.nats, told)) / n)
 
 
 def test_documents_that_are_in_both_parts_are_counted_by_pencil():

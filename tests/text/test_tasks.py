@@ -102,6 +102,7 @@ def test_an_unknown_kind_is_one_line():
     ({"ctx": "A man", "endings": ["sits.", "flies."], "label": "1"}, Item("A man", (" sits.", " flies."), 1)),
     ({"goal": "To open,", "sol1": "push", "sol2": "pull", "label": 0}, Item("To open,", (" push", " pull"), 0)),
     ({"query": "Q: 1+1?\nA: ", "choices": ["2", "3", "4"], "gold": 2}, Item("Q: 1+1?\nA: ", ("2", "3", "4"), 2)),
+    ({"ctx": "\U0001f642", "choices": ["\U0001f642", "b"], "gold": 0}, Item("\U0001f642", (" \U0001f642", " b"), 0)),    # as a pair in JSON
     ({"question": "Which?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"}, Item("Which?", (" x", " y"), 1)),
     ({"question": "Which?", "choices": [" x", "y", "z"], "answer": "C"}, Item("Which?", (" x", " y", " z"), 2)),
 ])
@@ -124,6 +125,8 @@ GOOD = '{"ctx": "a", "choices": ["b", "c"], "gold": 0}'
     ('{"ctx": "a", "choices": ["b", 3], "gold": 0}', "at least two choices, which are texts"),
     ('{"ctx": "a", "choices": ["b", ""], "gold": 0}', "at least two choices, which are texts"),
     ('{"ctx": 1, "choices": ["b", "c"], "gold": 0}', "expected a text"),
+    (r'{"ctx": "a", "choices": ["b", "\ud800"], "gold": 0}', "half a surrogate pair"),
+    (r'{"ctx": "\udc00", "choices": ["b", "c"], "gold": 0}', "half a surrogate pair"),
     ('{"ctx": "a", "choices": {"label": ["b"]}, "gold": 0}', "at least two choices"),
     *((f'{{"ctx": "a", "choices": ["b", "c"], "gold": {gold}}}', "the answer .* is none of the 2 choices")
       for gold in ("2", "-1", '"C"', '"-1"', '"²"', '""', "true", "1.0", "null", "[0]")),
