@@ -140,6 +140,7 @@ def test_a_vocabulary_is_trained_shown_used_and_trained_on(here):
     shown = command("tokenizer", "show", "v.tiktoken", cwd=here)
     assert "280 tokens, end token 279" in shown.stdout and "' the'" in shown.stdout
     assert command("tokenizer", "encode", "--tokenizer", "v.tiktoken", "the <|endoftext|>", cwd=here).stdout.count("\n") == 2
+    assert "'-' '-' 'a'" in command("tokenizer", "encode", "--tokenizer", "v.tiktoken", "--", "--abc", cwd=here).stdout       # after -- no flags
     assert command("train", "--data", "text.txt", "--tokenizer", "v.tiktoken", "--out", "file", *SMALL, cwd=here).returncode == 0
     assert command("train", "--data", "text.txt", "--tokenizer", "bpe:280", "--out", "spec", *SMALL, cwd=here).returncode == 0
     assert (here / "file/tokenizer.json").read_bytes() == (here / "spec/tokenizer.json").read_bytes()

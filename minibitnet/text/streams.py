@@ -58,6 +58,15 @@ def documents_of(stream):
         yield stream.tokens[start + 1:end]
 
 
+def count(corpus, tokenizer, report=lambda n: None):
+    """Encode a corpus and keep nothing -> (tokens, how many of them are ends of documents, the bytes of text that the others stand for)."""
+    tokens, n_bytes, starts = 0, 0, array("q")
+    documents = corpus.has_documents and tokenizer.end is not None
+    for ids in encoded(corpus, tokenizer, documents, starts, report):
+        tokens, n_bytes = tokens + len(ids), n_bytes + tokenizer.count_bytes(ids)
+    return tokens, (len(starts) + 1) * documents, n_bytes
+
+
 def encode_to_file(corpus, tokenizer, target, documents, report=lambda n: None):
     """Write the stream of a corpus to target, its starts and the sums of both beside it, in memory that grows by nothing but the
     starts: 8 bytes a document."""
