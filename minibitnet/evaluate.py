@@ -109,9 +109,10 @@ def answers(args, model, pool):
     for kind, items in kinds.items():
         with tqdm(total=len(items), desc=kind, leave=False, disable=not sys.stderr.isatty()) as bar:
             answered = dict(zip(items, pool.map(lambda item: (model.log_likelihoods(*item[:2]), bar.update())[0], items)))
+        too_long = sum(max(len(model.encode(item.context + choice)) for choice in item.choices) > model.config.context + 1 for item in items)
         by_question = {item[:2]: likelihoods for item, likelihoods in answered.items()}
         scored = tasks.score(items, lambda context, choices: by_question[context, choices])
-        result[kind] = {**scored._asdict(), "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items) if stories else None}
+        result[kind] = {**scored._asdict(), "cut": too_long, "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items) if stories else None}
     return result
 
 
@@ -124,6 +125,10 @@ def answers_in_words(result):
                f"{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
                f"{100 * s['chance']:9.0f}{named:>9}{ceiling:>9}{s['n']:>8}")
     yield "by sum: the choice of the largest log-likelihood is the answer; by byte: of the largest log-likelihood per byte"
+    for kind, s in result.items():
+        if s["cut"]:
+            yield (f"{kind}: {s['cut']} of {s['n']} items are longer than the model's context: their beginning was cut off, and of a choice that alone "
+                   f"is longer only the end is scored, though \"by byte\" divides by all of it")
     if named != "unknown":
         yield "named: a guess among the choices whose (last) word the story has said already"
 

@@ -299,7 +299,7 @@ def test_questions_about_stories_are_answered(stories):
 def test_questions_of_a_file_are_answered(stories):
     (stories / "q.jsonl").write_text('{"query": "Once upon a", "choices": ["time", "zxqj"], "gold": 0}\n', encoding="utf-8")
     r = json.loads(command("evaluate", "--model", "run", "--tasks", "q.jsonl", "--json", cwd=stories).stdout)
-    assert r["q"]["n"] == 1 and r["q"]["chance"] == 0.5 and r["q"]["ceiling"] is None and r["q"]["named"] is None
+    assert r["q"]["n"] == 1 and r["q"]["chance"] == 0.5 and r["q"]["cut"] == 0 and r["q"]["ceiling"] is None and r["q"]["named"] is None
     assert "named: " not in command("evaluate", "--model", "run", "--tasks", "q.jsonl", cwd=stories).stdout
     (stories / "bad.jsonl").write_text('{"query": "Once upon a", "choices": ["time", "zxqj"], "gold": 2}\n', encoding="utf-8")
     fails(1, "bad.jsonl, line 1", "none of the 2 choices", module="evaluate", args=["--model", "run", "--tasks", "bad.jsonl"], cwd=stories)
@@ -315,9 +315,11 @@ def test_odd_questions_are_one_line(item, word, stories):
 
 
 def test_questions_longer_than_the_context_or_without_one(stories):
-    """The end of a long choice still counts; a model without documents cannot begin with nothing."""
+    """The end of a long choice still counts, and that it was cut is told; a model without documents cannot begin with nothing."""
     (stories / "long.jsonl").write_text(json.dumps({"query": "", "choices": ["Once upon a time " * 40, "zx " * 3], "gold": 0}), encoding="utf-8")
-    assert json.loads(command("evaluate", "--model", "run", "--tasks", "long.jsonl", "--json", cwd=stories).stdout)["long"]["n"] == 1
+    r = json.loads(command("evaluate", "--model", "run", "--tasks", "long.jsonl", "--json", cwd=stories).stdout)["long"]
+    assert r["n"] == r["cut"] == 1
+    assert "long: 1 of 1 items are longer than the model's context" in command("evaluate", "--model", "run", "--tasks", "long.jsonl", cwd=stories).stdout
     (stories / "short.jsonl").write_text(json.dumps({"query": "", "choices": ["the word", "the"], "gold": 0}), encoding="utf-8")
     fails(1, "empty context", module="evaluate", args=["--model", "char", "--tasks", "short.jsonl"], cwd=char_run(stories))
     fails(2, "--tasks", "do not go with it", module="evaluate", args=["--model", "run", "--tasks", "long.jsonl", "--trigram"], cwd=stories)
