@@ -183,15 +183,15 @@ def stories(tmp_path_factory):
     return folder
 
 
-def test_the_floor_of_stories_is_told_everywhere_and_not_beaten(stories):
-    """Three standard errors below it is where no model can be: of the documents' own nats, about 4 of 56 each, over some ten documents."""
+def test_the_floor_of_stories_is_told_everywhere(stories):
+    """Thirty steps end far above it; how near a model can come: test_floor.py."""
     out = (stories / "train.out").read_text(encoding="utf-8")
     assert "whose perplexity cannot be below" in out and "nats too many for a story" in out and "of 10 stories" in out
     lines = [json.loads(line) for line in (stories / "run/metrics.jsonl").read_text().splitlines()]
     result = json.loads(command("evaluate", "--model", "run", "--json", cwd=stories).stdout)
     assert lines[-1]["floor"] == result["floor"] and result["documents"] >= 10
     for line in (line for line in lines if "val_loss" in line):
-        assert line["val_loss"] >= line["floor"] * (1 - 3 * 4 / 56 / result["documents"]**0.5)
+        assert line["val_loss"] > line["floor"] > 0
     assert result["excess_per_document"] == pytest.approx((result["loss"] - result["floor"]) * result["tokens"] / result["documents"])
 
 
