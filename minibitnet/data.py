@@ -121,7 +121,8 @@ def measure(argv):
         tokenizer = make_tokenizer(args.tokenizer, texts(corpus), end=corpus.has_documents)
         with bar() as progress:
             tokens, ends, n_bytes = count(corpus, tokenizer, progress.update)
-        print(f"tokens      {tokens:,} of {args.tokenizer}, {n_bytes / max(tokens - ends, 1):.3f} bytes each{f' but for {ends:,} ends of documents' * (ends > 0)}")
+        but = f" but for {ends:,} ends of documents" if ends else ""
+        print(f"tokens      {tokens:,} of {args.tokenizer}, {n_bytes / max(tokens - ends, 1):.3f} bytes each{but}")
     return _command.DONE
 
 

@@ -112,7 +112,8 @@ def answers(args, model, pool):
         too_long = sum(max(len(model.encode(item.context + choice)) for choice in item.choices) > model.config.context + 1 for item in items)
         by_question = {item[:2]: likelihoods for item, likelihoods in answered.items()}
         scored = tasks.score(items, lambda context, choices: by_question[context, choices])
-        result[kind] = {**scored._asdict(), "cut": too_long, "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items) if stories else None}
+        result[kind] = {**scored._asdict(), "cut": too_long,
+                        "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items) if stories else None}
     return result
 
 
@@ -157,8 +158,8 @@ def in_words(r):
         yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: the model has "
                f"{math.exp(r['loss'] - r['floor']):.3f} times that perplexity, {r['excess_per_document']:.2f} nats too many for a document")
     elif r["entropy"] is not None:
-        yield (f"the entropy of these documents is perplexity {math.exp(r['entropy']):.3f}; that is no floor, for the model was trained on {r['trained_on']:,} "
-               f"of the {r['documents']:,}, and what is learnt by heart can cost less")
+        yield (f"the entropy of these documents is perplexity {math.exp(r['entropy']):.3f}; that is no floor, for the model was trained on "
+               f"{r['trained_on']:,} of the {r['documents']:,}, and what is learnt by heart can cost less")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:
