@@ -57,7 +57,8 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None):
         args = sys.argv[1:] if args is None else args
         known = self._option_string_actions
-        for flag in (a.split("=")[0] for a in args if a.startswith("--") and len(a) > 2):
+        flags = args[:args.index("--")] if "--" in args else args
+        for flag in (a.split("=")[0] for a in flags if a.startswith("--")):
             if flag not in known:                         # before argparse complains of what is missing instead
                 near = [name for name in known if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
                 self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))

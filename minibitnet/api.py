@@ -107,7 +107,7 @@ class LanguageModel:
 
     def along(self, text):
         """Where a document costs what -> (nats of each token, where each ends in the text, in characters), its end token last. Beside
-        ``text.grammar.along``, which says what it had to cost."""
+        ``text.grammar.along``: on average over fresh documents no model's cumulative sums are below those."""
         ids = np.append(self._checked(self.encode(text)), [] if self.begin is None else [self.begin]).astype(np.int64)
         if len(ids) > self.config.context + 1:
             raise UserError(f"{len(ids) - 1:,} tokens: expected at most the context of {self.config.context:,}")

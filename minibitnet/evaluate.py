@@ -18,6 +18,7 @@ from .experiments.held_out import text_to_score
 from .experiments.trigram import trigram_loss
 from .nn.training import mean_loss
 from .text import tasks
+from .text.batches import repeated
 
 BATCH = 16            # sequences at a time
 ITEMS = 200           # questions of each kind
@@ -62,7 +63,7 @@ def main(argv):
         if args.trigram and split != "validation":
             raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
         result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step, "replaced": corpus.replaced,
-                  **scores(model, part, pool)}
+                  **scores(model, part, pool, before if corpus.sha256 == model.settings["corpus"]["sha256"] else None)}
         if args.compare:
             result |= comparison(model, same_step(args.model, model.step), part)
         if args.trigram:
@@ -71,14 +72,17 @@ def main(argv):
     return _command.DONE
 
 
-def scores(model, part, pool):
-    """What a model needs for a text, and the least that any could need, where that is known."""
-    loss, floor = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), part.floor(model.tokenizer)
-    bits_per_byte = part.n_targets / math.log(2) / part.count_bytes(model.tokenizer)        # of one nat per token
+def scores(model, part, pool, learnt):
+    """What a model needs for a text, and the least that any could need, where that is known. learnt: the Part that it was trained on, if the
+    text is of the same corpus: documents that are in it have an entropy, but no floor."""
+    loss, entropy = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), part.floor(model.tokenizer)
+    n_bytes = part.count_bytes(model.tokenizer)
+    trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
+    floor = None if trained_on else entropy
     return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
-            "bits_per_byte": loss * bits_per_byte, "floor": floor,
-            "floor_bits_per_byte": None if floor is None else floor * bits_per_byte,
-            "excess_per_document": None if floor is None else (loss - floor) * part.n_targets / part.n_documents}
+            "bits_per_byte": part.bits_per_byte(loss, n_bytes), "entropy": entropy, "trained_on": trained_on, "floor": floor,
+            "floor_bits_per_byte": None if floor is None else part.bits_per_byte(floor, n_bytes),
+            "excess_per_document": None if floor is None else part.per_document(loss - floor)}
 
 
 def n_batches(part):
@@ -95,7 +99,7 @@ def progress(total, description=None):
 
 
 def answers(args, model, pool):
-    """{kind of question: its score, and what the source's true distribution would reach, where that is known}"""
+    """{kind of question: its score; beside it, for stories, what remembering the words that were said would reach, and the true distribution}"""
     stories = args.tasks == "stories"
     if stories:
         kinds = {kind: tasks.items(kind, TASK_SEED, args.items or ITEMS) for kind in tasks.KINDS}
@@ -105,21 +109,29 @@ def answers(args, model, pool):
     for kind, items in kinds.items():
         with tqdm(total=len(items), desc=kind, leave=False, disable=not sys.stderr.isatty()) as bar:
             answered = dict(zip(items, pool.map(lambda item: (model.log_likelihoods(*item[:2]), bar.update())[0], items)))
+        too_long = sum(max(len(model.encode(item.context + choice)) for choice in item.choices) > model.config.context + 1 for item in items)
         by_question = {item[:2]: likelihoods for item, likelihoods in answered.items()}
         scored = tasks.score(items, lambda context, choices: by_question[context, choices])
-        result[kind] = {**scored._asdict(), "ceiling": tasks.ceiling(items) if stories else None}
+        result[kind] = {**scored._asdict(), "cut": too_long,
+                        "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items) if stories else None}
     return result
 
 
 def answers_in_words(result):
     """The lines of a table of scores."""
-    yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'ceiling':>9}{'items':>8}"
+    yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'named':>9}{'ceiling':>9}{'items':>8}"
     for kind, s in result.items():
-        ceiling = "unknown" if s["ceiling"] is None else f"{100 * s['ceiling']:.0f}"
+        named, ceiling = ("unknown" if s[key] is None else f"{100 * s[key]:.0f}" for key in ("named", "ceiling"))
         yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}"
                f"{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
-               f"{100 * s['chance']:9.0f}{ceiling:>9}{s['n']:>8}")
+               f"{100 * s['chance']:9.0f}{named:>9}{ceiling:>9}{s['n']:>8}")
     yield "by sum: the choice of the largest log-likelihood is the answer; by byte: of the largest log-likelihood per byte"
+    for kind, s in result.items():
+        if s["cut"]:
+            yield (f"{kind}: {s['cut']} of {s['n']} items are longer than the model's context: their beginning was cut off, and of a choice that alone "
+                   f"is longer only the end is scored, though \"by byte\" divides by all of it")
+    if named != "unknown":
+        yield "named: a guess among the choices whose (last) word the story has said already"
 
 
 def same_step(path, step):
@@ -145,6 +157,9 @@ def in_words(r):
     if r["floor"] is not None:
         yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: the model has "
                f"{math.exp(r['loss'] - r['floor']):.3f} times that perplexity, {r['excess_per_document']:.2f} nats too many for a document")
+    elif r["entropy"] is not None:
+        yield (f"the entropy of these documents is perplexity {math.exp(r['entropy']):.3f}; that is no floor, for the model was trained on "
+               f"{r['trained_on']:,} of the {r['documents']:,}, and what is learnt by heart can cost less")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from .errors import UserError
 from .text import bpe, bpe_files
 from .text.corpora import load_corpus, texts
-from .text.streams import token_stream
+from .text.streams import count
 from .text.tokenizer import EXPECTED, BPETokenizer, bpe_size, load_tokenizer, make_tokenizer
 
 DESCRIPTION = """train --data FILE --vocab-size N --out FILE.tiktoken    learn N - 1 tokens of bytes from a text; an end token makes N
@@ -47,8 +47,8 @@ def train(argv):
     ranks = bpe.train(texts(corpus), size - 1, progress)
     bpe_files.write_ranks(args.out, ranks)
     tokenizer = BPETokenizer(bpe_files.with_end(ranks))
-    ids = token_stream(corpus, tokenizer).tokens
-    print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {tokenizer.count_bytes(ids) / len(ids):.3f} bytes per token on {corpus.name}")
+    tokens, ends, n_bytes = count(corpus, tokenizer)
+    print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {n_bytes / (tokens - ends):.3f} bytes per token on {corpus.name}")
     print(f"Try: python -m minibitnet.train --data {args.data} --tokenizer {args.out}")
     return _command.DONE
 

@@ -24,7 +24,7 @@ from .nn.model import Transformer
 from .nn.optim import AdamW
 from .nn.training import TrainConfig, train, with_defaults
 from .options import from_json
-from .text.batches import Part, parts
+from .text.batches import Part, parts, repeated
 from .text.corpora import Corpus, load_corpus, texts
 from .text.grammar import read
 from .text.streams import token_stream
@@ -204,7 +204,10 @@ def fit(job, threads):
     floor = job.validation.floor(job.tokenizer)
     if job.corpus.has_documents and job.training.windows is None:
         _command.say("note: this tokenizer has no end token, so the lines <|endoftext|> are text like any other, and documents are not told apart")
-    known = f", whose perplexity cannot be below {math.exp(floor):.3f} (its source is known)" if floor is not None else ""
+    repeats = 0 if floor is None else repeated(job.validation, job.training)
+    known = "" if floor is None else f", whose perplexity cannot be below {math.exp(floor):.3f} (its source is known)"
+    if repeats:                                      # what is learnt by heart can cost less
+        floor, known = None, f", which has no floor: {repeats:,} of its {job.validation.n_documents:,} documents are in the training text too"
     print(f"corpus   {job.corpus.name}: {job.corpus.size:,} bytes, {job.training.n_targets:,} tokens for training, "
           f"{job.validation.n_targets:,} for validation{known}{replaced}")
     print(f"run      {job.run.path}, steps {start:,} to {c.steps:,} of {c.batch} x {job.model_config.context} tokens, "
@@ -228,9 +231,8 @@ def finish(job, model):
     speaker = LanguageModel(FloatEngine(model), job.tokenizer, job.settings)
     prompt = '""'
     if last["floor"] is not None:
-        excess = (last["val_loss"] - last["floor"]) * job.validation.n_targets / job.validation.n_documents
         print(f"the floor is perplexity {math.exp(last['floor']):.3f}: the model has {last['val_ppl'] / math.exp(last['floor']):.3f} times that, "
-              f"{excess:.1f} nats too many for a story\n")
+              f"{job.validation.per_document(last['val_loss'] - last['floor']):.1f} nats too many for a story\n")
         longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
         stories = [speaker.generate("", longest, seed=seed) for seed in range(10)]
         print(f"{stories[0]}\n\n{sum(map(is_story, stories))} of 10 stories that it told (--temperature 0.8) are stories of the grammar to the last "

@@ -1,6 +1,7 @@
 """The data command, as a user runs it."""
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
@@ -37,15 +38,29 @@ def test_list_shows_every_corpus_its_licence_and_where_it_is(tmp_path):
 
 def test_info_by_pencil(tmp_path):
     """é a CR LF, a marker line, b, a stray byte LF, a: 2+1+2 + 13+1 + 1+1+1 + 1 = 23 bytes, 22 characters, 4 lines, 2 documents.
-    Tokens: end é a end b � LF a end, for the CR LF before a marker line goes with it."""
+    Tokens: end é a end b � LF a end, for the CR LF before a marker line goes with it: 6 of text, of 2 + 1 + 1 + 3 + 1 + 1 = 9 bytes (� is 3)."""
     raw = b"\xc3\xa9a\r\n<|endoftext|>\nb\xff\na"
     (tmp_path / "book.txt").write_bytes(raw)
     rows = dict(line.split(maxsplit=1) for line in command("info", "book.txt", "--tokenizer", "char", cwd=tmp_path).stdout.splitlines())
     assert rows["bytes"] == "23" and rows["characters"] == "22, 16 of them distinct" and rows["lines"] == "4" and rows["documents"] == "2"
-    assert rows["sha256"] == hashlib.sha256(raw).hexdigest() and rows["replaced"].startswith("1 ") and rows["tokens"] == "9 of char, 2.556 bytes each"
+    assert rows["sha256"] == hashlib.sha256(raw).hexdigest() and rows["replaced"].startswith("1 ") and rows["tokens"] == "9 of char, 1.500 bytes each but for 3 ends of documents"
     (tmp_path / "plain.txt").write_text("abab")
     out = command("info", "plain.txt", cwd=tmp_path).stdout
     assert "characters  4, 2 of them distinct\nlines       1\n" in out and "documents   none" in out and "tokens" not in out
+
+
+def test_a_byte_is_a_byte(tmp_path):
+    """Under the byte tokenizer every token of text is one byte, markers and bytes that are not UTF-8 or not; BPE's bytes are those that `tokenizer
+    train` tells."""
+    text = "\n<|endoftext|>\n".join(["the theme of the thing"] * 9)
+    (tmp_path / "book.txt").write_bytes(text.encode() + b"\xff\xfe")
+    (tmp_path / "plain.txt").write_bytes(b"\xff" * 30)
+    for name in ("book.txt", "plain.txt"):
+        assert ", 1.000 bytes each" in command("info", name, "--tokenizer", "byte", cwd=tmp_path).stdout
+    trained = subprocess.run([sys.executable, "-m", "minibitnet.tokenizer", "train", "--data", "book.txt", "--vocab-size", "260", "--out", "v.tiktoken"],
+                             cwd=tmp_path, capture_output=True, text=True).stdout
+    per_token, = re.findall(r"(\d\.\d{3}) bytes per token", trained)
+    assert f", {per_token} bytes each but for 10 ends" in command("info", "book.txt", "--tokenizer", "v.tiktoken", cwd=tmp_path).stdout and float(per_token) > 1.2
 
 
 def test_fetch_keeps_prints_the_licence_and_does_not_fetch_twice(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,7 @@ from ..text.streams import token_stream
 
 def text_to_score(model, data=None, split=None, report=lambda n: None, hint="if the text is elsewhere now, name it with --data"):
     """A LanguageModel, a corpus (by default its own) and "validation", "train", "all" or None (of the own corpus validation, of another all)
-    -> (Corpus, split's name, Part to score, the training Part or None where there is no split); hint: what to do where its own is gone."""
+    -> (Corpus, split's name, Part to score, the training Part or None where another text is not split); hint: what to do where its own is gone."""
     trained_on = model.settings["corpus"]
     try:
         corpus = load_corpus(data or model.settings["train"]["data"])
@@ -20,7 +20,8 @@ def text_to_score(model, data=None, split=None, report=lambda n: None, hint="if 
     stream = token_stream(corpus, model.tokenizer, model.begin is not None, report)
     if len(stream.tokens) < 2:
         raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one to predict the next from")
-    if split == "all":
-        return corpus, split, part_of(stream, model.config.context), None
+    whole = part_of(stream, model.config.context)
+    if split == "all" and not own:
+        return corpus, split, whole, None
     training, validation = parts(stream, model.config.context, model.settings["train"]["val_fraction"])
-    return corpus, split, validation if split == "validation" else training, training
+    return corpus, split, {"validation": validation, "train": training, "all": whole}[split], training

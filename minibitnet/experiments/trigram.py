@@ -1,6 +1,8 @@
 """A trigram model: what counting three tokens in a row knows of a text. A language model has to beat it by far."""
 import numpy as np
 
+from ..errors import UserError
+
 
 def trigram_loss(training, tokens, vocab_size):
     """Nats per token of ``tokens`` after the first two, of a trigram model counted on ``training``, smoothed after Witten and Bell:
@@ -8,6 +10,8 @@ def trigram_loss(training, tokens, vocab_size):
         p(w | u v) = (c(u v w) + N(u v) p(w | v)) / (c(u v) + N(u v)),   N: how many different tokens follow;  p(w | v) likewise, and p(w),
     down to the uniform 1 / vocab_size. (Witten and Bell 1991, method C, interpolated.)
     """
+    if min(len(training), len(tokens)) < 3:
+        raise UserError(f"a trigram model: {len(training):,} tokens to count and {len(tokens):,} to score: expected at least 3 of each")
     p = np.full(len(tokens) - 2, 1 / vocab_size)
     for n in (1, 2, 3):
         grams, counts = np.unique(_grams(training, n, vocab_size), return_counts=True)

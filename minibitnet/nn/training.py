@@ -155,7 +155,7 @@ def train(model, optimizer, c, training, validation, *, run, settings, val_bytes
                 if not math.isfinite(val_loss):
                     raise NonFiniteError(f"step {done}: the validation loss is {val_loss}; nothing was saved, {kept}")
                 line |= {"val_loss": val_loss, "val_ppl": math.exp(min(val_loss, 700)), "floor": floor,
-                         "bits_per_byte": val_loss * validation.n_targets / math.log(2) / val_bytes}
+                         "bits_per_byte": validation.bits_per_byte(val_loss, val_bytes)}
                 if val_loss < best:
                     best = val_loss
                     save(run.best, done)

@@ -4,6 +4,8 @@ Two kinds of corpora. One without documents is a line of tokens, of which any wi
 end d1 end d2 .. dn end (streams.py), and windows begin where documents begin: a document that is longer than the context is
 cut into consecutive windows. Training draws from the very windows that evaluation scores.
 """
+import math
+from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from .grammar import floor
-from .streams import TokenStream, texts
+from .streams import TokenStream, documents_of
 
 IGNORED = -1               # a target that does not count: padding
 MAX_VALIDATION = 2**21     # tokens: enough for three digits, and scored in minutes
@@ -45,9 +47,18 @@ class Part(NamedTuple):
         return sum(tokenizer.count_bytes(tokens[i:i + 2**20]) for i in range(1, len(tokens), 2**20))
 
     def floor(self, tokenizer):
-        """The least nats per target that a model can need on average: known where the grammar told every document, else None."""
-        nats = None if self.windows is None else floor(texts(self.stream, tokenizer))
+        """The least nats per target that a model can need on average which was not trained on these documents: their entropy, known where the
+        grammar told every one, else None."""
+        nats = None if self.windows is None else floor(map(tokenizer.decode, documents_of(self.stream)))
         return None if nats is None else nats / self.n_targets
+
+    def per_document(self, nats):
+        """Nats per target -> nats per document."""
+        return nats * self.n_targets / self.n_documents
+
+    def bits_per_byte(self, nats, n_bytes):
+        """Nats per target -> bits per byte, of the n_bytes that ``count_bytes`` finds."""
+        return nats * self.n_targets / math.log(2) / n_bytes
 
     def random(self, step, *, seed, batch):
         """The training batch of a step -> ids, targets (B, T); a pure function of (seed, step): a run has no place to lose."""
@@ -123,6 +134,13 @@ def split_documents(stream, fraction):
     return TokenStream(tokens[:border + 1], starts[:first]), TokenStream(tokens[border:], starts[first:] - border)
 
 
+def repeated(part, training):
+    """How many documents of a Part the training Part has too, token for token. What is learnt by heart can cost less than the floor."""
+    wanted = Counter(document.tobytes() for document in documents_of(part.stream))
+    learnt = {found for document in documents_of(training.stream) if (found := document.tobytes()) in wanted}
+    return sum(wanted[document] for document in learnt)
+
+
 def windows_of(stream, context):
     """The windows of a stream: at each document's begin token, and then every ``context`` tokens while the document lasts."""
     tokens, starts = stream
@@ -136,9 +154,11 @@ def windows_of(stream, context):
 def random_document_batch(stream, windows, step, *, seed, batch, context):
     """B of the windows, filled up to ``context`` with what follows -> two (B, T) arrays. A pure function of (seed, step).
 
-    Every pass over the corpus draws each window once, in an order of its own; with replacement a fifth of the stories would still be unread
-    after one and a half passes. What follows is the next document, and after the last one the first. Documents are independent: what a row
-    holds of one says nothing about the next, so a source's entropy stays the lowest loss in training too.
+    Every pass over the corpus draws each window once, in an order of its own; with replacement a fifth of the stories would still be
+    unread after one and a half passes. What follows is the next document, and after the last one the first. Documents are independent:
+    what a row holds of one says nothing about the next, so before anything is learnt by heart no model's training loss is below the
+    source's entropy on these rows. That is a little above the entropy of the documents: their beginnings, which say most, come oftener
+    than their ends.
     """
     n = len(windows.starts)
     starts = windows.starts[[order(seed, i // n, n)[i % n] for i in range(step * batch, (step + 1) * batch)]]

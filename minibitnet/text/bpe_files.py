@@ -132,7 +132,11 @@ def from_huggingface(saved, path):
 def _converted(saved):
     model = saved["model"]
     _check_kind(model | {"normalizer": saved.get("normalizer")})
-    specials = {token["content"]: token["id"] for token in saved.get("added_tokens") or ()}
+    added = saved.get("added_tokens") or ()
+    specials = {token["content"]: token["id"] for token in added}
+    of_text = [token["content"] for token in added if token.get("special") is False]
+    if of_text:
+        raise UserError(f"its added tokens {_shown(of_text)} are not special: expected none that stand for text, which they cut before the merges do")
     ids = {text: i for text, i in model["vocab"].items() if text not in specials}
     texts, byte_of, ignore_merges = sorted(ids, key=ids.get), _byte_alphabet(), model.get("ignore_merges") is True
     if [ids[text] for text in texts] != list(range(len(texts))):

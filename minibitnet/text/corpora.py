@@ -199,8 +199,9 @@ def safe_cut(text):
 
 def pieces(chunks, with_documents=True):
     """Chunks of text -> pieces that may be tokenized one by one, and END where a document ends; a text without a line
-    <|endoftext|> has no END, and with_documents=False takes such a line for text. Holds a piece and a chunk at a time, more
-    only where there is no place to cut."""
+    <|endoftext|> has no END, and with_documents=False takes such a line for text. The line end before such a line, or at the end of
+    the text, ends the document's last line and is not part of it. Holds a piece and a chunk at a time, more only where there is no
+    place to cut."""
     held, limit = "", 0
     for chunk in chunks:
         held += chunk
@@ -217,19 +218,23 @@ def pieces(chunks, with_documents=True):
     if with_documents:
         *ended, held = _LAST_MARKER_LINE.split(held)
         yield from _ended(ended)
+        held = _without_line_end(held)
     if held:
         yield held
 
 
 def _ended(documents):
     for text in documents:
-        if text.endswith("\n"):                  # the line end before the marker line
-            text = text.removesuffix("\n").removesuffix("\r")
+        text = _without_line_end(text)
         if text:
             yield text
         yield END
 
 
+def _without_line_end(text):
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+
 def texts(corpus):
     """The text of a corpus in pieces, without its lines <|endoftext|>."""
-    return (piece for piece in pieces(corpus.chunks()) if piece is not END)
+    return (piece for piece in pieces(corpus.chunks(), corpus.has_documents) if piece is not END)

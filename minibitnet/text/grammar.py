@@ -38,7 +38,8 @@ END = "\n<|endoftext|>\n"       # follows every document of a corpus
 class Choice(NamedTuple):
     """One choice of a story: option number ``option`` of the place ``name``, at -log p = ``nats``. The first ``end``
     characters of the text are enough to know it. Along the text only *cumulative* sums are bounds: the choices with
-    end <= n cost at most -log p(first n characters), which ``prefix_nats`` gives exactly."""
+    end <= n cost at most -log p(first n characters), which ``prefix_nats`` gives exactly; on average over documents no
+    model needs less. (On one document a model may: it has luck where it expects too much of what then comes.)"""
     name: str
     option: int
     nats: float
@@ -404,8 +405,8 @@ def floor(texts):
 
 def along(text, ends, language=None):
     """The floor along a document: each choice's nats, given to the piece of text that completes it. ends: where the pieces (tokens, say)
-    end, in characters, rising to len(text) -> one number a piece. Only the cumulative sums are bounds: a model may know half of a
-    choice one piece earlier."""
+    end, in characters, rising to len(text) -> one number a piece. Only the cumulative sums are bounds, for a model may know half of a choice
+    one piece earlier, and only on average over documents: on a single one a model may be lucky."""
     spent = np.zeros(len(ends))
     for choice in read(text, language):
         spent[np.searchsorted(ends, choice.end)] += choice.nats

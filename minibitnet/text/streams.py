@@ -9,12 +9,14 @@ as the end of a document and the begin of the next. The last token is the first 
 Without documents, or without an end token, it is the tokens of the text as it is, and starts is None.
 
 On disk a stream is flat: token ids as little-endian uint16 (uint32 where the vocabulary is larger than 65,536), the starts as
-int64 in a file of their own. The file's name carries a hash of the text's sha256 and the tokenizer, so that a stream of another
-text or tokenizer is never taken for this one.
+int64 in a file of their own, and the sha256 of both in a third, as sha256sum writes it. The file's name carries a hash of the text's
+sha256 and the tokenizer, so that a stream of another text or tokenizer is never taken for this one. Each opening reads both files
+once and compares: what is damaged or missing is made anew. (The text itself is read and hashed each time as well, which takes longer.)
 """
 import hashlib
 import json
 from array import array
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -45,28 +47,52 @@ def token_stream(corpus, tokenizer, documents=None, report=lambda n: None):
     identity = {"layout": 1, "text": corpus.sha256, "end": tokenizer.end, "documents": documents, "tokenizer": tokenizer.to_json()}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     target = data_folder() / "streams" / f"{corpus.name}-{key[:24]}.tokens"
-    if not target.is_file():
+    if not is_whole(target):
         encode_to_file(corpus, tokenizer, target, documents, report)
     return open_stream(target, tokenizer, documents)
 
 
-def texts(stream, tokenizer):
-    """The documents of a stream, one after the other, as text."""
-    for start, end in zip(stream.starts, [*stream.starts[1:], len(stream.tokens) - 1]):
-        yield tokenizer.decode(stream.tokens[start + 1:end])
+def documents_of(stream):
+    """The tokens of each document of a stream, one after the other, without begin and end."""
+    for start, end in zip(stream.starts, chain(stream.starts[1:], [len(stream.tokens) - 1])):
+        yield stream.tokens[start + 1:end]
+
+
+def count(corpus, tokenizer, report=lambda n: None):
+    """Encode a corpus and keep nothing -> (tokens, how many of them are ends of documents, the bytes of text that the others stand for)."""
+    tokens, n_bytes, starts = 0, 0, array("q")
+    documents = corpus.has_documents and tokenizer.end is not None
+    for ids in encoded(corpus, tokenizer, documents, starts, report):
+        tokens, n_bytes = tokens + len(ids), n_bytes + tokenizer.count_bytes(ids)
+    return tokens, (len(starts) + 1) * documents, n_bytes
 
 
 def encode_to_file(corpus, tokenizer, target, documents, report=lambda n: None):
-    """Write the stream of a corpus to target, and its starts beside it, in memory that does not grow with the text."""
+    """Write the stream of a corpus to target, its starts and the sums of both beside it, in memory that grows by nothing but the
+    starts: 8 bytes a document."""
     starts, dtype = array("q"), dtype_of(tokenizer)
-
-    def chunks():
-        for ids in encoded(corpus, tokenizer, documents, starts, report):
-            yield np.ascontiguousarray(ids, dtype)
-        if documents:                                        # before target gets its name: where target is, the starts are
-            write_atomically(starts_path(target), [np.array(starts, "<i8")], 8 * len(starts))
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, chunks(), corpus.size * dtype.itemsize)
+    chunks = (np.ascontiguousarray(ids, dtype) for ids in encoded(corpus, tokenizer, documents, starts, report))
+    write_atomically(target, chunks, corpus.size * dtype.itemsize)
+    if documents:
+        write_atomically(starts_path(target), [np.frombuffer(starts, np.int64).astype("<i8", copy=False)], 8 * len(starts))
+    sums = sums_of(target)
+    write_atomically(sums_path(target), [sums], len(sums))
+
+
+def is_whole(target):
+    """Are a stream's files there, byte for byte as they were written?"""
+    return target.is_file() and sums_path(target).is_file() and sums_path(target).read_bytes() == sums_of(target)
+
+
+def sums_of(target):
+    """The sha256 of each of a stream's files: what sums_path(target) must hold."""
+    lines = []
+    for path in (target, starts_path(target)):
+        if path.is_file():
+            with open(path, "rb") as f:
+                lines.append(f"{hashlib.file_digest(f, 'sha256').hexdigest()}  {path.name}\n")
+    return "".join(lines).encode()
 
 
 def open_stream(target, tokenizer, with_starts):
@@ -83,6 +109,11 @@ def dtype_of(tokenizer):
 def starts_path(target):
     """Where the documents' starts of a stream's file are kept."""
     return target.with_suffix(".starts")
+
+
+def sums_path(target):
+    """Where the sums of a stream's files are kept (``sha256sum --check`` reads it)."""
+    return target.with_suffix(".sha256")
 
 
 def encoded(corpus, tokenizer, with_documents, starts, report):

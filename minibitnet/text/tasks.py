@@ -31,6 +31,7 @@ class Item(NamedTuple):
     context: str
     choices: tuple     # continuations, with the space that parts them from the context
     gold: int          # which choice is right
+    named: tuple = ()  # which choices' words the context has said; unknown of items from files
 
 
 # ---- from stories
@@ -62,12 +63,14 @@ def _item(kind, story, dice, gold):
     if kind == "pronoun" and after.startswith(" was"):
         return None                                       # "they was" would be wrong for another reason
     context, right = story.text[:cut], story.text[mention.start:mention.end]
-    words = [right, *_others(mention, right, context, dice)]
+    named = _named(context, capital=mention.form[0].isupper())
+    words = [right, *_others(mention, right, named, dice)]
     choices = [story.text[cut:mention.start] + word + after for word in words]
     if len(choices) < N_CHOICES or any(grammar.log_likelihood(context, wrong) > -math.inf for wrong in choices[1:]):
         return None                                       # the story could also go on with a wrong one
-    choices[0], choices[gold] = choices[gold], choices[0]
-    return Item(context, tuple(choices), gold)
+    for of_words in (choices, words):
+        of_words[0], of_words[gold] = of_words[gold], of_words[0]
+    return Item(context, tuple(choices), gold, tuple(n for n, word in enumerate(words) if named(word)))
 
 
 def _decides(kind, mention):
@@ -75,14 +78,25 @@ def _decides(kind, mention):
     return any(slot in (None, mention.slot) and wanted in (None, form) for slot, wanted in KINDS[kind])
 
 
-def _others(mention, right, context, dice):
+def _others(mention, right, named, dice):
     """Three other words of the right one's kind, first those that the story has named already."""
     form = mention.form.lower()
     column = PRONOUNS.get(form, mention.column)
     if mention.form != form and form in PRONOUNS:
         column = tuple(word.capitalize() for word in column)
     others = _shuffled((word for word in column if word != right), dice)
-    return sorted(others, key=lambda word: word.removesuffix("'s") not in context)[:N_CHOICES - 1]
+    return sorted(others, key=lambda word: not named(word))[:N_CHOICES - 1]
+
+
+def _named(context, capital):
+    """A function: has the context said the (last) word of a choice, Ada of "Ada's", lake of "by the lake"? capital: the choices begin a
+    sentence, so that "Nine" is nine. (Only then: else "will" would name Will.)"""
+    said = set(re.findall("[A-Za-z]+", context))
+
+    def named(word):
+        last = word.removesuffix("'s").split()[-1]
+        return not said.isdisjoint({last, last.capitalize(), last.lower() if capital else last})
+    return named
 
 
 def _shuffled(things, dice):
@@ -97,6 +111,16 @@ def _shuffled(things, dice):
 def ceiling(from_stories):
     """The accuracy of the stories' true distribution: what no model can beat but by luck."""
     return score(from_stories, lambda context, choices: [grammar.log_likelihood(context, choice) for choice in choices]).accuracy
+
+
+def guess(from_stories):
+    """The accuracy of a guess among the choices that each story has named (among all, where it has named none): what remembering the words
+    alone gives, without who owns what or how many are left."""
+    return sum(_chance_of(item.gold, item.named or range(len(item.choices))) for item in from_stories) / len(from_stories)
+
+
+def _chance_of(gold, choices):
+    return (gold in choices) / len(choices)
 
 
 # ---- from files
@@ -134,6 +158,8 @@ def _parsed(line, where):
     texts = isinstance(context, str) and isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
     if not texts or len(choices) < 2:
         raise UserError(f"{where}: expected a text and at least two choices, which are texts")
+    if any("\ud800" <= character <= "\udfff" for text in (context, *choices) for character in text):
+        raise UserError(f"{where}: half a surrogate pair (\\ud800 to \\udfff), which is no character: expected text that UTF-8 can write")
     answer = _field(fields, where, "gold", "label", "answer", "answerKey")
     gold = _place(answer, labels, len(choices))
     if gold is None:

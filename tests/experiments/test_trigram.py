@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from minibitnet.errors import UserError
 from minibitnet.experiments.trigram import trigram_loss
 
 
@@ -15,6 +16,13 @@ def test_by_pencil():
 def test_what_was_never_seen_falls_back_step_by_step():
     """After 1 1, which was never seen, and 1, which 0 always followed: p(0 | 1) = (2 + 1 * p(0)) / 3, p(0) = (3 + 2/2) / 7 = 4/7: 18/21."""
     assert trigram_loss(np.array([0, 1, 0, 1, 0]), np.array([1, 1, 0]), 2) == pytest.approx(-math.log(18 / 21))
+
+
+def test_fewer_than_three_tokens_are_one_line():
+    """Their mean would be that of nothing, NaN, which is no JSON either."""
+    for training, tokens in ((9, 2), (2, 9)):
+        with pytest.raises(UserError, match=f"{training} tokens to count and {tokens} to score: expected at least 3"):
+            trigram_loss(np.zeros(training, int), np.zeros(tokens, int), 2)
 
 
 def test_it_is_a_distribution(rng):

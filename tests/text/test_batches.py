@@ -1,3 +1,6 @@
+import math
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -166,6 +169,30 @@ def test_the_source_itself_needs_exactly_the_floor(spec):
             costs = np.diff([0.0, *map(grammar.prefix_nats, known)])
             total += costs.sum()
     assert total / part.n_targets == pytest.approx(part.floor(tokenizer), rel=1e-9) and part.n_documents > 15
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", grammar.END])
+def test_the_floor_does_not_depend_on_how_the_last_document_ends(end):
+    """Editors and ``generate > story.txt`` end a file with a line end: it belongs to no story, whether there are others before it or not."""
+    for n in (1, 3):
+        told = [story.text for story in islice(grammar.stories(7), n)]
+        text = grammar.END.join(told) + end
+        corpus = Corpus("s", text, "", 0, len(text), n > 1)
+        tokenizer = make_tokenizer("byte", "", end=True)
+        part = part_of(token_stream(corpus, tokenizer, documents=True), 1000)
+        assert part.per_document(part.floor(tokenizer)) == pytest.approx(sum(map(grammar.nats, told)) / n)
+
+
+def test_documents_that_are_in_both_parts_are_counted_by_pencil():
+    """Of 1 2 | 3 | 1 2 | 4 the training part 1 2 | 2 1 | 4 5 has the two 1 2; not 2 1 and not the beginning of 4 5."""
+    part, training = (part_of(stream_of(*documents), 8) for documents in (([1, 2], [3], [1, 2], [4]), ([1, 2], [2, 1], [4, 5])))
+    assert batches.repeated(part, training) == 2 and batches.repeated(training, part) == 1 and batches.repeated(part, part) == 4
+
+
+def test_nats_are_converted_by_pencil():
+    """4 targets in 2 documents: 3 nats each are 6 a document; log 2 nats each are 4 bits, over 8 bytes half a bit."""
+    part = part_of(stream_of([1], [2]), 8)
+    assert part.per_document(3) == 6 and part.bits_per_byte(math.log(2), 8) == 0.5
 
 
 def test_a_huge_corpus_keeps_a_bounded_validation_part(monkeypatch):

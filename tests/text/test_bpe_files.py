@@ -232,6 +232,7 @@ def test_what_is_not_byte_level_bpe_is_one_line():
     refused("merge 2 makes id 256 after id 257", "rise", model={"merges": [merges[1], merges[0], *merges[2:]]})
     refused("merge 2 makes id 256 after id 256", model={"merges": [merges[0], *merges]})
     refused("23 merges for 24 tokens", model={"merges": merges[:-1]})
+    refused("added tokens ['  '] are not special", added_tokens=[{"id": 280, "content": "  ", "special": False}])
     refused("special tokens", "from 280 on", added_tokens=[{"id": 282, "content": "<|endoftext|>"}])
 
 

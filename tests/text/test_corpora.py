@@ -5,7 +5,7 @@ import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.text import corpora
-from minibitnet.text.corpora import END, decode_pieces, decode_utf8, load_corpus, packaged, pieces, safe_cut
+from minibitnet.text.corpora import END, decode_pieces, decode_utf8, load_corpus, packaged, pieces, safe_cut, texts
 
 
 def test_pydoc_is_real_english_of_at_least_300_kb():
@@ -122,12 +122,12 @@ def documents_of(chunks):
 def test_a_marker_line_ends_a_document():
     """Two documents as the generator writes them; what is not a line of its own is text."""
     assert list(documents_of(["One.\nTwo.\n<|endoftext|>\nThree.\n<|endoftext|>\n"])) == ["One.\nTwo.", "Three."]
-    assert list(documents_of(["a <|endoftext|>\nb\n<|endoftext|> \n"])) == ["a <|endoftext|>\nb\n<|endoftext|> \n"]
+    assert list(documents_of(["a <|endoftext|>\nb\n<|endoftext|> \n"])) == ["a <|endoftext|>\nb\n<|endoftext|> "]
 
 
 @pytest.mark.parametrize("text, expected", [
-    ("no marker at all\n", ["no marker at all\n"]), ("<|endoftext|>\na", ["a"]), ("a\n<|endoftext|>", ["a"]),
-    ("a\r\n<|endoftext|>\r\nb\r\n", ["a", "b\r\n"]),
+    ("no marker at all\n", ["no marker at all"]), ("<|endoftext|>\na", ["a"]), ("a\n<|endoftext|>", ["a"]),
+    ("a\r\n<|endoftext|>\r\nb\r\n", ["a", "b"]),
     ("a\n<|endoftext|>\n<|endoftext|>\n\n<|endoftext|>\nb", ["a", "b"]), ("a\n\n<|endoftext|>\n\nb", ["a\n", "\nb"]), ("", []),
     ("ab 7<|endoftext|>\nx\n<|endoftext|>y\n<|endoftext|>\nz", ["ab 7<|endoftext|>\nx\n<|endoftext|>y", "z"])])
 @pytest.mark.parametrize("size", [1, 2, 7, 13, 1000])
@@ -139,6 +139,14 @@ def test_without_documents_the_marker_line_is_text():
     text = "a\n<|endoftext|>\nb b b"
     assert "".join(pieces(cut(text, 3), with_documents=False)) == text
     assert sum(p is END for p in pieces(cut(text, 3))) == 1
+
+
+def test_a_text_without_documents_keeps_its_last_line_end(tmp_path):
+    """Its tokenizer is trained on all of it: without the line end a character tokenizer would not know one."""
+    (tmp_path / "book.txt").write_bytes(b"a b\n")
+    assert "".join(texts(load_corpus(str(tmp_path / "book.txt")))) == "a b\n"
+    (tmp_path / "book.txt").write_bytes(b"a b\n<|endoftext|>\nc\n")
+    assert "".join(texts(load_corpus(str(tmp_path / "book.txt")))) == "a bc"
 
 
 def test_safe_cuts_by_example():
