@@ -130,12 +130,12 @@ def parser_of(what, description):
     """A Parser with the flags that all three have."""
     parser = _command.Parser(f"bench {what}", description)
     parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N", help="turns that each contender takes (%(default)s)")
-    parser.add_argument("--threads", type=threads, default=_command.available_cpus(), metavar="N", help="threads to use (%(default)s)")
+    parser.add_argument("--threads", type=thread_count, default=_command.available_cpus(), metavar="N", help="threads to use (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     return parser
 
 
-def threads(text):
+def thread_count(text):
     """A type for flags: a number of threads that a system can be asked for."""
     most = 16 * _command.available_cpus()
     if _command.positive_int(text) > most:
@@ -155,8 +155,8 @@ def in_words(row, contenders):
     """A row of ``measure`` as a few lines to print."""
     lines = [f"{row['size']} {row['linear']}, {row['threads']} threads, median of {row['rounds']} rounds"]
     for name in contenders:
-        ratio = "" if name == OURS else f"   ours is {spread(row[name]['ours_to_this'])} of it"
-        lines.append(f"  {name:14}{row[name]['tokens_per_s']:>9,.0f} tok/s{row[name]['peak_mb']:>7,.0f} MB{ratio}")
+        beside = "" if name == OURS else f"   ours is {spread(row[name]['ours_to_this'])} of it"
+        lines.append(f"  {name:14}{row[name]['tokens_per_s']:>9,.0f} tok/s{row[name]['peak_mb']:>7,.0f} MB{beside}")
     return "\n".join(lines)
 
 
