@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import multiprocessing
+import operator
 import os
 import pstats
 import shutil
@@ -447,14 +448,15 @@ def profile(size, linear):
 
 
 def profile_in_words(rows):
-    """Rows of ``profile`` as the columns of a table to print: what takes longest in the last one first, what rounds to 0.0 not at all."""
+    """Rows of ``profile`` as the columns of a table to print: what takes longest in the last one first, what rounds to 0.0% in all not at all."""
     def line(name, times, totals=None):
         return f"{name:27}" + "".join(f"{ms:10,.1f}{f'{ms / total:7.1%}' if total else '':7}" for ms, total in zip(times, totals or [0] * len(times)))
 
     totals = [sum(row["by_op"].values()) for row in rows]
     times = {name: [row["by_op"].get(name, 0.0) for row in rows] for row in reversed(rows) for name in row["by_op"]}
     return "\n".join([f"{'ms a step, one thread':27}" + "".join(f"{row['size'] + ' ' + row['linear']:>17}" for row in rows),
-                      *(line(name, times[name], totals) for name in sorted(times, key=lambda name: -times[name][-1]) if max(times[name]) >= 0.05),
+                      *(line(name, times[name], totals) for name in sorted(times, key=lambda name: -times[name][-1])
+                        if max(map(operator.truediv, times[name], totals)) >= 0.0005),
                       line("in all, while profiled", totals, totals),
                       line("by itself", [row["ms"] for row in rows]),
                       line("... in the system (memory)", [row["system_ms"] for row in rows])])
@@ -479,7 +481,7 @@ def by_op(stats):
         if file == ops.__file__ and name in ("matmul", "outer"):
             return PRODUCTS
         if name == "backward" and os.path.basename(file) == "autograd.py":
-            return "sums of gradients"
+            return "sums on the tape"
         return {"optim.py": "AdamW, clipping", "training.py": "sum over shards"}.get(os.path.basename(file))
 
     def foreign(function):
