@@ -449,17 +449,23 @@ def profile(size, linear):
 
 def profile_in_words(rows):
     """Rows of ``profile`` as the columns of a table to print: what takes longest in the last one first, what rounds to 0.0% in all not at all."""
-    def line(name, times, totals=None):
-        return f"{name:27}" + "".join(f"{ms:10,.1f}{f'{ms / total:7.1%}' if total else '':7}" for ms, total in zip(times, totals or [0] * len(times)))
-
     totals = [sum(row["by_op"].values()) for row in rows]
     times = {name: [row["by_op"].get(name, 0.0) for row in rows] for row in reversed(rows) for name in row["by_op"]}
-    return "\n".join([f"{'ms a step, one thread':27}" + "".join(f"{row['size'] + ' ' + row['linear']:>17}" for row in rows),
-                      *(line(name, times[name], totals) for name in sorted(times, key=lambda name: -times[name][-1])
-                        if max(map(operator.truediv, times[name], totals)) >= 0.0005),
-                      line("in all, while profiled", totals, totals),
-                      line("by itself", [row["ms"] for row in rows]),
-                      line("... in the system (memory)", [row["system_ms"] for row in rows])])
+    times = {name: ms for name, ms in times.items() if max(map(operator.truediv, ms, totals)) >= 0.0005}
+
+    def line(name, cells):
+        return f"{name:27}" + "".join(f"{cell:>17}" for cell in cells)
+
+    def shares(ms):
+        return [f"{part:,.1f}{part / total:7.1%}" for part, total in zip(ms, totals)]
+
+    def alone(key):
+        return [f"{row[key]:,.1f}{'':7}" for row in rows]
+    return "\n".join([line("ms a step, one thread", [f"{row['size']} {row['linear']}" for row in rows]),
+                      *(line(name, shares(ms)) for name, ms in sorted(times.items(), key=lambda item: -item[1][-1])),
+                      line("in all, while profiled", shares(totals)),
+                      line("by itself", alone("ms")),
+                      line("... in the system (memory)", alone("system_ms"))])
 
 
 def by_op(stats):
