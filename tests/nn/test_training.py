@@ -134,6 +134,12 @@ def test_mean_loss_counts_no_padding(rng):
     assert loss == pytest.approx(expected / 10, rel=1e-6)
 
 
+def test_an_evaluation_that_overflows_is_infinite_and_warns_of_nothing():
+    """On a thread of the pool, where NumPy would warn (and the tests' settings make that an error): 3e38 * 10 has no float32."""
+    with ThreadPoolExecutor(1) as pool:
+        assert mean_loss(lambda ids, targets: float(np.float32(3e38) * np.float32(10)), VALIDATION, pool) == math.inf
+
+
 def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
     """A poisoned weight: NonFiniteError names the step; no weight moves and no checkpoint is written."""
     run = RunDirectory(tmp_path / "run")
