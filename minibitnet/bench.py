@@ -1,4 +1,4 @@
-"""Measure, side by side and in one run:  python -m minibitnet.bench train  ·  python -m minibitnet.bench kernels"""
+"""Measure, side by side and in one run:  python -m minibitnet.bench train  ·  kernels  ·  decode"""
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
 import argparse
@@ -7,10 +7,13 @@ import importlib.util
 import inspect
 import json
 import multiprocessing
+import operator
 import os
 import pstats
 import shutil
+import signal
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import median
@@ -20,32 +23,38 @@ import numpy as np
 from .api import FloatEngine
 from .errors import UserError
 from .experiments.random_models import SHAPES, RandomModel
-from .experiments.timing import peak_mb, repeat, streamed
+from .experiments.timing import peak_mb, ratio, repeat, spread, streamed
 from .formats.packed import is_bitlinear
 from .inference.integer import IntegerModel
-from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, table_indices
+from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, exact_in_float32, table_indices
 from .inference.packed import PackedModel
 from .nn import ops, ste
-from .nn.config import ModelConfig
+from .nn.config import MAX_PARAMETERS, ModelConfig
 from .nn.model import Transformer
 from .nn.optim import AdamW, clip_global_norm
 from .nn.training import loss_and_gradients, number_of_shards
 from .packing import BFLOAT16, pack_ternary, unpack_ternary
 
-DESCRIPTION = """train: tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside PyTorch's step of the same
-model, eager and compiled, and beside the step's matrix products alone (without attention's), the floor for any code.
+DESCRIPTION = """Our speed, beside others' in the same run.
 
-kernels: milliseconds of one product of a ternary matrix with 8-bit activations, by every kernel that reads 2 bits a weight,
-beside dense float32 (NumPy's on one thread and with the rows shared out to all; PyTorch's) and beside unpacking the matrix
-at every call. Each call takes another copy of the matrix, as in a model, so large ones are read from memory, not from a cache.
-
-decode: tokens/s of a random model of a known shape, one token after another with a key-value cache, and of reading a prompt;
-memory while it runs. Beside the packed engine, for the smaller shapes, the float engine (codes in float32) and the integer engine, of
-random weights too.
+    python -m minibitnet.bench train      a training step, beside PyTorch's; --profile: where its time goes
+    python -m minibitnet.bench kernels    one product with a ternary matrix, by every kernel
+    python -m minibitnet.bench decode     a whole model, token by token
 
 Each contender has a process of its own and they take turns, a few steps at a time: what the machine does meanwhile hits
-all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios. --profile shows where
-our own step's time goes, on one thread."""
+all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios. Each of the three has a --help."""
+
+TRAIN = """Tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside PyTorch's step of the same
+model, eager and compiled, and beside the step's matrix products alone (without attention's), the floor for any code. A ratio
+is a median of the rounds' ratios; the least and the most of them tell how quiet the machine was."""
+
+KERNEL = """Milliseconds of one product of a ternary matrix with 8-bit activations, by every kernel that reads 2 bits a weight,
+beside dense float32 (NumPy's on one thread and with the rows shared out to all; PyTorch's) and beside unpacking the matrix
+at every call. Each call takes another copy of the matrix, as in a model, so large ones are read from memory, not from a cache."""
+
+DECODE = """Tokens/s of a random model of a known shape, one token after another with a key-value cache, and of reading a prompt;
+memory while it runs. Beside the packed engine, for the smaller shapes, the float engine (codes in float32) and the integer engine, of
+random weights too."""
 
 SIZES = {  # name: (model, sequences a step)
     "S": (dict(vocab_size=512, d_model=128, n_heads=4, d_ffn=352, n_layers=4, context=128), 16),
@@ -57,60 +66,98 @@ OURS, EAGER, COMPILED, FLOOR = "minibitnet", "PyTorch eager", "torch.compile", "
 
 def main(argv):
     """argv -> exit code."""
+    actions = {"train": train, "kernels": kernels, "decode": decode}
+    if argv[:1] and argv[0] in actions:
+        return actions[argv[0]](argv[1:])
     parser = _command.Parser("bench", DESCRIPTION)
-    parser.add_argument("what", choices=("train", "kernels", "decode"))
-    parser.add_argument("--shapes", nargs="+", type=shape, default=[(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)],
-                        metavar="NxM", help="kernels: outputs x inputs (13824x2560 2560x6912 2560x2560 768x288 288x288)")
-    parser.add_argument("--tokens", type=_command.positive_int, default=1, metavar="N", help="kernels: columns of activations (%(default)s)")
-    parser.add_argument("--shape", choices=tuple(SHAPES), default="15m", help="decode: of tiny 15m 2b4t (%(default)s)", metavar="MODEL")
-    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="train: of S M L (S M)")
+    parser.add_argument("what", choices=tuple(actions))
+    parser.parse_args(argv)
+    parser.error(f"{argv[0]}: expected {', '.join(actions)} as the first word")
+
+
+def train(argv):
+    """One training step beside PyTorch's, or where its time goes."""
+    parser = parser_of("train", TRAIN)
+    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="of S M L (S M)")
     parser.add_argument("--linear", nargs="+", choices=("ternary", "float"), default=["ternary", "float"], metavar="ARM",
-                        help="train: of ternary float (both)")
-    parser.add_argument("--compile", action="store_true", help="train: also torch.compile (needs a C++ compiler; a minute or two to warm up)")
-    parser.add_argument("--profile", action="store_true", help="train: where the time of our step goes, instead of the comparison")
-    parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N", help="turns that each contender takes (%(default)s)")
-    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
-                        help="threads to use (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
+                        help="of ternary float (both)")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile (needs a C++ compiler; a minute or two to warm up)")
+    parser.add_argument("--profile", action="store_true", help="where the time of our step goes on one thread, instead of the comparison")
     args = parser.parse_args(argv)
+    idle = {"--compile", "--rounds", "--threads"} & {word.split("=")[0] for word in argv}
+    if args.profile and idle:
+        parser.error(f"--profile times our own step, on one thread: expected no {' and no '.join(sorted(idle))}")
+    if args.compile and not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
+        raise UserError("--compile: torch.compile needs a C++ compiler, and none is on the PATH")
 
-    torch = importlib.util.find_spec("torch")
-    if not torch and not args.profile and args.what != "decode":
-        _command.say("PyTorch is not installed (extra 'peers'): our own figures only")
-    if args.what == "kernels":
-        contenders = [name for name in KERNELS if torch or name != PYTORCH]
-        for n, m in args.shapes:
-            row = measure_kernels(contenders, n, m, args.tokens, args.rounds, args.threads)
-            print(json.dumps(row) if args.json else kernels_in_words(row, contenders), flush=True)
+    tasks = [(size, linear) for size in args.sizes for linear in args.linear]
+    if args.profile:
+        rows = [profile(size, linear) for size, linear in tasks]
+        print("\n".join(map(json.dumps, rows)) if args.json else profile_in_words(rows))
         return _command.DONE
-
-    if args.what == "decode":
-        row = measure_decode(args.shape, args.rounds, args.threads)
-        print(json.dumps(row) if args.json else decode_in_words(row))
-        return _command.DONE
-
-    contenders = [OURS, FLOOR]
-    if torch and not args.profile:
-        contenders.append(EAGER)
-        if args.compile and not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
-            raise UserError("--compile: torch.compile needs a C++ compiler, and none is on the PATH")
-        contenders += [COMPILED] * args.compile
-    for size in args.sizes:
-        for linear in args.linear:
-            if args.profile:
-                profile(size, linear)
-                continue
-            row = measure(contenders, size, linear, args.rounds, args.threads)
-            print(json.dumps(row) if args.json else in_words(row, contenders), flush=True)
+    contenders = [OURS, FLOOR] + ([EAGER] + [COMPILED] * args.compile) * pytorch()
+    for size, linear in tasks:
+        row = measure(contenders, size, linear, args.rounds, args.threads)
+        print(json.dumps(row) if args.json else in_words(row, contenders), flush=True)
     return _command.DONE
+
+
+def kernels(argv):
+    """One product by every kernel."""
+    parser = parser_of("kernels", KERNEL)
+    parser.add_argument("--shapes", nargs="+", type=shape, default=[(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)],
+                        metavar="NxM", help="outputs x inputs (13824x2560 2560x6912 2560x2560 768x288 288x288)")
+    parser.add_argument("--tokens", type=_command.positive_int, default=1, metavar="N", help="columns of activations (%(default)s)")
+    args = parser.parse_args(argv)
+    has_pytorch = pytorch()
+    contenders = [name for name in KERNELS if has_pytorch or name != PYTORCH]
+    for n, m in args.shapes:
+        row = measure_kernels(contenders, n, m, args.tokens, args.rounds, args.threads)
+        print(json.dumps(row) if args.json else kernels_in_words(row, contenders), flush=True)
+    return _command.DONE
+
+
+def decode(argv):
+    """A whole model, token by token."""
+    parser = parser_of("decode", DECODE)
+    parser.add_argument("--shape", choices=tuple(SHAPES), default="15m", help="of tiny 15m 2b4t (%(default)s)", metavar="MODEL")
+    args = parser.parse_args(argv)
+    row = measure_decode(args.shape, args.rounds, args.threads)
+    print(json.dumps(row) if args.json else decode_in_words(row))
+    return _command.DONE
+
+
+def parser_of(what, description):
+    """A Parser with the flags that all three have."""
+    parser = _command.Parser(f"bench {what}", description)
+    parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N", help="turns that each contender takes (%(default)s)")
+    parser.add_argument("--threads", type=thread_count, default=_command.available_cpus(), metavar="N", help="threads to use (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
+    return parser
+
+
+def thread_count(text):
+    """A type for flags: a number of threads that a system can be asked for."""
+    most = 16 * _command.available_cpus()
+    if _command.positive_int(text) > most:
+        raise argparse.ArgumentTypeError(f"{text}: expected at most {most}, 16 for each processor")
+    return int(text)
+
+
+def pytorch():
+    """Whether PyTorch is installed; where it is not, that is said."""
+    found = importlib.util.find_spec("torch") is not None
+    if not found:
+        _command.say("PyTorch is not installed (extra 'peers'): our own figures only")
+    return found
 
 
 def in_words(row, contenders):
     """A row of ``measure`` as a few lines to print."""
     lines = [f"{row['size']} {row['linear']}, {row['threads']} threads, median of {row['rounds']} rounds"]
     for name in contenders:
-        ratio = "" if name == OURS else f"   ours is {row[name]['ours_to_this']:.2f} of it"
-        lines.append(f"  {name:14}{row[name]['tokens_per_s']:>9,.0f} tok/s{row[name]['peak_mb']:>7,.0f} MB{ratio}")
+        beside = "" if name == OURS else f"   ours is {spread(row[name]['ours_to_this'])} of it"
+        lines.append(f"  {name:14}{row[name]['tokens_per_s']:>9,.0f} tok/s{row[name]['peak_mb']:>7,.0f} MB{beside}")
     return "\n".join(lines)
 
 
@@ -123,48 +170,74 @@ def take_turns(jobs, rounds, seconds):
     """
     spawn = multiprocessing.get_context("spawn")
     pipes, processes, times, facts, results = {}, [], {name: [] for name in jobs}, {}, {}
+
+    def answer(name):
+        got = pipes[name].recv()
+        if isinstance(got, UserError):
+            raise UserError(f"{name}: {got}") from got
+        return got
+
     try:
         for name, job in jobs.items():
             pipes[name], theirs = spawn.Pipe()
             processes.append(spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True))
-            processes[-1].start()
+            start_deaf(processes[-1])
             theirs.close()
-            facts[name] = pipes[name].recv()          # when it is warm, and before the next one starts: some measure meanwhile
+            facts[name] = answer(name)                # when it is warm, and before the next one starts: some measure meanwhile
         for _ in range(rounds):
             for name in jobs:
                 pipes[name].send("go")
-                times[name].append(pipes[name].recv())
+                times[name].append(answer(name))
         for name in jobs:
             pipes[name].send("stop")
-            results[name] = times[name], facts[name], pipes[name].recv()
-    except EOFError:
-        raise UserError(f"the process of {name} ended early (its own message is above)") from None
-    for process in processes:
-        process.join()
+            results[name] = times[name], facts[name], answer(name)
+    except (EOFError, ConnectionError):
+        raise UserError(f"the process of {name} ended early: out of memory, or for a reason of its own that is told above") from None
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
     return results
 
 
+def start_deaf(process):
+    """Start a process that does not hear Ctrl-C, which a terminal sends to all: the command hears it, says so once and ends the others."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)               # a new process inherits this (not on Windows)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def work(pipe, seconds, make, *arguments):
-    """A contender's process: its facts when it is warm; at each "go" steps for a while -> seconds a step; at "stop" peak memory."""
-    step, facts = make(*arguments)
-    for _ in range(3):
-        step()
-    pipe.send(facts)
-    while pipe.recv() == "go":
-        calls, took = repeat(step, seconds)
-        pipe.send(took / calls)
-    pipe.send(peak_mb())
+    """A contender's process: its facts when it is warm; at each "go" steps for a while -> seconds a step; at "stop" peak memory.
+    A failure is sent as a UserError, for the command to tell."""
+    try:
+        step, facts = make(*arguments)
+        for _ in range(3):
+            step()
+        pipe.send(facts)
+        while pipe.recv() == "go":
+            calls, took = repeat(step, seconds)
+            pipe.send(took / calls)
+        pipe.send(peak_mb())
+    except (EOFError, ConnectionError, KeyboardInterrupt):
+        pass                                                            # the command has ended, and it is for it to say why
+    except Exception as e:
+        failure = UserError(str(e).strip().partition("\n")[0] or type(e).__name__)
+        failure.add_note(traceback.format_exc())                        # for --traceback
+        pipe.send(failure)
 
 
 # ---- the training step
 
 def measure(contenders, size, linear, rounds, threads):
-    """-> {"size", "linear", "threads", "rounds", contender: {"tokens_per_s", "peak_mb", "ours_to_this"}}"""
+    """-> {"size", "linear", "threads", "rounds", contender: {"tokens_per_s", "peak_mb", "ours_to_this": {"median", "least", "most"}}}"""
     results = take_turns({name: (training_step, name, size, linear, threads) for name in contenders}, rounds, seconds=0.5)
     row = {"size": size, "linear": linear, "threads": threads, "rounds": rounds}
     for name, (times, facts, peak) in results.items():
         row[name] = {"tokens_per_s": median(facts["tokens"] / t for t in times), "peak_mb": peak,
-                     "ours_to_this": median(its / ours for ours, its in zip(results[OURS][0], times))}
+                     "ours_to_this": ratio(times, results[OURS][0])}
     return row
 
 
@@ -244,7 +317,7 @@ def measure_kernels(contenders, n, m, tokens, rounds, threads):
     row = {"shape": f"{n}x{m}", "tokens": tokens, "threads": threads, "rounds": rounds}
     for name, (times, facts, _) in results.items():
         row[name] = {"ms": 1e3 * median(times), "ns_per_weight": 1e9 * median(times) / (n * m), **facts,
-                     "to_dense": median(its / base for base, its in zip(dense, times))}
+                     "to_dense": ratio(times, dense)["median"]}
     return row
 
 
@@ -344,6 +417,10 @@ def shape(text):
     n, times, m = text.partition("x")
     if not (times and n.isdecimal() and m.isdecimal() and int(n) and int(m)):
         raise argparse.ArgumentTypeError(f"{text}: expected outputs x inputs, such as 2560x6912")
+    if not exact_in_float32(int(m)):
+        raise argparse.ArgumentTypeError(f"{text}: expected fewer inputs, whose sums of products float32 still holds exactly")
+    if int(n) * int(m) > MAX_PARAMETERS:
+        raise argparse.ArgumentTypeError(f"{text}: expected at most {MAX_PARAMETERS:,} weights; is a size mistyped?")
     return int(n), int(m)
 
 
@@ -353,35 +430,52 @@ class SameThread:
     map = staticmethod(map)                           # a pool of no threads, for the profiler sees one thread only
 
 
-def profile(size, linear, steps=4):
-    """Print a table of our step's time by op, on one thread."""
-    config, ids, targets = task(size, linear)
-    step = our_step(config, ids, targets, SameThread())
+PRODUCTS, ATTENTION, PYTHON = "matrix products", "attention, its products too", "tape, layers, Python"
+
+
+def profile(size, linear):
+    """Where the time of our step goes, on one thread, in ms -> {"size", "linear", "ms": a step's, "system_ms": what of it the system
+    took (to map and clear pages of memory), "by_op": {name: a step's while profiled}}"""
+    step = our_step(*task(size, linear), SameThread())
     step()
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    plain = time.perf_counter() - began
+    system = os.times().system
+    steps, took = repeat(step, seconds=0, at_least=4)
+    system = os.times().system - system
     profiler = cProfile.Profile()
-    profiler.runcall(lambda: [step() for _ in range(steps)])
-    times = by_op(pstats.Stats(profiler))
-    total = sum(sum(parts.values()) for parts in times.values())
-    print(f"{size} {linear}: {plain / steps * 1e3:,.0f} ms a step on one thread (profiled {total / steps * 1e3:,.0f} ms, of which)")
-    print(f"  {'':22}{'GEMM':>8}{'other':>8}   ms a step")
-    for name, parts in sorted(times.items(), key=lambda item: -sum(item[1].values())):
-        share = sum(parts.values()) / total
-        if share >= 0.002:
-            print(f"  {name:22}{parts['gemm'] / steps * 1e3:>8.1f}{parts['other'] / steps * 1e3:>8.1f}   {share:6.1%}")
+    profiler.runcall(repeat, step, seconds=0, at_least=steps)
+    return {"size": size, "linear": linear, "ms": 1e3 * took / steps, "system_ms": 1e3 * system / steps,
+            "by_op": {name: 1e3 * seconds / steps for name, seconds in by_op(pstats.Stats(profiler)).items()}}
+
+
+def profile_in_words(rows):
+    """Rows of ``profile`` as the columns of a table to print: what takes longest in the last one first, what rounds to 0.0% in all not at all."""
+    totals = [sum(row["by_op"].values()) for row in rows]
+    times = {name: [row["by_op"].get(name, 0.0) for row in rows] for row in reversed(rows) for name in row["by_op"]}
+    times = {name: ms for name, ms in times.items() if max(map(operator.truediv, ms, totals)) >= 0.0005}
+
+    def line(name, cells):
+        return f"{name:27}" + "".join(f"{cell:>17}" for cell in cells)
+
+    def shares(ms):
+        return [f"{part:,.1f}{part / total:7.1%}" for part, total in zip(ms, totals)]
+
+    def alone(key):
+        return [f"{row[key]:,.1f}{'':7}" for row in rows]
+    return "\n".join([line("ms a step, one thread", [f"{row['size']} {row['linear']}" for row in rows]),
+                      *(line(name, shares(ms)) for name, ms in sorted(times.items(), key=lambda item: -item[1][-1])),
+                      line("in all, while profiled", shares(totals)),
+                      line("by itself", alone("ms")),
+                      line("... in the system (memory)", alone("system_ms"))])
 
 
 def by_op(stats):
-    """pstats.Stats -> {name: {"gemm": seconds, "other": seconds}}; time in NumPy counts for the op that called it."""
+    """pstats.Stats -> {name: seconds}, all of them; time in NumPy counts for the op that called it, the layers' products for themselves."""
     homes = {}                                        # (file, first line .. last line) of every op
     for module in (ops, ste):
         for name, fn in vars(module).items():
             if hasattr(fn, "forward"):
                 lines, first = inspect.getsourcelines(fn)
-                homes[name] = (module.__file__, range(first, first + len(lines)))
+                homes[ATTENTION if fn is ops.causal_attention else name] = (module.__file__, range(first, first + len(lines)))
 
     def home(function):
         file, line, name = function
@@ -391,23 +485,27 @@ def by_op(stats):
             if file == op_file and line in lines:
                 return op
         if file == ops.__file__ and name in ("matmul", "outer"):
-            return "gemm"
+            return PRODUCTS
+        if name == "backward" and os.path.basename(file) == "autograd.py":
+            return "sums on the tape"
         return {"optim.py": "AdamW, clipping", "training.py": "sum over shards"}.get(os.path.basename(file))
 
-    times, numpy_files = {}, os.path.dirname(np.__file__)
+    def foreign(function):
+        return function[0].startswith(("~", os.path.dirname(np.__file__)))     # built in, or NumPy's
 
-    def add(name, part, seconds):
-        times.setdefault(name, {"gemm": 0.0, "other": 0.0})[part] += seconds
+    times = {}
+
+    def add(function, seconds):
+        name = home(function) or PYTHON
+        times[name] = times.get(name, 0.0) + seconds
     for function, (_, _, own, _, callers) in stats.stats.items():
-        mine = home(function)
-        if mine not in (None, "gemm"):
-            add(mine, "other", own)
-            continue
-        for caller, (_, _, own, whole) in callers.items():   # NumPy's functions, or the two products: their caller's
-            if caller[0].startswith(numpy_files):             # inside a method like .sum(), which counts as a whole
-                continue
-            seconds = whole if function[0].startswith(numpy_files) else own
-            add(home(caller) if home(caller) not in (None, "gemm") else "tape and Python", "gemm" if mine == "gemm" else "other", seconds)
+        if not foreign(function):
+            add(function, own)
+        for caller, (_, _, _, whole) in callers.items():
+            if foreign(function) and not foreign(caller):
+                add(caller, whole)                    # with all that it calls in turn
+            if not foreign(function) and foreign(caller):
+                add(function, -whole)                 # a generator that sum() draws from, say: counted with sum() already
     return times
 
 

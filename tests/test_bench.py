@@ -1,35 +1,233 @@
 import importlib.util
+import operator
+import os
 import pstats
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from minibitnet import bench
+from minibitnet.errors import UserError
 from minibitnet.inference.kernels import reference
 from minibitnet.nn import ops
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.model import Transformer
+from minibitnet.nn.optim import AdamW, clip_global_norm
+from minibitnet.nn.training import TrainConfig, loss_and_gradients, train
+from minibitnet.text.batches import part_of
+from minibitnet.text.streams import TokenStream
 
 
-def test_one_row_has_every_contender_and_ratios_that_fit():
-    """The smallest size, one round, without PyTorch. (That ours is slower than its own matrix products is for a quiet machine to show.)"""
-    row = bench.measure([bench.OURS, bench.FLOOR], "S", "float", rounds=1, threads=1)
-    assert row["size"] == "S" and row["minibitnet"]["ours_to_this"] == 1
-    assert row["GEMMs alone"]["ours_to_this"] > 0 and row["minibitnet"]["peak_mb"] > 30
+# ---- from times to figures
 
+def took(monkeypatch, facts={}, **seconds):
+    """From now on contenders take these seconds a step in their rounds, and each holds 100 MB."""
+    results = {name.replace("_", " "): (times, facts, 100.0) for name, times in seconds.items()}
+    monkeypatch.setattr(bench, "take_turns", lambda jobs, rounds, seconds: {name: results[name] for name in jobs})
+
+
+def test_a_row_of_training_by_pencil(monkeypatch):
+    """12 tokens a step, in 2, 6 and 3 s by us, in 1, 2 and 3 s by the products alone: 6, 2, 4 and 12, 6, 4 tokens/s. They take 1/2, 1/3
+    and 1 of our time, so that ours is 0.5 of it in the median round."""
+    took(monkeypatch, {"tokens": 12}, minibitnet=[2, 6, 3], GEMMs_alone=[1, 2, 3])
+    row = bench.measure([bench.OURS, bench.FLOOR], "S", "float", rounds=3, threads=1)
+    assert (row["size"], row["linear"], row["threads"], row["rounds"]) == ("S", "float", 1, 3)
+    assert row[bench.OURS] == {"tokens_per_s": 4, "peak_mb": 100, "ours_to_this": {"median": 1, "least": 1, "most": 1}}
+    assert row[bench.FLOOR] == {"tokens_per_s": 6, "peak_mb": 100, "ours_to_this": {"median": 1 / 2, "least": 1 / 3, "most": 1}}
+    assert bench.in_words(row, [bench.OURS, bench.FLOOR]).endswith("6 tok/s    100 MB   ours is 0.50 (0.33 to 1.00) of it")
+
+
+def test_a_row_of_the_kernels_by_pencil(monkeypatch):
+    """Dense takes 4 s in each round, shared out 2, 8 and 2, which is faster in the median; bit planes 1, 2 and 3: 1/2, 1/4 and 3/2 of that,
+    and 2 s for 10 weights are 2000 ms and 2e8 ns a weight."""
+    took(monkeypatch, {"threads": 1}, dense_float32=[4, 4, 4], bit_planes=[1, 2, 3], **{"dense, shared out": [2, 8, 2]})
+    row = bench.measure_kernels([bench.DENSE, bench.SHARED, "bit planes"], 2, 5, tokens=1, rounds=3, threads=2)
+    assert row[bench.SHARED]["to_dense"] == 1 and row[bench.DENSE]["to_dense"] == 2
+    assert row["bit planes"] == {"ms": 2000, "ns_per_weight": 2e8, "threads": 1, "to_dense": 0.5}
+
+
+def test_a_row_of_decoding_by_pencil(monkeypatch):
+    """A token takes the packed engine 1, 2 and 4 s, the float engine 2, 3 and 2 s: half a token a second each; 2, 1.5 and 0.5 of our time."""
+    took(monkeypatch, packed_engine=[1, 2, 4], float_engine=[2, 3, 2], integer_engine=[8, 8, 8])
+    row = bench.measure_decode("tiny", rounds=3, threads=1)
+    assert row[bench.PACKED]["decode_tokens_per_s"] == row[bench.FLOAT]["decode_tokens_per_s"] == 0.5
+    assert row[bench.PACKED]["ours_to_this"] == 1 and row[bench.FLOAT]["ours_to_this"] == 1.5
+
+
+# ---- processes that take turns
+
+class Pipe:
+    """A pipe on whose other end the command says these words."""
+    def __init__(self, *words):
+        self.recv, self.sent = iter(words).__next__, []
+        self.send = self.sent.append
+
+
+def test_a_contender_is_warmed_by_three_steps_and_sends_the_time_of_one(monkeypatch):
+    """Four steps in two seconds are half a second each."""
+    monkeypatch.setattr(bench, "repeat", lambda step, seconds: (4, 2.0))
+    calls, pipe = [], Pipe("go", "go", "stop")
+    bench.work(pipe, 9, lambda word: (lambda: calls.append(word), {"tokens": 7}), "step")
+    assert calls == ["step"] * 3 and pipe.sent[:3] == [{"tokens": 7}, 0.5, 0.5] and pipe.sent[3] > 10
+
+
+def test_a_contender_whose_command_is_gone_ends_without_a_word():
+    def gone():
+        raise EOFError
+    pipe = Pipe()
+    pipe.recv = gone
+    bench.work(pipe, 9, lambda: (int, {}))
+    assert pipe.sent == [{}]
+
+
+def test_contenders_have_processes_of_their_own_and_take_turns():
+    """Ours and its products alone, at the smallest size. (That ours is slower is for a quiet machine to show.)"""
+    jobs = {name: (bench.training_step, name, "S", "float", 1) for name in (bench.OURS, bench.FLOOR)}
+    results = bench.take_turns(jobs, rounds=2, seconds=0)
+    assert results.keys() == jobs.keys()
+    for times, facts, peak in results.values():
+        assert len(times) == 2 and min(times) > 0 and facts == {"tokens": 16 * 128} and peak > 30
+
+
+@pytest.mark.parametrize("make, message", [((operator.truediv, 1, 0), "second: division by zero"), ((operator.getitem, [], 3), "index out of range"),
+                                           ((os._exit, 7), "the process of second ended early")])
+def test_what_fails_in_a_process_is_told_once(make, message, capfd):
+    """The command raises it as one line; the process that failed, and the one that waited meanwhile, print nothing."""
+    with pytest.raises(UserError, match=message) as e:
+        bench.take_turns({"first": (bench.kernel_call, "bit planes", 4, 64, 1, 1), "second": make}, rounds=1, seconds=0)
+    assert "\n" not in str(e.value) and capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
+@pytest.mark.parametrize("after", [0.6, 2.0])
+def test_ctrl_c_is_told_in_one_word(after):
+    """A terminal sends it to the command and to every contender, here while they start and while they take turns."""
+    process = subprocess.Popen([sys.executable, "-m", "minibitnet.bench", "kernels", "--shapes", "64x64", "--rounds", "100000"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == ""
+    assert [line for line in err.splitlines() if "PyTorch is not installed" not in line] in (["interrupted"], [])
+
+
+# ---- what is measured
+
+SMALL = ModelConfig(vocab_size=8, d_model=4, n_heads=1, d_ffn=6, n_layers=1, context=8, linear="float")
+
+
+def test_the_floor_is_three_products_of_every_matrix_for_every_token(monkeypatch):
+    """4 matrices of 4 x 4, 3 of 4 x 6 and a head of 8 x 4 have 168 weights; each meets each of 4 x 8 tokens in W x, W^T g and g x^T."""
+    counted = {"matmul": 0, "outer": 0}
+
+    def matmul(w, x):
+        assert w.shape[1] == len(x)
+        counted["matmul"] += w.size * x[0].size
+
+    def outer(g, x):
+        counted["outer"] += len(g) * len(x) * x[0].size
+    monkeypatch.setattr(ops, "matmul", matmul)
+    monkeypatch.setattr(ops, "outer", outer)
+    ids = np.zeros((4, 8), int)
+    bench.gemms(SMALL, ids, ids, bench.SameThread())()
+    assert counted == {"matmul": 2 * 168 * 32, "outer": 168 * 32}
+
+
+def test_our_step_is_one_of_training(monkeypatch):
+    """After the same batch weights and moments are those that ``train`` leaves, to the bit; the gradient is large enough to be clipped."""
+    part = part_of(TokenStream(np.arange(99) % 2, None), SMALL.context)
+    c = TrainConfig(steps=2, batch=4, lr=1e-3, second_lr=1e-3, warmup=0, log_every=9, eval_every=9, save_every=9)
+    model, made = Transformer(SMALL), []
+    optimizer = AdamW(model.parameters())
+    ids, targets = part.random(0, seed=c.seed, batch=c.batch)
+    assert clip_global_norm(loss_and_gradients(model, ids, targets, bench.SameThread())[1], 0) > 1.1
+
+    class Run:
+        last = prev = "nowhere"
+        log = staticmethod(lambda line: None)
+    monkeypatch.setattr("minibitnet.formats.checkpoint.save", lambda *args: None)
+    assert train(model, optimizer, c, part, part, run=Run, settings={}, val_bytes=1, stopped=lambda: True) == 1
+    monkeypatch.setattr(bench, "AdamW", lambda parameters: made.append(AdamW(parameters)) or made[0])
+    bench.our_step(SMALL, ids, targets, bench.SameThread())()
+    for name, p in model.parameters().items():
+        assert np.array_equal(made[0].parameters[name].data, p.data), name
+        assert np.array_equal(made[0].m[name], optimizer.m[name]) and np.array_equal(made[0].v[name], optimizer.v[name]), name
+
+
+# ---- where the time goes
 
 def test_by_op_gives_numpys_time_to_the_op_that_called_it():
-    """A hand-made profile: linear 0.5 s and 2 s in matmul; rms_norm 0.25 s and 1 s in .sum(), whose inner reduce is not counted
-    twice; AdamW 3 s of its own; 0.5 s of a built-in that nobody's op called."""
+    """A hand-made profile: linear 0.5 s, and 2 s in matmul; rms_norm 0.25 s, and 1 s in .sum(), which calls Python, which calls reduce;
+    backward 0.5 s; AdamW 3 s, and 1 s in sum(), of which a generator of its own takes 0.75; 0.5 s of a built-in that a layer called."""
     def at(fn):
         return fn.__code__.co_filename, fn.__code__.co_firstlineno, fn.__name__
+
+    def built_in(name):
+        return "~", 0, f"<built-in method {name}>"
     linear, rms_norm, matmul = at(ops.linear.__wrapped__), at(ops.rms_norm.__wrapped__), at(ops.matmul)
-    reduce, step, loop = ("~", 0, "<method 'reduce' of 'numpy.ufunc' objects>"), ("/x/optim.py", 5, "step"), ("/x/autograd.py", 9, "backward")
-    method = (f"{np.__path__[0]}/_core/_methods.py", 50, "_sum")
+    method, reduce, total, repeat = built_in("sum of ndarray"), built_in("reduce"), built_in("sum"), built_in("repeat")
+    inner = (f"{np.__path__[0]}/_core/_methods.py", 50, "_sum")
+    step, generator, layer, backward = ("/x/optim.py", 5, "step"), ("/x/optim.py", 7, "<genexpr>"), ("/x/layers.py", 3, "f"), ("/x/autograd.py", 9, "backward")
     stats = pstats.Stats()
-    stats.stats = {linear: (1, 1, 0.5, 2.5, {}), rms_norm: (1, 1, 0.25, 1.25, {}), step: (1, 1, 3.0, 3.0, {}),
-                   matmul: (1, 1, 2.0, 2.0, {linear: (1, 1, 2.0, 2.0)}), method: (1, 1, 0.1, 1.0, {rms_norm: (1, 1, 0.1, 1.0)}),
-                   reduce: (2, 2, 1.4, 1.4, {method: (1, 1, 0.9, 0.9), loop: (1, 1, 0.5, 0.5)})}
-    assert bench.by_op(stats) == {"linear": {"gemm": 2.0, "other": 0.5}, "rms_norm": {"gemm": 0.0, "other": 1.25},
-                                  "AdamW, clipping": {"gemm": 0.0, "other": 3.0}, "tape and Python": {"gemm": 0.0, "other": 0.5}}
+    stats.stats = {linear: (1, 1, 0.5, 2.5, {}), matmul: (1, 1, 2.0, 2.0, {linear: (1, 1, 2.0, 2.0)}),
+                   rms_norm: (1, 1, 0.25, 1.25, {}), method: (1, 1, 0.1, 1.0, {rms_norm: (1, 1, 0.1, 1.0)}),
+                   inner: (1, 1, 0.1, 0.9, {method: (1, 1, 0.1, 0.9)}), reduce: (1, 1, 0.8, 0.8, {inner: (1, 1, 0.8, 0.8)}),
+                   backward: (1, 1, 0.5, 0.5, {}), step: (1, 1, 3.0, 4.0, {}), total: (1, 1, 0.25, 1.0, {step: (1, 1, 0.25, 1.0)}),
+                   generator: (1, 1, 0.75, 0.75, {total: (1, 1, 0.75, 0.75)}), repeat: (1, 1, 0.5, 0.5, {layer: (1, 1, 0.5, 0.5)})}
+    assert bench.by_op(stats) == {"linear": 0.5, bench.PRODUCTS: 2.0, "rms_norm": 1.25, "sums on the tape": 0.5, "AdamW, clipping": 4.0,
+                                  bench.PYTHON: 0.5}
+    assert sum(bench.by_op(stats).values()) == sum(own for _, _, own, _, _ in stats.stats.values())
+
+
+def test_a_profile_of_our_step_names_every_second(monkeypatch):
+    """What it says of the ops is all that the profiler saw, and nothing is left to Python that an op does: products, attention, norms ..."""
+    seen = []
+    monkeypatch.setattr(bench, "task", lambda size, linear: (SMALL, *np.zeros((2, 4, 8), int)))
+    monkeypatch.setattr(bench.pstats, "Stats", lambda profiler, make=pstats.Stats: seen.append(make(profiler)) or seen[0])
+    row = bench.profile("S", "float")
+    assert sum(row["by_op"].values()) == pytest.approx(1e3 * seen[0].total_tt / 4, rel=1e-3)
+    assert {bench.PRODUCTS, bench.ATTENTION, "rms_norm", "rope", "swiglu", "cross_entropy", "AdamW, clipping", "sum over shards"} < row["by_op"].keys()
+    assert min(row["by_op"].values()) > 0 and row["ms"] > 0 and row["system_ms"] >= 0
+
+
+def test_profiles_are_columns_that_add_up():
+    """3 of 4 ms are 75 %; an op that took next to no time anywhere has no line, one that a column lacks has 0."""
+    rows = [{"size": "S", "linear": linear, "ms": 3.5, "system_ms": 0.1, "by_op": by_op}
+            for linear, by_op in (("ternary", {"linear": 3.0, "add": 1.0, "rope": 0.001}), ("float", {"linear": 8.0}))]
+    lines = [line.split() for line in bench.profile_in_words(rows).splitlines()]
+    assert [words[0] for words in lines] == ["ms", "linear", "add", "in", "by", "..."]
+    assert lines[1][1:] == ["3.0", "75.0%", "8.0", "100.0%"] and lines[2][1:] == ["1.0", "25.0%", "0.0", "0.0%"]
+
+
+# ---- flags
+
+@pytest.mark.parametrize("argv, words", [
+    ("train --profile --rounds=3 --threads 2", ["--profile", "expected no --rounds and no --threads"]), ("train --profile --compile", ["no --compile"]),
+    ("train --shapes 3x4", ["unknown argument --shapes"]), ("kernels --profile", ["unknown argument --profile"]),
+    ("decode --tokens 7", ["unknown argument --tokens"]), ("decode --sizes S", ["unknown argument --sizes"]), ("trian", ["'trian'", "'train'"]),
+    ("train --threads 100000", ["--threads", "100000: expected at most"]), ("kernels --shapes 1x140000", ["1x140000: expected fewer inputs"]),
+    ("kernels --shapes 200000x100000", ["expected at most 536,870,912 weights"]),
+])
+def test_a_flag_that_would_mean_nothing_is_refused(argv, words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        bench.main(argv.split())
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and all(word in err for word in words), err
+
+
+def test_a_profile_is_a_table_or_one_object_a_row(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "profile", lambda size, linear: {"size": size, "linear": linear, "ms": 2.0, "system_ms": 0.0, "by_op": {"add": 1.0}})
+    assert bench.main(["train", "--profile", "--sizes", "S", "L", "--linear", "float", "--json"]) == 0
+    assert [bench.json.loads(line)["size"] for line in capsys.readouterr().out.splitlines()] == ["S", "L"]
+    assert bench.main(["train", "--profile", "--sizes", "S", "L", "--linear", "float"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["ms", "a", "step,", "one", "thread", "S", "float", "L", "float"]
+
+
+# ---- the kernels
 
 
 @pytest.mark.parametrize("name", bench.KERNELS)

@@ -207,7 +207,7 @@ def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
     e = logits - logits.max(0)
     log_e_target = e[targets, token]
     np.exp(e, out=e)
-    total = e.sum(0)                                                     # (N,)
+    total = e.sum(0)                                                     # (B T,)
 
     def vjp(g):                                  # dlogits = g (p - onehot(targets)) / N
         dlogits = e * (counts * (g / (total * N)))

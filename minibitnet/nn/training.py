@@ -64,22 +64,22 @@ def schedule(c, step):
 
 
 def loss_and_gradients(running, ids, targets, pool):
-    """Mean loss over the batch and its gradients {name: array}; running is ``model.quantized(training=True)``.
+    """Mean loss over the batch's targets and its gradients {name: array}; running is ``model.quantized(training=True)``.
 
     The batch is cut into shards whose number depends on its shape alone, each differentiated on a thread of the pool,
     and the gradients are summed in the shards' order: the result does not depend on the number of threads.
     """
-    shards = number_of_shards(ids)
+    shards = zip(*(np.array_split(a, number_of_shards(ids)) for a in (ids, targets)))
 
     def differentiate(shard):
         shard_ids, shard_targets = shard
-        weight = shard_ids.size / ids.size
+        weight = n_targets(shard_targets) / n_targets(targets)
         with np.errstate(all="ignore"), record() as tape:     # what overflows shows in the loss or the gradients' norm
             loss = running.loss(shard_ids, shard_targets)
             return float(loss.data) * weight, backward(tape, loss, seed=weight)
 
     parameters, total, summed = running.parameters(), 0.0, {}
-    for loss, grads in pool.map(differentiate, zip(np.array_split(ids, shards), np.array_split(targets, shards))):
+    for loss, grads in pool.map(differentiate, (shard for shard in shards if n_targets(shard[1]))):     # padding alone has no mean loss
         total += loss
         for name, p in parameters.items():
             if name in summed:
@@ -94,12 +94,18 @@ def number_of_shards(ids):
     return min(len(ids), max(2, ids.size // SHARD_TOKENS))
 
 
+def n_targets(targets):
+    """How many targets count: those below 0 are padding."""
+    return int((targets >= 0).sum())
+
+
 def mean_loss(loss, part, pool, batch=16, progress=iter):
     """Nats per token over all targets of a Part of a corpus; loss(ids, targets) gives the mean of a batch. progress wraps the
     iteration over batches (tqdm, say)."""
     def nats(window):
         ids, targets = window
-        return loss(ids, targets) * int((targets >= 0).sum())
+        with np.errstate(all="ignore"):                        # of this thread: a pool's threads do not inherit the caller's
+            return loss(ids, targets) * n_targets(targets)
     return sum(progress(pool.map(nats, part.all(batch)))) / part.n_targets
 
 
@@ -129,7 +135,7 @@ def train(model, optimizer, c, training, validation, *, run, settings, val_bytes
             raise NonFiniteError(f"step {done}: a weight or a moment is not finite; nothing was saved, {kept}")
         checkpoint.save(path, checkpoint.Checkpoint(done, best, settings, parameters, m, v), keep)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, np.errstate(all="ignore"):      # what overflows is told below, in one line
         running = model.quantized(training=True)
         for step in range(start, c.steps):
             began = time.perf_counter()

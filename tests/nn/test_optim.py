@@ -13,12 +13,12 @@ def test_adamw_first_step_by_pencil():
 
 
 def test_adamw_second_step_by_pencil():
-    """beta1 = 0.5, beta2 = 0.75, g = 1 then 3: m = 0.5 then 1.75, over 1 - 0.25 = 7/3; v = 0.25 then 2.4375, over 1 - 0.5625 = 39/7."""
+    """beta1 = 0.5, beta2 = 0.75, g = 1 then -3: m = 0.5 then -1.25, over 1 - 0.25 = -5/3; v = 0.25 then 2.4375, over 1 - 0.5625 = 39/7."""
     p = Tensor(np.array([0.0]))
     optimizer = AdamW({"w": p}, beta1=0.5, beta2=0.75, eps=0.0)
-    for g in (1.0, 3.0):
+    for g in (1.0, -3.0):
         optimizer.step({"w": np.array([g])}, lr=1.0, weight_decay=0.0)
-    assert p.data[0] == pytest.approx(-1 - (7 / 3) / (39 / 7) ** 0.5, rel=1e-14)
+    assert p.data[0] == pytest.approx(-1 + (5 / 3) / (39 / 7) ** 0.5, rel=1e-14)
 
 
 def test_gains_do_not_decay():
