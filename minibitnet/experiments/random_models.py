@@ -7,7 +7,7 @@ from ..formats.packed import PackedMatrix, is_bitlinear, tensor_shapes
 from ..inference import packed
 from ..inference.cache import KVCache
 from ..nn import model, ops
-from ..packing import narrow
+from ..packing import rounded
 
 # sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T
 SHAPES = {
@@ -36,7 +36,7 @@ class RandomModel(dict):
         a = np.empty(self.shapes[name], self.dtype if m > 1 else np.float32)
         for i in range(0, n, 4096):
             rows = self.rng.standard_normal(a[i:i + 4096].shape, np.float32)
-            a[i:i + 4096] = narrow(rows, a.dtype) if m > 1 else 1
+            a[i:i + 4096] = rounded(rows, a.dtype) if m > 1 else 1
         return a
 
     pop = __getitem__

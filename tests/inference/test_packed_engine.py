@@ -11,7 +11,7 @@ from minibitnet.nn import layers, ops
 from minibitnet.nn.autograd import Tensor
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
-from minibitnet.packing import BFLOAT16, narrow, widen
+from minibitnet.packing import BFLOAT16, rounded, widen
 from minibitnet.quant import absmax_int8
 
 
@@ -21,7 +21,7 @@ def arrays_of(model):
 
 def engine_of(model, dtype=np.dtype(np.float32)):
     matrices, arrays = packed.pack(arrays_of(model), model.config)
-    return PackedModel(model.config, matrices, {name: narrow(a, dtype) for name, a in arrays.items()})
+    return PackedModel(model.config, matrices, {name: rounded(a, dtype) for name, a in arrays.items()})
 
 
 def random_config(rng, **options):
