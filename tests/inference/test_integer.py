@@ -23,7 +23,7 @@ SIZES = {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 4, "context"
 ARMS = {
     "ternary": ModelConfig(**SIZES),
     "ternary relu2 tied": ModelConfig(**SIZES, activation="relu2", tied=True),
-    "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2),
+    "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2, rope_theta=5e5, norm_eps=0.1),
     "binary relu2 tied": ModelConfig(**SIZES, linear="binary", activation="relu2", tied=True, n_kv_heads=1),
 }
 
@@ -419,7 +419,7 @@ def test_what_is_not_finite_is_refused(arm, name, value):
 
 @pytest.mark.parametrize("field, value, text", [
     ("context", 8193, "context = 8,193"), ("d_model", 8200, "d_model = 8,200"), ("d_ffn", 32769, "d_ffn = 32,769"),
-    ("linear", "float", "linear = 'float'")])
+    ("vocab_size", 2**20 + 1, "vocab_size = 1,048,577"), ("d_model", 4 * 514, "head_dim = 514"), ("linear", "float", "linear = 'float'")])
 def test_what_the_proof_does_not_cover_is_refused(field, value, text):
     with pytest.raises(UserError, match=text):
         IntegerModel(ModelConfig(**SIZES | {field: value}), {}, {})

@@ -29,7 +29,8 @@ def random_config(rng, **options):
     return ModelConfig(**{"vocab_size": int(rng.integers(2, 40)), "linear": str(rng.choice(["ternary", "binary"])), "n_heads": heads,
                           "d_model": heads * 2 * int(rng.integers(1, 12)), "n_kv_heads": int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
                           "d_ffn": int(rng.integers(1, 90)), "n_layers": int(rng.integers(1, 4)), "context": int(rng.integers(1, 20)),
-                          "activation": str(rng.choice(["silu", "relu2"])), "tied": bool(rng.integers(2)), **options})
+                          "activation": str(rng.choice(["silu", "relu2"])), "tied": bool(rng.integers(2)),
+                          "rope_theta": float(rng.choice([1e4, 5e5])), "norm_eps": float(rng.choice([1e-6, 1e-5])), **options})
 
 
 def shaken(model, rng):
@@ -55,7 +56,7 @@ def test_a_packed_bitlinear_is_the_training_forward(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_logits_are_those_of_the_training_model(seed):
-    """Twenty random models a seed: ternary and binary, grouped heads, tied heads, both activations."""
+    """Twenty random models a seed: ternary and binary, grouped heads, tied heads, both activations, the rotary base and eps of 2B-4T and our own."""
     rng = np.random.default_rng(seed)
     for _ in range(20):
         c = random_config(rng)
