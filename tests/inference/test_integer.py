@@ -56,9 +56,9 @@ def ids(rng):
 
 # ---- each part against its float op
 
-def float_norm(x, gain):
+def float_norm(x, gain, eps=1e-6):
     """RMSNorm with a gain, LayerNorm without."""
-    return ops.layer_norm.forward(x, eps=1e-6) if gain is None else ops.rms_norm.forward(x, gain.astype(float), eps=1e-6)
+    return ops.layer_norm.forward(x, eps=eps) if gain is None else ops.rms_norm.forward(x, gain.astype(float), eps=eps)
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -108,7 +108,7 @@ def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
     out = integer.bit_linear(block.v, integer.quantized(y, S))
     w = running.layers[0].self_attn.v_proj.weight.data
     gain = converted(running)[1].get("layers.0.input_layernorm.weight")
-    scale = absmax_int8(float_norm(x * 2.0**-model.bits, gain)).scale
+    scale = absmax_int8(float_norm(x * 2.0**-model.bits, gain, running.config.norm_eps)).scale
     codes = integer.quantized(y, S).codes.astype(float)
     real = ops.quantized_linear.forward(Quantized(codes, scale), Quantized(*(a.astype(float) for a in w)))
     assert np.abs(out - real * 2.0**model.bits).max() < 0.5 + np.abs(out).max() * 2**-20
