@@ -23,7 +23,7 @@ SIZES = {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 4, "context"
 ARMS = {
     "ternary": ModelConfig(**SIZES),
     "ternary relu2 tied": ModelConfig(**SIZES, activation="relu2", tied=True),
-    "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2, rope_theta=5e5, norm_eps=0.1),
+    "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2, rope_theta=5e5, norm_eps=0.5),
     "binary relu2 tied": ModelConfig(**SIZES, linear="binary", activation="relu2", tied=True, n_kv_heads=1),
 }
 
