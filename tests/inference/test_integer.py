@@ -21,9 +21,9 @@ from minibitnet.quant import Quantized, absmax_int8
 
 SIZES = {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 4, "context": 12}
 ARMS = {
-    "ternary": ModelConfig(**SIZES),
+    "ternary": ModelConfig(**SIZES, rope_theta=5e5, norm_eps=0.15),
     "ternary relu2 tied": ModelConfig(**SIZES, activation="relu2", tied=True),
-    "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2, rope_theta=5e5, norm_eps=0.5),
+    "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2),
     "binary relu2 tied": ModelConfig(**SIZES, linear="binary", activation="relu2", tied=True, n_kv_heads=1),
 }
 
