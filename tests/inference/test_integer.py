@@ -3,6 +3,7 @@ import ast
 import hashlib
 import inspect
 import math
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from minibitnet.inference.sampling import decode, sampler
 from minibitnet.nn import ops
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
-from minibitnet.packing import pack_ternary
+from minibitnet.packing import BFLOAT16, pack_ternary, rounded
 from minibitnet.quant import Quantized, absmax_int8
 
 SIZES = {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 4, "context": 12}
@@ -190,7 +191,7 @@ def test_the_head_in_blocks_of_rows_gives_the_same_integers(arm, ids, monkeypatc
     """Blocks of 3 rows: the last of 40 is alone."""
     _, model = arm
     whole = model(ids)
-    monkeypatch.setattr(integer, "HEAD_BLOCK", 3 * 32)
+    monkeypatch.setattr(integer, "BLOCK", 3 * 32)
     assert np.array_equal(model(ids), whole)
 
 
@@ -198,7 +199,27 @@ def test_conversion_lets_go_of_the_files_matrices():
     running = Transformer(ModelConfig(**SIZES)).quantized()
     matrices, arrays = converted(running)
     IntegerModel(running.config, matrices, arrays)
-    assert matrices == {}
+    assert matrices == {} and all(a.ndim == 1 for a in arrays.values())
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), BFLOAT16])
+def test_conversion_takes_little_more_than_what_it_makes(dtype):
+    """Embedding and head of 6.4 million numbers each, 2 bytes for each in the model. Widened as a whole, one of them would take 51 MB."""
+    c = ModelConfig(**SIZES | {"vocab_size": 200_000, "n_layers": 1})
+    matrices, arrays = converted(Transformer(c).quantized())
+    arrays = {name: rounded(a, dtype) for name, a in arrays.items()}
+    tracemalloc.start()
+    try:
+        model = IntegerModel(c, matrices, arrays)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < model.embedding.codes.nbytes + model.head.codes.nbytes + 16_000_000
+
+
+def test_the_bytes_of_a_cache():
+    """Two heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 codes of a byte and 2 * 2 * 15 scales of four."""
+    assert integer.Cache(2, 4, 3, 5).nbytes == 240 + 240
 
 
 def test_a_sequence_alone_and_in_a_batch_gives_the_same_integers(arm, ids):
