@@ -294,18 +294,22 @@ def decoding(contender, c, file, threads):
     """-> a function that decodes one token, {"prefill_tokens_per_s", "weights_mb"}"""
     engine, nbytes = {PACKED: packed_engine, FLOAT: float_engine, INTEGER: integer_engine}[contender](c, file, threads)
     prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, PROMPT))
-    prefills = []
-    for _ in range(3):
-        caches, began = engine.new_caches(), time.perf_counter()
+    caches, prefills, ids = engine.new_caches(), [], prompt[:, -1:]
+
+    def prefill():
+        for cache in caches:
+            cache.length = 0
+        began = time.perf_counter()
         engine(prompt, caches, last=True)
         prefills.append(time.perf_counter() - began)
-    state = {"caches": caches, "ids": prompt[:, -1:]}
+    for _ in range(3):
+        prefill()
 
     def step():
-        if state["caches"][0].length == c.context:
-            state["caches"] = engine.new_caches()
-            engine(prompt, state["caches"], last=True)
-        state["ids"] = engine(state["ids"], state["caches"], last=True)[:, 0, :].argmax(0)[None]
+        nonlocal ids
+        if caches[0].length == c.context:
+            prefill()
+        ids = engine(ids, caches, last=True)[:, 0, :].argmax(0)[None]
     return step, {"prefill_tokens_per_s": PROMPT / median(prefills), "weights_mb": nbytes / 1e6}
 
 

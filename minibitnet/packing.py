@@ -49,9 +49,14 @@ def pack_ternary(codes):                         # (n, m) of -1, 0, +1 -> uint8 
 
 def unpack_ternary(packed, n):                   # uint8 (ceil(n/4), m), n -> int8 (n, m)
     """The inverse of ``pack_ternary``; ValueError for what ``check_packed`` refuses."""
+    return np.concatenate(list(unpack_blocks(packed, n)))
+
+
+def unpack_blocks(packed, n):                    # -> four int8 (R, m), or of fewer rows where the padding is
+    """The same, a block of R rows at a time."""
     check_packed(packed, n)
-    stored = np.concatenate([packed >> shift & 3 for shift in (0, 2, 4, 6)])
-    return stored[:n].view(np.int8) - np.int8(1)
+    for i in range(4):
+        yield (packed[:max(0, n - i * len(packed))] >> 2 * i & 3).view(np.int8) - np.int8(1)
 
 
 def check_packed(packed, n, binary=False):

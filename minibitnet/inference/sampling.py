@@ -84,7 +84,9 @@ def decode(engine, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=
     pending, caches = history, engine.new_caches()
     for _ in range(tokens):
         if caches[0].length + len(pending) > context:
-            pending, caches = history[-max(1, context // 2):], engine.new_caches()
+            pending = history[-max(1, context // 2):]
+            for cache in caches:                               # empty, and no second one
+                cache.length = 0
         chosen = choose(engine(np.array([pending]), caches, last=True)[:, 0, 0], rng)
         yield chosen
         history, pending = (history + [chosen])[-context:], [chosen]

@@ -1,9 +1,11 @@
 """The packed engine is the training model, bit for bit."""
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from minibitnet.experiments import random_models
 from minibitnet.formats import packed
 from minibitnet.inference.cache import KINDS, QuantizedKVCache, from_bytes, two_in_a_byte
 from minibitnet.inference.packed import BitLinear, PackedModel
@@ -116,6 +118,21 @@ def test_only_the_last_tokens_logits_when_asked(rng):
     c = ModelConfig(vocab_size=30, d_model=16, n_layers=1, n_heads=2, context=8)
     engine, ids = engine_of(Transformer(c)), rng.integers(0, 30, (2, 8))
     assert np.allclose(engine(ids, last=True), engine(ids)[..., -1:], rtol=1e-5, atol=1e-5) and engine(ids, last=True).shape == (30, 2, 1)
+
+
+def test_loading_a_model_never_unpacks_a_whole_matrix(tmp_path):
+    """Besides the 2.2 MB of its file: of gate and up, a million weights each, the stacked planes, half a million bytes, and the eight blocks'
+    planes that they are made of, or one block of 262,144 unpacked. A whole matrix unpacked, and then compared with 0, would be two million."""
+    c = ModelConfig(vocab_size=20, d_model=512, n_layers=2, n_heads=4, d_ffn=2048, context=4)
+    random_models.write_model(tmp_path / "p", c)
+    tracemalloc.start()
+    try:
+        *_, matrices, arrays = packed.load(tmp_path / "p", lambda config: ModelConfig(**config["model"]))
+        PackedModel(c, matrices, arrays)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert matrices == {} and peak < (tmp_path / "p").stat().st_size + 2_000_000
 
 
 def test_a_full_context_is_refused(rng):

@@ -92,6 +92,7 @@ class Counter:
         self.config, self.seen = SimpleNamespace(context=context), []
 
     def new_caches(self):
+        assert not self.seen, "one cache is enough for any number of tokens"
         return [SimpleNamespace(length=0)]
 
     def __call__(self, ids, caches, last):
