@@ -1,16 +1,17 @@
 """The few calls of a notebook or a script:  model = minibitnet.load("runs/tiny");  print(model.generate("The "))"""
+import math
 import warnings
 from dataclasses import asdict
 
 import numpy as np
 
-from .errors import UserError
+from .errors import NonFiniteError, UserError
 from .formats import checkpoint as checkpoints
 from .formats import packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
 from .inference.cache import KINDS
 from .inference.integer import IntegerModel
-from .inference.packed import PackedModel
+from .inference.packed import PackedModel, finite_logits
 from .inference.sampling import check_sampling, decode, surprisal
 from .nn import ops
 from .nn.autograd import Tensor
@@ -31,6 +32,7 @@ class FloatEngine:
         self.running, self.config = transformer.quantized(), transformer.config
         self.new_caches = self.running.new_caches
 
+    @finite_logits
     def __call__(self, ids, caches=None, last=False):     # (B, T) int -> logits (V, B, T), or of the last token alone
         x = self.running.encode(ids, caches)
         return self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data
@@ -56,7 +58,11 @@ class LanguageModel:
     def loss(self, ids, targets):
         """Two (B, T) -> mean nats per target; a target below 0 is none."""
         logits = self.engine(ids)
-        return float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
+        with np.errstate(all="ignore"):                    # finite logits may still be too far apart
+            loss = float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
+        if not math.isfinite(loss):
+            raise NonFiniteError(f"the loss is {loss}: expected a number; are the model's gains or embeddings off?")
+        return loss
 
     def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0, stop=""):
         """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens, up to the text ``stop`` if there is one.

@@ -353,6 +353,37 @@ def test_a_packed_file_of_another_run_is_refused(stories, tmp_path):
     fails(1, "packed.safetensors is of another run", module="generate", args=["--model", "run", "--prompt", "a", "--engine", "packed"], cwd=tmp_path)
 
 
+def rescale(folder, name, change):
+    """Change the scales of these matrices in the packed file."""
+    path = folder / "run/packed.safetensors"
+    arrays, metadata = safetensors.load(path)
+    for key in arrays:
+        if key.endswith(f"{name}_proj.weight_scale"):
+            arrays[key] = change(arrays[key]).astype("float32")
+    safetensors.save(path, arrays, metadata)
+
+
+def test_logits_that_are_not_finite_are_no_result_and_exit_3(stories, tmp_path):
+    shutil.copytree(stories / "run", tmp_path / "run")
+    rescale(tmp_path, "down", lambda scale: 0 * scale + 3e38)
+    score, write = ["--data", str(stories / "s.txt"), "--engine", "packed"], ["--prompt", "Once", "--engine", "packed", "--tokens", 5]
+    for module, args in (("evaluate", score), ("evaluate", [*score, "--json"]), ("evaluate", [*score, "--tasks", "stories", "--items", 1][2:]),
+                         ("generate", write), ("generate", [*write, "--kv-bits", 16]), ("generate", [*write, "--threads", 1])):
+        fails(3, "the model's logits are not finite", "scales", module=module, args=["--model", "run", *args], cwd=tmp_path)
+    fails(1, "activations may reach", module="generate", args=["--model", "run", "--prompt", "Once", "--engine", "integer"], cwd=tmp_path)
+
+
+def test_a_cache_that_cannot_hold_a_value_says_so(stories, tmp_path):
+    """Values times 1e7: float16 ends at 65,504. Of 32 bits no text changes, for the norm behind attention divides by the size."""
+    shutil.copytree(stories / "run", tmp_path / "run")
+    write = ["--model", "run", "--prompt", "Once", "--engine", "packed", "--tokens", 5, "--kv-bits"]
+    before = command("generate", *write, 32, cwd=tmp_path).stdout
+    rescale(tmp_path, "v", lambda scale: 1e7 * scale)
+    assert command("generate", *write, 32, cwd=tmp_path).stdout == before
+    for bits in (16, 4):
+        fails(1, "float16, which ends at 65,504", "expected smaller keys and values", module="generate", args=[*write, bits], cwd=tmp_path)
+
+
 def test_what_pack_and_the_engines_refuse(stories):
     folder = char_run(stories)
     assert command("train", "--data", "plain.txt", "--linear", "float", "--out", "dense", *SMALL, cwd=folder).returncode == 0

@@ -13,17 +13,31 @@ bfloat16; they stay so in memory and are widened row by row, or block by block, 
 token's logits are wanted, the head, the largest matrix, is read block by block in any case, by all threads if it is large.
 """
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial, wraps
 
 import numpy as np
 
+from ..errors import NonFiniteError
 from ..nn import ops
-from ..packing import widen
+from ..packing import all_finite, widen
 from ..quant import absmax_int8, split_groups
 from .cache import KINDS
 from .kernels import matmul, repack, stack
 
 HEAD_BLOCK = 2**20       # weights of the head that are multiplied at a time, 4 MB of float32
 FEW = 16                 # blocks of a head that threads do not share: to wake them takes longer than they save
+
+
+def finite_logits(call):
+    """The __call__ of an engine of floats, with NonFiniteError in place of logits that are not finite."""
+    @wraps(call)
+    def checked(*args, **options):
+        with np.errstate(all="ignore"):                    # what overflows shows in the logits
+            logits = call(*args, **options)
+        if not all_finite(logits):
+            raise NonFiniteError("the model's logits are not finite: expected numbers; are its scales, gains or embeddings off?")
+        return logits
+    return checked
 
 
 class PackedModel:
@@ -34,12 +48,13 @@ class PackedModel:
 
     def __init__(self, c, matrices, arrays, threads=1, kv_bits=32):
         self.config, self.kv_bits = c, kv_bits
-        self.pool = pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.pool = pool = ThreadPoolExecutor(threads, initializer=partial(np.seterr, all="ignore")) if threads > 1 else None
         self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
         self.head = self.embedding if c.tied else arrays["lm_head.weight"]
         self.blocks = [Block(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
+    @finite_logits
     def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T), or of the last token alone (V, B, 1)
         start, (B, T) = caches[0].length if caches else 0, ids.shape
         if start + T > self.config.context:

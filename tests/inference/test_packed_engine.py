@@ -1,12 +1,16 @@
 """The packed engine is the training model, bit for bit."""
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from minibitnet.api import FloatEngine, LanguageModel
+from minibitnet.errors import NonFiniteError, UserError
 from minibitnet.experiments import random_models
 from minibitnet.formats import packed
+from minibitnet.inference import kernels
 from minibitnet.inference.cache import KINDS, QuantizedKVCache, from_bytes, two_in_a_byte
 from minibitnet.inference.packed import BitLinear, PackedModel
 from minibitnet.nn import layers, ops
@@ -181,6 +185,45 @@ def test_a_cache_of_16_bits_gives_back_what_float16_holds(rng):
     cache.extend(k[..., :4], v[..., :4])
     keys, values = cache.extend(k[..., 4:], v[..., 4:])
     assert keys.dtype == np.float32 and np.array_equal(keys, k.astype(np.float16)) and np.array_equal(values, v.astype(np.float16))
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_a_cache_refuses_what_float16_does_not_hold(bits):
+    """65,519 is rounded to float16's largest number, 65,504; 65,520 to infinity. Scales are gamma / 127 and gamma / 7."""
+    c = ModelConfig(vocab_size=3, d_model=2, n_layers=1, n_heads=1, context=2)
+    largest = {16: 1, 8: 127, 4: 7}[bits]
+    for value, holds in ((65_519, True), (65_520, False)):
+        k = np.full((2, 1, 1), value * largest, np.float32)
+        if holds:
+            assert np.isfinite(KINDS[bits](c).extend(k, k)[0]).all()
+        else:
+            with np.errstate(over="ignore"), pytest.raises(UserError, match="float16, which ends at 65,504, and would have to hold 65520"):
+                KINDS[bits](c).extend(k, k)
+
+
+@pytest.mark.parametrize("spoiled", ["layers.0.input_layernorm.weight", "norm.weight"])
+def test_logits_that_are_not_finite_are_refused_by_every_engine_of_floats(spoiled, recwarn, monkeypatch):
+    """A model of sizes that overflow, read as a whole and by its head's blocks. NumPy's warnings, which name lines of ours, are not shown,
+    nor those of the threads that share tiles of four rows."""
+    monkeypatch.setattr(kernels, "TILE", 64)
+    c = ModelConfig(vocab_size=5000, d_model=16, n_layers=1, n_heads=2, context=16)
+    model = Transformer(c)
+    model.parameters()[spoiled].data[:] = 3e38
+    for engine in (PackedModel(c, *packed.pack(arrays_of(model), c), threads=2), FloatEngine(model)):
+        for last in (False, True):
+            with pytest.raises(NonFiniteError, match="logits are not finite"):
+                engine(np.arange(9)[None], engine.new_caches(), last=last)
+    assert not recwarn.list
+
+
+def test_logits_too_far_apart_for_a_loss_are_refused():
+    """All finite: the target's is -2.4e38, the other one 2.4e38, and float32 has no difference of the two."""
+    c = ModelConfig(vocab_size=2, d_model=4, n_layers=1, n_heads=1, context=2)
+    speaker = LanguageModel(FloatEngine(Transformer(c)), SimpleNamespace(end=None), {"corpus": {}})
+    speaker.engine = lambda ids: np.float32([2.4e38, -2.4e38])[:, None, None]
+    assert speaker.loss(np.zeros((1, 1), int), np.zeros((1, 1), int)) == 0
+    with pytest.raises(NonFiniteError, match="the loss is inf"):
+        speaker.loss(np.zeros((1, 1), int), np.ones((1, 1), int))
 
 
 def test_fewer_bits_in_the_cache_change_the_logits_more(rng):
