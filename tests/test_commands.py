@@ -221,12 +221,29 @@ def test_an_engine_is_compared_with_the_checkpoint_it_was_packed_from(stories, t
     shutil.copytree(stories / "run", tmp_path / "run")
     fails(2, "--engine packed", "--checkpoint", module="evaluate", args=["--model", "run", "--engine", "packed", "--checkpoint", "best"], cwd=stories)
     assert command("pack", "--model", "run", cwd=tmp_path).returncode == 0
-    for name in ("last", "prev", "best"):                              # a run that went on: no checkpoint of step 30 any more
-        saved = checkpoint.load(tmp_path / f"run/{name}.safetensors")
-        saved.step = 20
-        checkpoint.save(tmp_path / f"run/{name}.safetensors", saved)
-    fails(1, "packed.safetensors is of step 30", module="evaluate",
-          args=["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"], cwd=tmp_path)
+    compare = ["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"]
+    last, prev, best = (tmp_path / f"run/{name}.safetensors" for name in ("last", "prev", "best"))
+    os.replace(last, prev)                                             # a run that went on: the checkpoint of step 30 is the one before
+    later = checkpoint.load(prev)
+    later.step = 33
+    checkpoint.save(last, later)
+    best.unlink()
+    result = command("evaluate", *compare, "--json", cwd=tmp_path)
+    assert json.loads(result.stdout)["against_float"]["identical"] == 1, result.stderr
+    prev.write_bytes(b"")                                              # and then one that went on for longer
+    fails(1, "packed.safetensors is of step 30, and no checkpoint is (last.safetensors is of step 33; ", "prev.safetensors: the file is empty",
+          module="evaluate", args=compare, cwd=tmp_path)
+    last.unlink(), prev.unlink()
+    fails(1, "packed.safetensors is of step 30, and no checkpoint is (there is none)", module="evaluate", args=compare, cwd=tmp_path)
+
+
+def test_a_comparison_without_its_checkpoint_is_refused_before_the_text_is_scored(stories, monkeypatch):
+    from minibitnet import evaluate
+    monkeypatch.setattr(evaluate, "same_step", lambda path, model: 1 / 0)
+    monkeypatch.setattr(evaluate, "mean_loss", lambda *args: pytest.fail("the text was scored first"))
+    monkeypatch.chdir(stories)
+    with pytest.raises(ZeroDivisionError):
+        evaluate.main(["--model", "run", "--engine", "packed", "--compare", "--threads", "1"])
 
 
 def test_the_integer_engine_is_compared_with_the_float_engine(stories):
@@ -235,7 +252,7 @@ def test_the_integer_engine_is_compared_with_the_float_engine(stories):
     assert abs(a["loss"] - a["reference_loss"]) < 0.01 and a["agree"] > 0.98 and a["agree_clear"] >= 0.999 and a["targets"] == r["tokens"]
     assert t["identical"] == 1 and t["loss"] == t["reference_loss"]
     words = command("evaluate", "--model", "run", "--engine", "integer", "--compare", cwd=stories).stdout
-    assert "beside the float engine" in words and "move by more than 0.001 nats at 0.0%" in words
+    assert "beside the float engine" in words and "move by more than 0.001 nats at 0.0%" in words and "why they move: a value close to a rounding tie" in words
 
 
 @pytest.mark.parametrize("engine", ["packed", "integer"])
