@@ -84,7 +84,10 @@ def given_options(namespace, config_class):
 
 def positive_int(text):
     """A type for flags: a whole number from 1 upwards."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:                                    # argparse would name this function
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 upwards") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
     return value

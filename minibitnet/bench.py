@@ -54,30 +54,41 @@ SIZES = {  # name: (model, sequences a step)
     "M": (dict(vocab_size=1024, d_model=256, n_heads=4, d_ffn=704, n_layers=6, context=256), 16),
     "L": (dict(vocab_size=4096, d_model=512, n_heads=8, d_ffn=1408, n_layers=8, context=256), 16),
 }
+OPTIONS = {  # what is measured: {its own flags: what they are if not given}
+    "train": {"sizes": ["S", "M"], "linear": ["ternary", "float"], "compile": False, "profile": False},
+    "kernels": {"shapes": [(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)], "tokens": 1},
+    "decode": {"shape": "15m"},
+}
 OURS, EAGER, COMPILED, FLOOR = "minibitnet", "PyTorch eager", "torch.compile", "GEMMs alone"
 
 
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("bench", DESCRIPTION)
-    parser.add_argument("what", choices=("train", "kernels", "decode"))
-    parser.add_argument("--shapes", nargs="+", type=shape, default=[(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)],
-                        metavar="NxM", help="kernels: outputs x inputs (13824x2560 2560x6912 2560x2560 768x288 288x288)")
-    parser.add_argument("--tokens", type=_command.positive_int, default=1, metavar="N", help="kernels: columns of activations (%(default)s)")
-    parser.add_argument("--shape", choices=tuple(SHAPES), default="15m", help="decode: of tiny 15m 2b4t (%(default)s)", metavar="MODEL")
-    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=["S", "M"], metavar="SIZE", help="train: of S M L (S M)")
-    parser.add_argument("--linear", nargs="+", choices=("ternary", "float"), default=["ternary", "float"], metavar="ARM",
-                        help="train: of ternary float (both)")
-    parser.add_argument("--compile", action="store_true", help="train: also torch.compile (needs a C++ compiler; a minute or two to warm up)")
-    parser.add_argument("--profile", action="store_true", help="train: where the time of our step goes, instead of the comparison")
+    parser.add_argument("what", choices=tuple(OPTIONS))
+
+    def add(name, help, **options):              # a flag that is not given leaves no attribute
+        parser.add_argument(name, help=help, default=argparse.SUPPRESS, **options)
+    add("--shapes", "kernels: outputs x inputs (13824x2560 2560x6912 2560x2560 768x288 288x288)", nargs="+", type=shape, metavar="NxM")
+    add("--tokens", "kernels: columns of activations (1)", type=_command.positive_int, metavar="N")
+    add("--shape", "decode: of tiny 15m 2b4t (15m)", choices=tuple(SHAPES), metavar="MODEL")
+    add("--sizes", "train: of S M L (S M)", nargs="+", choices=tuple(SIZES), metavar="SIZE")
+    add("--linear", "train: of ternary float (both)", nargs="+", choices=("ternary", "float"), metavar="ARM")
+    add("--compile", "train: also torch.compile (needs a C++ compiler; a minute or two to warm up)", action="store_true")
+    add("--profile", "train: where the time of our step goes, instead of the comparison", action="store_true")
     parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N", help="turns that each contender takes (%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
                         help="threads to use (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     args = parser.parse_args(argv)
+    for what, options in OPTIONS.items():
+        for name in options:
+            if what != args.what and hasattr(args, name):
+                parser.error(f"--{name}: expected bench {what}; bench {args.what} has no use for it")
+    args = argparse.Namespace(**OPTIONS[args.what] | vars(args))
 
     torch = importlib.util.find_spec("torch")
-    if not torch and not args.profile and args.what != "decode":
+    if not torch and args.what != "decode" and not getattr(args, "profile", False):
         _command.say("PyTorch is not installed (extra 'peers'): our own figures only")
     if args.what == "kernels":
         contenders = [name for name in KERNELS if torch or name != PYTORCH]
@@ -131,31 +142,43 @@ def take_turns(jobs, rounds, seconds):
             processes.append(spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True))
             processes[-1].start()
             theirs.close()
-            facts[name] = pipes[name].recv()          # when it is warm, and before the next one starts: some measure meanwhile
+            facts[name] = heard(pipes[name])          # when it is warm, and before the next one starts: some measure meanwhile
         for _ in range(rounds):
             for name in jobs:
                 pipes[name].send("go")
-                times[name].append(pipes[name].recv())
+                times[name].append(heard(pipes[name]))
         for name in jobs:
             pipes[name].send("stop")
-            results[name] = times[name], facts[name], pipes[name].recv()
+            results[name] = times[name], facts[name], heard(pipes[name])
     except EOFError:
-        raise UserError(f"the process of {name} ended early (its own message is above)") from None
+        raise UserError(f"the process of {name} ended early: its own message is above, or there was too little memory") from None
     for process in processes:
         process.join()
     return results
 
 
+def heard(pipe):
+    """What a contender's process sends; raised where that is an exception."""
+    message = pipe.recv()
+    if isinstance(message, Exception):
+        raise message
+    return message
+
+
 def work(pipe, seconds, make, *arguments):
-    """A contender's process: its facts when it is warm; at each "go" steps for a while -> seconds a step; at "stop" peak memory."""
-    step, facts = make(*arguments)
-    for _ in range(3):
-        step()
-    pipe.send(facts)
-    while pipe.recv() == "go":
-        calls, took = repeat(step, seconds)
-        pipe.send(took / calls)
-    pipe.send(peak_bytes() / 1e6)
+    """A contender's process: its facts when it is warm; at each "go" steps for a while -> seconds a step; at "stop" peak memory. Instead of
+    each of these a UserError, where the machine is too small for it."""
+    try:
+        step, facts = make(*arguments)
+        for _ in range(3):
+            step()
+        pipe.send(facts)
+        while pipe.recv() == "go":
+            calls, took = repeat(step, seconds)
+            pipe.send(took / calls)
+        pipe.send(peak_bytes() / 1e6)
+    except (UserError, MemoryError, OSError) as e:
+        pipe.send(UserError(str(e) or "out of memory"))
 
 
 # ---- the training step

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from minibitnet import bench
+from minibitnet.errors import UserError
 from minibitnet.inference.kernels import reference
 from minibitnet.nn import ops
 
@@ -51,6 +52,15 @@ def test_a_row_of_the_kernels_counts_bytes_and_compares_with_the_faster_dense_pr
     assert dense["to_dense"] == 1
     assert np.isclose(row["bit planes"]["to_dense"], row["bit planes"]["ms"] / dense["ms"])
     assert "64x128, 1 token, median of 1 rounds" in bench.kernels_in_words(row, [bench.DENSE])
+
+
+def test_what_a_contenders_process_cannot_do_is_said_by_ours():
+    with pytest.raises(UserError, match="^no such device$"):
+        bench.take_turns({"one": (refuse,)}, rounds=1, seconds=0)
+
+
+def refuse():
+    raise OSError("no such device")
 
 
 def test_shapes_are_outputs_x_inputs():

@@ -281,7 +281,7 @@ def test_a_packed_model_runs_without_its_checkpoints(stories, tmp_path):
     for name in ("packed.safetensors", "tokenizer.json"):
         shutil.copy(stories / "run" / name, tmp_path / name)
     assert command("generate", "--model", ".", "--prompt", "", "--engine", "integer", "--tokens", 5, cwd=tmp_path).returncode == 0
-    fails(1, "last.safetensors", module="generate", args=["--model", ".", "--prompt", "a"], cwd=tmp_path)
+    fails(1, "has no checkpoint (last.safetensors)", "--engine packed", module="generate", args=["--model", ".", "--prompt", "a"], cwd=tmp_path)
 
 
 def test_questions_about_stories_are_answered(stories):
@@ -549,6 +549,10 @@ def test_usage_errors_exit_2_and_name_the_nearest_flag(home):
     fails(2, "--temp", "did you mean --temperature?", module="generate", args=["--model", "run", "--prompt", "a", "--temp", "0"], cwd=home)
     fails(2, "invalid choice: 'trinary'", args=["--linear", "trinary"], cwd=home)
     fails(2, "invalid int value: 'x'", args=["--steps", "x"], cwd=home)
+    fails(2, "--tokens: 'x': expected a whole number from 1 upwards", module="generate", args=["--model", "run", "--prompt", "a", "--tokens", "x"], cwd=home)
+    for what, flag, value, whose in (("decode", "--profile", [], "train"), ("decode", "--tokens", [7], "kernels"), ("train", "--shape", ["tiny"], "decode"),
+                                     ("kernels", "--sizes", ["S"], "train")):
+        fails(2, f"{flag}: expected bench {whose}; bench {what} has no use for it", module="bench", args=[what, flag, *value], cwd=home)
     fails(2, "--tiny", "do not go with it", args=["--resume", "run", "--tiny"], cwd=home)
 
 
@@ -691,6 +695,19 @@ def test_generate_and_evaluate_refuse_what_they_cannot_use(here):
     (here / "tokenizer.json").write_text("{}")
     shutil.copy(here / "tokenizer.json", here / "run/tokenizer.json")
     fails(1, "tokenizer.json", module="evaluate", args=["--model", "run"], cwd=here)
+
+
+def test_a_text_without_text_is_not_said_to_be_for_training(here):
+    (here / "empty.txt").write_bytes(b"")
+    fails(1, "corpus 'empty.txt' is empty: expected text", module="evaluate", args=["--model", "run", "--data", "empty.txt"], cwd=here)
+    assert "train on" not in command("evaluate", "--model", "run", "--data", "empty.txt", cwd=here).stderr
+
+
+def test_a_product_beyond_any_memory_is_one_line(here):
+    """Ten thousand billion weights: the process of the first kernel says so, without a traceback of its own."""
+    result = command("bench", "kernels", "--shapes", "100000000x100000", cwd=here)
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("PyTorch is not installed")]
+    assert result.returncode == 1 and len(lines) == 1 and "Unable to allocate 9.09 TiB" in lines[0], result.stderr
 
 
 def test_a_loss_that_is_not_finite_exits_3_and_keeps_the_last_checkpoint(here):
