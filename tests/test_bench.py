@@ -77,4 +77,5 @@ def test_whole_models_are_decoded_side_by_side():
     packed, dense = row[bench.PACKED], row[bench.FLOAT]
     assert packed["ours_to_this"] == 1 and dense["ours_to_this"] > 0 and min(packed["decode_tokens_per_s"], dense["prefill_tokens_per_s"]) > 1
     assert dense["weights_mb"] == 3.74784 and packed["weights_mb"] == (200_704 + 4_096 + 21_504 + 524_288) / 1e6
+    assert row[bench.INTEGER]["weights_mb"] == (200_704 + 4_096 + 21_504 + 2 * 131_072) / 1e6          # embedding and head in 16 bits
     assert "tiny, context 256, 1 threads" in bench.decode_in_words(row) and "packed engine" in bench.decode_in_words(row) and row["context"] == 256
