@@ -9,6 +9,7 @@ import difflib
 import os
 import signal
 import sys
+import warnings
 from dataclasses import fields
 
 _spec = getattr(sys.modules["__main__"], "__spec__", None)
@@ -107,6 +108,7 @@ def run(main):
     """sys.exit with what main(argv) returns; mistakes become one line on standard error and an exit code."""
     argv = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)       # NumPy's, of an overflow: it shows in the result, which is checked
     for stream in (sys.stdout, sys.stderr):               # a sample may hold what the terminal's encoding lacks
         stream.reconfigure(errors="replace")
     try:

@@ -13,7 +13,7 @@ from .formats import packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
 from .inference.cache import KINDS
 from .inference.integer import IntegerModel
-from .inference.packed import PackedModel, finite_logits
+from .inference.packed import PackedModel, finite
 from .inference.sampling import check_sampling, decode, surprisal
 from .nn import ops
 from .nn.autograd import Tensor
@@ -34,10 +34,9 @@ class FloatEngine:
         self.running, self.config = transformer.quantized(), transformer.config
         self.new_caches = self.running.new_caches
 
-    @finite_logits
     def __call__(self, ids, caches=None, last=False):     # (B, T) int -> logits (V, B, T), or of the last token alone
         x = self.running.encode(ids, caches)
-        return self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data
+        return finite(self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data)
 
 
 class LanguageModel:
@@ -60,9 +59,8 @@ class LanguageModel:
     def loss(self, ids, targets):
         """Two (B, T) -> mean nats per target; a target below 0 is none."""
         logits = self.engine(ids)
-        with np.errstate(all="ignore"):                    # finite logits may still be too far apart
-            loss = float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
-        if not math.isfinite(loss):
+        loss = float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
+        if not math.isfinite(loss):                                  # finite logits may be too far apart
             raise NonFiniteError(f"the loss is {loss}: expected a number; are the model's gains or embeddings off?")
         return loss
 

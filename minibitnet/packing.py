@@ -160,5 +160,9 @@ def all_finite(x):
     """np.isfinite(x).all() for these dtypes: of a finite bfloat16 the eight exponent bits are not all set. Block by block, or looking at a
     large embedding would take half its bytes again and more."""
     numbers = x.reshape(-1)
-    blocks = (numbers[i:i + BLOCK] for i in range(0, numbers.size, BLOCK))
-    return all(((block.view(np.uint16) & 0x7F80) != 0x7F80).all() if x.dtype == BFLOAT16 else np.isfinite(block).all() for block in blocks)
+    for i in range(0, numbers.size, BLOCK):
+        block = numbers[i:i + BLOCK]
+        finite = (block.view(np.uint16) & 0x7F80) != 0x7F80 if x.dtype == BFLOAT16 else np.isfinite(block)
+        if not finite.all():
+            return False
+    return True

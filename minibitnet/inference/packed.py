@@ -13,7 +13,6 @@ bfloat16; they stay so in memory and are widened row by row, or block by block, 
 token's logits are wanted, the head, the largest matrix, is read block by block in any case, by all threads if it is large.
 """
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial, wraps
 
 import numpy as np
 
@@ -28,18 +27,6 @@ HEAD_BLOCK = 2**20       # weights of the head that are multiplied at a time, 4 
 FEW = 16                 # blocks of a head that threads do not share: to wake them takes longer than they save
 
 
-def finite_logits(call):
-    """The __call__ of an engine of floats, with NonFiniteError in place of logits that are not finite."""
-    @wraps(call)
-    def checked(*args, **options):
-        with np.errstate(all="ignore"):                    # what overflows shows in the logits
-            logits = call(*args, **options)
-        if not all_finite(logits):
-            raise NonFiniteError("the model's logits are not finite: expected numbers; are its scales, gains or embeddings off?")
-        return logits
-    return checked
-
-
 class PackedModel:
     """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
     reads them; threads: of its own, which share the large products; kv_bits: of its key-value caches, a key of ``cache.KINDS``.
@@ -48,13 +35,12 @@ class PackedModel:
 
     def __init__(self, c, matrices, arrays, threads=1, kv_bits=32):
         self.config, self.kv_bits = c, kv_bits
-        self.pool = pool = ThreadPoolExecutor(threads, initializer=partial(np.seterr, all="ignore")) if threads > 1 else None
+        self.pool = pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
         self.head = self.embedding if c.tied else arrays["lm_head.weight"]
         self.blocks = [Block(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
-    @finite_logits
     def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T), or of the last token alone (V, B, 1)
         start, (B, T) = caches[0].length if caches else 0, ids.shape
         if start + T > self.config.context:
@@ -64,7 +50,7 @@ class PackedModel:
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
             x = block(x, rotary, cache)
         x = np.ascontiguousarray(x[..., -1:]) if last else x
-        return self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps), in_blocks=last)
+        return finite(self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps), in_blocks=last))
 
     def project(self, x, in_blocks):                       # (C, B, T) -> (V, B, T): the head
         if self.head.dtype == np.float32 and not in_blocks:
@@ -81,6 +67,13 @@ class PackedModel:
 
     def new_caches(self, batch=1):
         return [KINDS[self.kv_bits](self.config, batch) for _ in self.blocks]
+
+
+def finite(logits):
+    """The logits of an engine of floats; NonFiniteError where something overflowed on the way."""
+    if not all_finite(logits):
+        raise NonFiniteError("the model's logits are not finite: expected numbers; are its scales, gains or embeddings off?")
+    return logits
 
 
 class Block:
