@@ -137,7 +137,8 @@ def same_step(path, model):
         if saved.step == model.step and saved.config["model"] == model.settings["model"]:
             return LanguageModel(FloatEngine(model_of(saved, file)), model.tokenizer, model.settings, saved.step)
         found.append(f"{file.name} is of step {saved.step:,}")
-    raise UserError(f"{run.packed} is of step {model.step:,}, and no checkpoint is ({'; '.join(found) or 'there is none'}): pack again, then --compare")
+    raise UserError(f"{run.packed} is of step {model.step:,}, and no checkpoint is ({'; '.join(found) or 'there is none'}): "
+                    f"pack again, then --compare")
 
 
 def comparison(model, float_model, part):

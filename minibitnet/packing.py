@@ -78,7 +78,8 @@ def check_packed(packed, n, binary=False):
 
 def _refuse(packed, row, column, expected):
     pair, r = divmod(row, len(packed))
-    raise ValueError(f"byte [{r}, {column}] = {packed[r, column]} holds bits {packed[r, column] >> 2 * pair & 3:02b} for row {row}: expected {expected}; "
+    byte = packed[r, column]
+    raise ValueError(f"byte [{r}, {column}] = {byte} holds bits {byte >> 2 * pair & 3:02b} for row {row}: expected {expected}; "
                      "the matrix is damaged or packed in another layout")
 
 

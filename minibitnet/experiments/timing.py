@@ -48,7 +48,7 @@ def streamed(thing, nbytes):
 
 
 def peak_bytes():
-    """The most memory that this process has held (NaN where the system does not tell)."""
+    """The most memory that this process has held, or on Linux its parent before it began (NaN where the system does not tell)."""
     if os.name == "nt":
         return float("nan")
     import resource
