@@ -9,6 +9,7 @@ import difflib
 import os
 import signal
 import sys
+import warnings
 from dataclasses import fields
 
 _spec = getattr(sys.modules["__main__"], "__spec__", None)
@@ -85,7 +86,10 @@ def given_options(namespace, config_class):
 
 def positive_int(text):
     """A type for flags: a whole number from 1 upwards."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:                                    # argparse would name this function
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 upwards") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
     return value
@@ -105,6 +109,7 @@ def run(main):
     """sys.exit with what main(argv) returns; mistakes become one line on standard error and an exit code."""
     argv = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)       # NumPy's, of an overflow: it shows in the result, which is checked
     for stream in (sys.stdout, sys.stderr):               # a sample may hold what the terminal's encoding lacks
         stream.reconfigure(errors="replace")
     try:

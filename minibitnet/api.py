@@ -1,16 +1,19 @@
 """The few calls of a notebook or a script:  model = minibitnet.load("runs/tiny");  print(model.generate("The "))"""
+import math
 import warnings
 from dataclasses import asdict
+from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 
-from .errors import UserError
+from .errors import NonFiniteError, UserError
 from .formats import checkpoint as checkpoints
 from .formats import packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
 from .inference.cache import KINDS
 from .inference.integer import IntegerModel
-from .inference.packed import PackedModel
+from .inference.packed import PackedModel, finite
 from .inference.sampling import check_sampling, decode, surprisal
 from .nn import ops
 from .nn.autograd import Tensor
@@ -33,7 +36,7 @@ class FloatEngine:
 
     def __call__(self, ids, caches=None, last=False):     # (B, T) int -> logits (V, B, T), or of the last token alone
         x = self.running.encode(ids, caches)
-        return self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data
+        return finite(self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data)
 
 
 class LanguageModel:
@@ -56,15 +59,18 @@ class LanguageModel:
     def loss(self, ids, targets):
         """Two (B, T) -> mean nats per target; a target below 0 is none."""
         logits = self.engine(ids)
-        return float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
+        loss = float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
+        if not math.isfinite(loss):                                  # finite logits may be too far apart
+            raise NonFiniteError(f"the loss is {loss}: expected a number; are the model's gains or embeddings off?")
+        return loss
 
     def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0, stop=""):
         """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens, up to the text ``stop`` if there is one.
         A model that was trained on documents takes the prompt, which may be empty, for the beginning of one and stops where it
         ends. When the context is full, its newest half is kept."""
         check_sampling(temperature, top_k, top_p, seed)
-        if tokens < 1:
-            raise UserError(f"tokens = {tokens}: expected at least 1")
+        if not (isinstance(tokens, Integral) and tokens >= 1):
+            raise UserError(f"tokens = {tokens!r}: expected a count, at least 1")
         ids = self._checked(self.encode(prompt))
         text_of, held = self.tokenizer.decode_stream(), ""
         for i in decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
@@ -119,12 +125,17 @@ class LanguageModel:
         return "".join(self.stream(prompt, tokens, **sampling))
 
     def _checked(self, ids):
-        ids = np.asarray(ids)
+        expected = f"expected integers from 0 to {self.config.vocab_size - 1}"
+        try:
+            ids = np.asarray(ids)
+        except ValueError:                                           # NumPy's word for lists of unequal lengths
+            raise UserError(f"token ids in lists of unequal lengths: {expected} in one list") from None
         if ids.ndim != 1 or not ids.size:
             raise UserError(f"expected at least one token id, got {'an empty prompt' if not ids.size else f'shape {ids.shape}'}")
-        if ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= self.config.vocab_size:
-            raise UserError(f"token ids from {ids.min()} to {ids.max()} ({ids.dtype}): expected integers from 0 to "
-                            f"{self.config.vocab_size - 1}")
+        if ids.dtype.kind not in "iu":
+            raise UserError(f"token ids of type {ids.dtype}: {expected}")
+        if ids.min() < 0 or ids.max() >= self.config.vocab_size:
+            raise UserError(f"token ids from {ids.min()} to {ids.max()}: {expected}")
         return ids
 
 
@@ -135,9 +146,14 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
     run = run_at(path)
     if kv_bits not in KINDS or kv_bits != 32 and engine != "packed":
         raise UserError(f"kv_bits = {kv_bits}: expected {', '.join(map(str, KINDS))} with engine='packed'; the other engines have one kind of cache")
+    if not (isinstance(threads, Integral) and threads >= 1):
+        raise UserError(f"threads = {threads!r}: expected a count, at least 1")
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of {', '.join(ENGINES)}, and last or best")
     if engine == "float":
+        if run.packed.exists() and not any(map(Path.exists, (run.last, run.prev, run.best))):
+            raise UserError(f"{run.path} has no checkpoint (last.safetensors), only packed.safetensors: expected the engine packed or integer "
+                            f"(--engine packed, or engine='packed'), which runs that one")
         saved, path_read = latest(run, checkpoint, warn)
         running, config, step = FloatEngine(model_of(saved, path_read)), saved.config, saved.step
     else:

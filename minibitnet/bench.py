@@ -12,19 +12,21 @@ import os
 import pstats
 import shutil
 import signal
+import tempfile
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from .api import FloatEngine
 from .errors import UserError
-from .experiments.random_models import SHAPES, RandomModel
-from .experiments.timing import peak_mb, ratio, repeat, spread, streamed
-from .formats.packed import is_bitlinear
+from .experiments.random_models import SHAPES, packed_bytes, write_model
+from .experiments.timing import peak_bytes, ratio, repeat, spread, streamed
+from .formats.packed import load
 from .inference.integer import IntegerModel
 from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, exact_in_float32, table_indices
 from .inference.packed import PackedModel
@@ -33,7 +35,7 @@ from .nn.config import MAX_PARAMETERS, ModelConfig
 from .nn.model import Transformer
 from .nn.optim import AdamW, clip_global_norm
 from .nn.training import loss_and_gradients, number_of_shards
-from .packing import BFLOAT16, pack_ternary, unpack_ternary
+from .packing import pack_ternary, unpack_ternary
 
 DESCRIPTION = """Our speed, beside others' in the same run.
 
@@ -42,7 +44,8 @@ DESCRIPTION = """Our speed, beside others' in the same run.
     python -m minibitnet.bench decode     a whole model, token by token
 
 Each contender has a process of its own and they take turns, a few steps at a time: what the machine does meanwhile hits
-all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios. Each of the three has a --help."""
+all of them alike. Figures are medians over the rounds, ratios are medians of the rounds' ratios; MB are 10^6 bytes. Each of
+the three has a --help."""
 
 TRAIN = """Tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside PyTorch's step of the same
 model, eager and compiled, and beside the step's matrix products alone (without attention's), the floor for any code. A ratio
@@ -53,8 +56,8 @@ beside dense float32 (NumPy's on one thread and with the rows shared out to all;
 at every call. Each call takes another copy of the matrix, as in a model, so large ones are read from memory, not from a cache."""
 
 DECODE = """Tokens/s of a random model of a known shape, one token after another with a key-value cache, and of reading a prompt;
-memory while it runs. Beside the packed engine, for the smaller shapes, the float engine (codes in float32) and the integer engine, of
-random weights too."""
+memory from the loading of its file on (packed.safetensors in a temporary folder: 1.2 GB for 2b4t). Beside the packed engine, for the
+smaller shapes, the integer engine of the same file, and the float engine (codes in float32) of random weights too."""
 
 SIZES = {  # name: (model, sequences a step)
     "S": (dict(vocab_size=512, d_model=128, n_heads=4, d_ffn=352, n_layers=4, context=128), 16),
@@ -220,7 +223,7 @@ def work(pipe, seconds, make, *arguments):
         while pipe.recv() == "go":
             calls, took = repeat(step, seconds)
             pipe.send(took / calls)
-        pipe.send(peak_mb())
+        pipe.send(peak_bytes() / 1e6)
     except (EOFError, ConnectionError, KeyboardInterrupt):
         pass                                                            # the command has ended, and it is for it to say why
     except Exception as e:
@@ -347,62 +350,70 @@ PACKED, FLOAT, INTEGER = "packed engine", "float engine", "integer engine"
 
 
 def measure_decode(name, rounds, threads):
-    """-> {"shape", "threads", "rounds", contender: {"decode_tokens_per_s", "prefill_tokens_per_s", "peak_mb", "weights_mb", "ours_to_this"}}"""
-    contenders = [PACKED] if name == "2b4t" else [PACKED, FLOAT, INTEGER]
-    results = take_turns({contender: (decoding, contender, name, threads) for contender in contenders}, rounds, seconds=0.5)
-    row = {"shape": name, "threads": threads, "rounds": rounds}
+    """-> {"shape", "context", "threads", "rounds", contender: {"decode_tokens_per_s", "prefill_tokens_per_s", "peak_mb", "weights_mb",
+    "ours_to_this"}}. 16-bit embeddings where the model is large."""
+    c, contenders = ModelConfig(**SHAPES[name]), [PACKED] if name == "2b4t" else [PACKED, FLOAT, INTEGER]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "packed.safetensors"
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:         # not here: Linux counts a parent's peak as its children's
+            pool.submit(write_model, file, c, "bfloat16" if name == "2b4t" else "float32").result()
+        results = take_turns({contender: (decoding, contender, c, file, threads) for contender in contenders}, rounds, seconds=0.5)
+    row = {"shape": name, "context": c.context, "threads": threads, "rounds": rounds}
     for contender, (times, facts, peak) in results.items():
         row[contender] = {"decode_tokens_per_s": 1 / median(times), **facts, "peak_mb": peak,
                           "ours_to_this": median(its / ours for ours, its in zip(results[PACKED][0], times))}
     return row
 
 
-def decoding(contender, name, threads):
+def decoding(contender, c, file, threads):
     """-> a function that decodes one token, {"prefill_tokens_per_s", "weights_mb"}"""
-    c = ModelConfig(**SHAPES[name])
-    engine, megabytes = {PACKED: packed_engine, FLOAT: float_engine, INTEGER: integer_engine}[contender](c, threads)
+    engine, nbytes = {PACKED: packed_engine, FLOAT: float_engine, INTEGER: integer_engine}[contender](c, file, threads)
     prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, PROMPT))
-    prefills = []
-    for _ in range(3):
-        caches, began = engine.new_caches(), time.perf_counter()
+    caches, prefills, ids = engine.new_caches(), [], prompt[:, -1:]
+
+    def prefill():
+        for cache in caches:
+            cache.length = 0
+        began = time.perf_counter()
         engine(prompt, caches, last=True)
         prefills.append(time.perf_counter() - began)
-    state = {"caches": caches, "ids": prompt[:, -1:]}
+    for _ in range(3):
+        prefill()
 
     def step():
-        if state["caches"][0].length == c.context:
-            state["caches"] = engine.new_caches()
-            engine(prompt, state["caches"], last=True)
-        state["ids"] = engine(state["ids"], state["caches"], last=True)[:, 0, :].argmax(0)[None]
-    return step, {"prefill_tokens_per_s": PROMPT / median(prefills), "weights_mb": megabytes}
+        nonlocal ids
+        if caches[0].length == c.context:
+            prefill()
+        ids = engine(ids, caches, last=True)[:, 0, :].argmax(0)[None]
+    return step, {"prefill_tokens_per_s": PROMPT / median(prefills), "weights_mb": nbytes / 1e6}
 
 
-def packed_engine(c, threads):
-    """A random packed model, 16-bit embeddings where it is large -> PackedModel, MB of its weights."""
-    weights = RandomModel(c, BFLOAT16 if c.vocab_size * c.d_model > 2**27 else np.dtype(np.float32))
-    engine = PackedModel(c, weights, weights, threads)
-    planes = sum(linear.codes.nbytes for block in engine.blocks for linear in (block.qkv_proj, block.o_proj, block.gate_up_proj, block.down_proj))
-    return engine, (planes + engine.embedding.nbytes + (0 if c.tied else engine.head.nbytes)) / 2**20
+def packed_engine(c, file, threads):
+    """The packed engine of a file, its weights' bytes."""
+    engine = PackedModel(c, *weights_of(file), threads)
+    return engine, sum(map(packed_bytes, engine.blocks)) + engine.embedding.nbytes + (0 if c.tied else engine.head.nbytes)
 
 
-def float_engine(c, threads):
-    """A random model's float engine -> FloatEngine, MB of its latent weights."""
-    transformer = Transformer(c)
-    return FloatEngine(transformer), sum(p.data.nbytes for p in transformer.parameters().values()) / 2**20
+def float_engine(c, file, threads):
+    """A random model's float engine, its latent weights' bytes."""
+    return FloatEngine(Transformer(c)), 4 * c.n_parameters
 
 
-def integer_engine(c, threads):
-    """A random model's integer engine -> IntegerModel, MB of its weights."""
-    weights = RandomModel(c, np.dtype(np.float32))
-    engine = IntegerModel(c, {name: weights[name] for name in weights.shapes if is_bitlinear(name)},
-                          {name: weights[name] for name in weights.shapes if not is_bitlinear(name)})
-    planes = [linear[0] for block in engine.blocks for linear in block if hasattr(linear, "mantissa")]
-    return engine, (sum(plane.nbytes for plane in planes) + engine.embedding.codes.nbytes + (0 if c.tied else engine.head.codes.nbytes)) / 2**20
+def integer_engine(c, file, threads):
+    """The integer engine of a file, its weights' bytes."""
+    engine = IntegerModel(c, *weights_of(file))
+    planes = sum(linear.planes.nbytes for block in engine.blocks for linear in block if hasattr(linear, "planes"))
+    return engine, planes + engine.embedding.codes.nbytes + (0 if c.tied else engine.head.codes.nbytes)
+
+
+def weights_of(file):
+    """A packed file's matrices and arrays."""
+    return load(file, lambda config: ModelConfig(**config["model"]))[3:]
 
 
 def decode_in_words(row):
     """A row of ``measure_decode`` as a table to print."""
-    lines = [f"{row['shape']}, {row['threads']} threads, median of {row['rounds']} rounds",
+    lines = [f"{row['shape']}, context {row['context']:,}, {row['threads']} threads, median of {row['rounds']} rounds",
              f"  {'':14}{'decode tok/s':>14}{'prompt tok/s':>14}{'weights MB':>12}{'peak MB':>9}{'packed / this':>14}"]
     for name in (PACKED, FLOAT, INTEGER):
         if name in row:

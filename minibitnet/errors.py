@@ -6,4 +6,4 @@ class UserError(ValueError):
 
 
 class NonFiniteError(ArithmeticError):
-    """The loss or a gradient became infinite or not-a-number; nothing was updated or saved after it."""
+    """A loss, a gradient or a logit is infinite or not-a-number; nothing was updated or saved after it."""

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .api import ENGINES, load
+from .api import ENGINES, FloatEngine, LanguageModel, load, model_of, run_at
 from .errors import UserError
 from .experiments.agreement import CLEAR, MOVED, TokenByToken, agreement
 from .experiments.held_out import text_to_score
 from .experiments.trigram import trigram_loss
+from .formats import checkpoint
+from .formats.safetensors import FormatError
 from .nn.training import mean_loss
 from .text import tasks
 from .text.batches import repeated
@@ -62,10 +64,11 @@ def main(argv):
             corpus, split, part, before = text_to_score(model, args.data, args.split, bar.update)
         if args.trigram and split != "validation":
             raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
+        float_model = same_step(args.model, model) if args.compare else None      # before the long part
         result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step, "replaced": corpus.replaced,
                   **scores(model, part, pool, before if corpus.sha256 == model.settings["corpus"]["sha256"] else None)}
         if args.compare:
-            result |= comparison(model, same_step(args.model, model.step), part)
+            result |= comparison(model, float_model, part)
         if args.trigram:
             result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens, model.config.vocab_size)
     print(json.dumps(result) if args.json else "\n".join(in_words(result)))
@@ -134,13 +137,20 @@ def answers_in_words(result):
         yield "named: a guess among the choices whose (last) word the story has said already"
 
 
-def same_step(path, step):
-    """The float engine of the run's checkpoint at this step."""
-    for checkpoint in ("last", "best"):
-        model = load(path, "float", checkpoint, warn=lambda note: None)
-        if model.step == step:
-            return model
-    raise UserError(f"{path}: packed.safetensors is of step {step:,}, and no checkpoint is: pack again, then --compare")
+def same_step(path, model):
+    """The float engine of the run's checkpoint that the model was made from, which is the one of its step."""
+    run, found = run_at(path), []
+    for file in filter(Path.exists, (run.last, run.prev, run.best)):
+        try:
+            saved = checkpoint.load(file)
+        except FormatError as e:
+            found.append(str(e))
+            continue
+        if saved.step == model.step and saved.config["model"] == model.settings["model"]:
+            return LanguageModel(FloatEngine(model_of(saved, file)), model.tokenizer, model.settings, saved.step)
+        found.append(f"{file.name} is of step {saved.step:,}")
+    raise UserError(f"{run.packed} is of step {model.step:,}, and no checkpoint is ({'; '.join(found) or 'there is none'}): "
+                    f"pack again, then --compare")
 
 
 def comparison(model, float_model, part):
@@ -171,6 +181,8 @@ def in_words(r):
             yield (f"{title}: {a['loss'] - a['reference_loss']:+.5f} nats/token; the same token is likeliest at {a['agree']:.2%} of {a['targets']:,} "
                    f"places, at {a['agree_clear']:.3%} of the {a['clear']:,} where two best differ by more than {CLEAR}; logits move by "
                    f"more than {MOVED} nats at {a['moved']:.1%}")
+    if any(name in r and r[name]["moved"] for name in ("against_float", "token_by_token")):
+        yield "why they move: a value close to a rounding tie, rounded or added up in another way, got another code, and all that follows hears of it"
 
 
 if __name__ == "__main__":

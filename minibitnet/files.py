@@ -1,4 +1,5 @@
 """Files that are written whole or not at all."""
+import contextlib
 import errno
 import os
 import shutil
@@ -23,8 +24,9 @@ def write_atomically(path, chunks, size, keep=None):
     except OSError as e:
         raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({size:,} bytes needed, {free_space(path.parent)} "
                                "free)") from None
-    finally:
-        temporary.unlink(missing_ok=True)        # also after Ctrl-C, or where the chunks raised
+    finally:                                     # also after Ctrl-C, or where the chunks raised
+        with contextlib.suppress(OSError):       # a read-only disk says so again, and what could not be made need not be removed
+            temporary.unlink()
 
 
 def sync_directory(path):

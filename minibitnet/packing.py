@@ -14,7 +14,7 @@ Four weights share a byte, and they are not neighbours: with R = ceil(n / 4), pa
     row     r+3R    r+2R     r+R       r            of the same column, in byte [r, column]
 
 so each pair of bits, taken over all bytes, is one contiguous block of R rows. Rows from n to 4R - 1, where 4 does not
-divide n, are padding: written as bits 00, cut off on reading. Golden bytes, n = 8, m = 2, R = 2:
+divide n, are padding: bits 00, others are rejected. Golden bytes, n = 8, m = 2, R = 2:
 
     [[161, 24],    161 = 10 10 00 01   24 = 00 01 10 00    bits of rows 6 4 2 0, columns 0 and 1
      [144, 10]]    144 = 10 01 00 00   10 = 00 00 10 10    bits of rows 7 5 3 1
@@ -48,22 +48,39 @@ def pack_ternary(codes):                         # (n, m) of -1, 0, +1 -> uint8 
 
 
 def unpack_ternary(packed, n):                   # uint8 (ceil(n/4), m), n -> int8 (n, m)
-    """The inverse of ``pack_ternary``; ValueError for bits 11 and for a size that is not n's."""
+    """The inverse of ``pack_ternary``; ValueError for what ``check_packed`` refuses."""
+    return np.concatenate(list(unpack_blocks(packed, n)))
+
+
+def unpack_blocks(packed, n):                    # -> four int8 (R, m), or of fewer rows where the padding is
+    """The same, a block of R rows at a time."""
     check_packed(packed, n)
-    stored = np.concatenate([packed >> shift & 3 for shift in (0, 2, 4, 6)])
-    return stored[:n].view(np.int8) - np.int8(1)
+    for i in range(4):
+        yield (packed[:max(0, n - i * len(packed))] >> 2 * i & 3).view(np.int8) - np.int8(1)
 
 
-def check_packed(packed, n):
-    """ValueError for bits 11, naming the place, and for a size that is not n's."""
+def check_packed(packed, n, binary=False):
+    """ValueError for bits 11, of a binary matrix for 01 too, and for padding that is not 00, naming the place; and for a size that is not n's."""
     _check_packed(packed, 0, n, weights=4)
-    bad = packed & packed >> 1 & 0b01010101      # the low bit of every pair that is 11
+    R = len(packed)
+    for row in range(n, 4 * R):
+        padding = packed[row % R] >> 2 * (row // R) & 3
+        if padding.any():
+            _refuse(packed, row, padding.nonzero()[0][0], "00, as in all padding")
+    bad = packed & 0b01010101                    # the low bit of every pair: 01 and 11
+    if not binary:
+        bad &= packed >> 1                       # 11 alone
     if bad.any():
         r, column = np.argwhere(bad)[0]
         pair = int(bad[r, column]).bit_length() // 2                     # the highest of the byte
-        row = r + pair * len(packed)
-        raise ValueError(f"byte [{r}, {column}] = {packed[r, column]} holds bits 11 for row {row}{' of padding' if row >= n else ''}: "
-                         "expected 00, 01 or 10 (-1, 0, +1); the matrix is damaged or packed in another layout")
+        _refuse(packed, r + pair * R, column, "00 or 10 (-1, +1), as in all binary matrices" if binary else "00, 01 or 10 (-1, 0, +1)")
+
+
+def _refuse(packed, row, column, expected):
+    pair, r = divmod(row, len(packed))
+    byte = packed[r, column]
+    raise ValueError(f"byte [{r}, {column}] = {byte} holds bits {byte >> 2 * pair & 3:02b} for row {row}: expected {expected}; "
+                     "the matrix is damaged or packed in another layout")
 
 
 # ---- 1.6 bits a weight
@@ -112,18 +129,21 @@ def _check_packed(packed, axis, size, weights):
 
 # NumPy has no bfloat16, the upper half of a float32. An array of it has this dtype, which computes with nothing by accident.
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+BLOCK = 2**16        # numbers that all_finite looks at at a time, 192 KB
 
 
-def narrow(x, dtype):                            # float32 -> the same values in dtype, rounded to the nearest, halves to even
-    """float32 to float32, float16 or BFLOAT16; ValueError for a value that dtype cannot hold."""
-    if dtype == BFLOAT16:
+def rounded(x, dtype):                           # float32 -> the same values in dtype, rounded to the nearest, halves to even
+    """float32, or what is in dtype already, to float32, float16 or BFLOAT16; ValueError for a value that dtype cannot hold."""
+    if x.dtype == dtype:
+        y = x
+    elif dtype == BFLOAT16:
         bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
         y = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16)
     else:
         with np.errstate(over="ignore"):
             y = x.astype(dtype)
     if not all_finite(y):
-        raise ValueError(f"{np.abs(x).max():g} is too large for {'bfloat16' if dtype == BFLOAT16 else dtype}: expected smaller values; "
+        raise ValueError(f"{np.abs(widen(x)).max():g} is too large for {'bfloat16' if dtype == BFLOAT16 else dtype}: expected smaller values; "
                          f"float32 holds it")
     return y
 
@@ -138,5 +158,12 @@ def widen(x):                                    # -> float32
 
 
 def all_finite(x):
-    """np.isfinite for these dtypes: of a bfloat16, the eight exponent bits are not all set."""
-    return bool(((x.view(np.uint16) & 0x7F80) != 0x7F80).all() if x.dtype == BFLOAT16 else np.isfinite(x).all())
+    """np.isfinite(x).all() for these dtypes: of a finite bfloat16 the eight exponent bits are not all set. Block by block, or looking at a
+    large embedding would take half its bytes again and more."""
+    numbers = x.reshape(-1)
+    for i in range(0, numbers.size, BLOCK):
+        block = numbers[i:i + BLOCK]
+        finite = (block.view(np.uint16) & 0x7F80) != 0x7F80 if x.dtype == BFLOAT16 else np.isfinite(block)
+        if not finite.all():
+            return False
+    return True

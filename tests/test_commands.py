@@ -241,12 +241,29 @@ def test_an_engine_is_compared_with_the_checkpoint_it_was_packed_from(stories, t
     shutil.copytree(stories / "run", tmp_path / "run")
     fails(2, "--engine packed", "--checkpoint", module="evaluate", args=["--model", "run", "--engine", "packed", "--checkpoint", "best"], cwd=stories)
     assert command("pack", "--model", "run", cwd=tmp_path).returncode == 0
-    for name in ("last", "prev", "best"):                              # a run that went on: no checkpoint of step 30 any more
-        saved = checkpoint.load(tmp_path / f"run/{name}.safetensors")
-        saved.step = 20
-        checkpoint.save(tmp_path / f"run/{name}.safetensors", saved)
-    fails(1, "packed.safetensors is of step 30", module="evaluate",
-          args=["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"], cwd=tmp_path)
+    compare = ["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"]
+    last, prev, best = (tmp_path / f"run/{name}.safetensors" for name in ("last", "prev", "best"))
+    os.replace(last, prev)                                             # a run that went on: the checkpoint of step 30 is the one before
+    later = checkpoint.load(prev)
+    later.step = 33
+    checkpoint.save(last, later)
+    best.unlink()
+    result = command("evaluate", *compare, "--json", cwd=tmp_path)
+    assert json.loads(result.stdout)["against_float"]["identical"] == 1, result.stderr
+    prev.write_bytes(b"")                                              # and then one that went on for longer
+    fails(1, "packed.safetensors is of step 30, and no checkpoint is (last.safetensors is of step 33; ", "prev.safetensors: the file is empty",
+          module="evaluate", args=compare, cwd=tmp_path)
+    last.unlink(), prev.unlink()
+    fails(1, "packed.safetensors is of step 30, and no checkpoint is (there is none)", module="evaluate", args=compare, cwd=tmp_path)
+
+
+def test_a_comparison_without_its_checkpoint_is_refused_before_the_text_is_scored(stories, monkeypatch):
+    from minibitnet import evaluate
+    monkeypatch.setattr(evaluate, "same_step", lambda path, model: 1 / 0)
+    monkeypatch.setattr(evaluate, "mean_loss", lambda *args: pytest.fail("the text was scored first"))
+    monkeypatch.chdir(stories)
+    with pytest.raises(ZeroDivisionError):
+        evaluate.main(["--model", "run", "--engine", "packed", "--compare", "--threads", "1"])
 
 
 def test_the_integer_engine_is_compared_with_the_float_engine(stories):
@@ -255,7 +272,7 @@ def test_the_integer_engine_is_compared_with_the_float_engine(stories):
     assert abs(a["loss"] - a["reference_loss"]) < 0.01 and a["agree"] > 0.98 and a["agree_clear"] >= 0.999 and a["targets"] == r["tokens"]
     assert t["identical"] == 1 and t["loss"] == t["reference_loss"]
     words = command("evaluate", "--model", "run", "--engine", "integer", "--compare", cwd=stories).stdout
-    assert "beside the float engine" in words and "move by more than 0.001 nats at 0.0%" in words
+    assert "beside the float engine" in words and "move by more than 0.001 nats at 0.0%" in words and "why they move: a value close to a rounding tie" in words
 
 
 @pytest.mark.parametrize("engine", ["packed", "integer"])
@@ -284,7 +301,7 @@ def test_a_packed_model_runs_without_its_checkpoints(stories, tmp_path):
     for name in ("packed.safetensors", "tokenizer.json"):
         shutil.copy(stories / "run" / name, tmp_path / name)
     assert command("generate", "--model", ".", "--prompt", "", "--engine", "integer", "--tokens", 5, cwd=tmp_path).returncode == 0
-    fails(1, "last.safetensors", module="generate", args=["--model", ".", "--prompt", "a"], cwd=tmp_path)
+    fails(1, "has no checkpoint (last.safetensors)", "--engine packed", module="generate", args=["--model", ".", "--prompt", "a"], cwd=tmp_path)
 
 
 def test_questions_about_stories_are_answered(stories):
@@ -375,6 +392,37 @@ def test_a_packed_file_of_another_run_is_refused(stories, tmp_path):
     config["train"]["seed"] += 1
     (tmp_path / "run/config.json").write_text(json.dumps(config))
     fails(1, "packed.safetensors is of another run", module="generate", args=["--model", "run", "--prompt", "a", "--engine", "packed"], cwd=tmp_path)
+
+
+def rescale(folder, name, change):
+    """Change the scales of these matrices in the packed file."""
+    path = folder / "run/packed.safetensors"
+    arrays, metadata = safetensors.load(path)
+    for key in arrays:
+        if key.endswith(f"{name}_proj.weight_scale"):
+            arrays[key] = change(arrays[key]).astype("float32")
+    safetensors.save(path, arrays, metadata)
+
+
+def test_logits_that_are_not_finite_are_no_result_and_exit_3(stories, tmp_path):
+    shutil.copytree(stories / "run", tmp_path / "run")
+    rescale(tmp_path, "down", lambda scale: 0 * scale + 3e38)
+    score, write = ["--data", str(stories / "s.txt"), "--engine", "packed"], ["--prompt", "Once", "--engine", "packed", "--tokens", 5]
+    for module, args in (("evaluate", score), ("evaluate", [*score, "--json"]), ("evaluate", [*score, "--tasks", "stories", "--items", 1][2:]),
+                         ("generate", write), ("generate", [*write, "--kv-bits", 16]), ("generate", [*write, "--threads", 1])):
+        fails(3, "the model's logits are not finite", "scales", module=module, args=["--model", "run", *args], cwd=tmp_path)
+    fails(1, "activations may reach", module="generate", args=["--model", "run", "--prompt", "Once", "--engine", "integer"], cwd=tmp_path)
+
+
+def test_a_cache_that_cannot_hold_a_value_says_so(stories, tmp_path):
+    """Values times 1e7: float16 ends at 65,504. Of 32 bits no text changes, for the norm behind attention divides by the size."""
+    shutil.copytree(stories / "run", tmp_path / "run")
+    write = ["--model", "run", "--prompt", "Once", "--engine", "packed", "--tokens", 5, "--kv-bits"]
+    before = command("generate", *write, 32, cwd=tmp_path).stdout
+    rescale(tmp_path, "v", lambda scale: 1e7 * scale)
+    assert command("generate", *write, 32, cwd=tmp_path).stdout == before
+    for bits in (16, 4):
+        fails(1, "float16, which ends at 65,504", "expected smaller keys and values", module="generate", args=[*write, bits], cwd=tmp_path)
 
 
 def test_what_pack_and_the_engines_refuse(stories):
@@ -525,6 +573,7 @@ def test_usage_errors_exit_2_and_name_the_nearest_flag(home):
     fails(2, "--temp", "did you mean --temperature?", module="generate", args=["--model", "run", "--prompt", "a", "--temp", "0"], cwd=home)
     fails(2, "invalid choice: 'trinary'", args=["--linear", "trinary"], cwd=home)
     fails(2, "invalid int value: 'x'", args=["--steps", "x"], cwd=home)
+    fails(2, "--tokens: 'x': expected a whole number from 1 upwards", module="generate", args=["--model", "run", "--prompt", "a", "--tokens", "x"], cwd=home)
     fails(2, "--tiny", "do not go with it", args=["--resume", "run", "--tiny"], cwd=home)
 
 
@@ -667,6 +716,12 @@ def test_generate_and_evaluate_refuse_what_they_cannot_use(here):
     (here / "tokenizer.json").write_text("{}")
     shutil.copy(here / "tokenizer.json", here / "run/tokenizer.json")
     fails(1, "tokenizer.json", module="evaluate", args=["--model", "run"], cwd=here)
+
+
+def test_a_text_without_text_is_not_said_to_be_for_training(here):
+    (here / "empty.txt").write_bytes(b"")
+    fails(1, "corpus 'empty.txt' is empty: expected text", module="evaluate", args=["--model", "run", "--data", "empty.txt"], cwd=here)
+    assert "train on" not in command("evaluate", "--model", "run", "--data", "empty.txt", cwd=here).stderr
 
 
 @pytest.mark.parametrize("wild", ["--linear ternary --lr 1e9", "--linear float --lr 1e5", "--linear binary --lr 1e3",

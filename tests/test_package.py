@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import minibitnet
 from minibitnet.api import FloatEngine
@@ -42,13 +43,19 @@ def test_the_model_can_be_used_from_a_script(tmp_path):
     ids = model.tokenizer.encode("to be")
     assert model.logits(ids).shape == (5, model.config.vocab_size) and model.logits(ids).dtype == "float32"
     assert len(model.generate("to be", 30, temperature=0)) == 30
-    for bad in ([], [0, -1], [model.config.vocab_size], [0.5], [[0]], range(17)):
+    for bad in ([], [0, -1], [model.config.vocab_size], [0.5], [[0]], range(17), [1, "a"], [[1, 2], [3]], [None]):
         try:
             model.logits(bad)
         except minibitnet.UserError as e:
             assert re.search("token id", str(e))
         else:
             raise AssertionError(bad)
+    for name, bad in (("tokens", 2.5), ("temperature", "a"), ("top_k", 2.5), ("seed", None)):
+        with pytest.raises(minibitnet.UserError, match=f"^{name} = {bad!r}: expected a"):
+            model.generate("to be", **{name: bad})
+    for threads in (0, -1, 1.5):
+        with pytest.raises(minibitnet.UserError, match=f"threads = {threads}: expected a count, at least 1"):
+            minibitnet.load(tmp_path / "run", engine="packed", threads=threads)
 
 
 def test_the_float_engine_makes_only_the_logits_that_are_asked_for():

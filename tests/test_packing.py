@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from minibitnet import packing
-from minibitnet.packing import BFLOAT16, all_finite, narrow, pack_base3, pack_ternary, unpack_base3, unpack_ternary, widen
+from minibitnet.packing import BFLOAT16, all_finite, rounded, pack_base3, pack_ternary, unpack_base3, unpack_ternary, widen
 from minibitnet.quant import absmean_ternary, sign_binary
 
 SHAPES = [(1, 1), (2, 3), (3, 5), (4, 4), (5, 1), (7, 11), (8, 2), (9, 64), (13, 10), (0, 4), (4, 0)]
@@ -86,6 +86,16 @@ def test_bits_11_are_refused_with_their_place(pair):
         unpack_ternary(packed, 12)
 
 
+@pytest.mark.parametrize("n, row, byte, pair", [(5, 5, 1, 2), (5, 6, 0, 3), (5, 7, 1, 3), (7, 7, 1, 3)])
+def test_padding_that_is_not_00_is_refused_with_its_place(n, row, byte, pair):
+    """Five rows, R = 2: row 5 would be the third pair of byte row 1, rows 6 and 7 the fourth pairs of byte rows 0 and 1."""
+    packed = np.zeros((2, 3), np.uint8)
+    packed[byte, 2] = 0b10 << 2 * pair
+    with pytest.raises(ValueError, match=rf"^byte \[{byte}, 2\] = {packed[byte, 2]} holds bits 10 for row {row}: expected 00, as in all padding"):
+        unpack_ternary(packed, n)
+    assert unpack_ternary(packed, 8)[row, 2] == 1
+
+
 @pytest.mark.parametrize("byte", [243, 255])
 def test_bytes_above_242_are_refused_with_their_place(byte):
     packed = np.full((2, 3), 242, np.uint8)
@@ -125,16 +135,16 @@ def test_what_is_not_ternary_is_refused_with_its_place(pack):
 def test_bfloat16_rounds_to_the_nearest_and_halves_to_even():
     """1 + 2^-8 lies half way between 1 and 1 + 2^-7: to the even one, 1. 1 + 3 2^-8 half way between odd 1 + 2^-7 and even 1 + 2^-6."""
     x = np.array([1, 1 + 2**-8, 1 + 2**-8 + 2**-20, 1 + 3 * 2**-8, -3.0, 0], np.float32)
-    assert widen(narrow(x, BFLOAT16)).tolist() == [1, 1, 1 + 2**-7, 1 + 2**-6, -3, 0]
-    assert narrow(np.array([1.0], np.float32), BFLOAT16).view(np.uint16)[0] == 0x3F80
+    assert widen(rounded(x, BFLOAT16)).tolist() == [1, 1, 1 + 2**-7, 1 + 2**-6, -3, 0]
+    assert rounded(np.array([1.0], np.float32), BFLOAT16).view(np.uint16)[0] == 0x3F80
 
 
 def test_what_float16_cannot_hold_is_refused():
     with pytest.raises(ValueError, match="70000 is too large for float16.*float32 holds it"):
-        narrow(np.array([7e4], np.float32), np.dtype(np.float16))
-    assert widen(narrow(np.array([7e4], np.float32), BFLOAT16))[0] == pytest.approx(7e4, rel=2**-8)
+        rounded(np.array([7e4], np.float32), np.dtype(np.float16))
+    assert widen(rounded(np.array([7e4], np.float32), BFLOAT16))[0] == pytest.approx(7e4, rel=2**-8)
     with pytest.raises(ValueError, match="3.4e.38 is too large for bfloat16"):
-        narrow(np.array([3.4e38], np.float32), BFLOAT16)
+        rounded(np.array([3.4e38], np.float32), BFLOAT16)
 
 
 def test_only_finite_values_are_finite():
@@ -142,3 +152,6 @@ def test_only_finite_values_are_finite():
         assert all_finite(np.array([1, -2], dtype)) and not all_finite(np.array([1, np.nan], dtype)) and not all_finite(np.array([np.inf], dtype))
     bits = np.array([0x7F7F, 0xFF7F, 0x0000, 0x7F80, 0xFFC1], np.uint16).view(BFLOAT16)            # largest, smallest, 0, inf, nan
     assert all_finite(bits[:3]) and not all_finite(bits[:4]) and not all_finite(bits[4:])
+    last = np.zeros((3, packing.BLOCK), np.float32)
+    last[2, -1] = np.nan                         # in the last of three blocks
+    assert all_finite(last[:2]) and not all_finite(last)

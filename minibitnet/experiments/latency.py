@@ -15,7 +15,7 @@ import numpy as np
 from . import paper, plotting
 from .costs import MODELS
 from .random_models import SEED, decode_step, dense_block, packed_block, prefill_step
-from .timing import FILL, blas_threads, peak_mb, ratio, spread, streamed, take_turns
+from .timing import FILL, blas_threads, peak_bytes, ratio, spread, streamed, take_turns
 
 SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B")
 DENSE, PACKED = "dense float32", "packed"
@@ -39,15 +39,16 @@ def printed_ratios():
 
 
 def measure(sizes, prompt, rounds, seconds, progress=iter):
-    """Names of ``costs.MODELS`` -> a row for every size, and the configuration. prompt: its tokens; 0 for no prefill."""
+    """Names of ``costs.MODELS`` -> a row for every size, the configuration, and "peak_mb", the most memory in units of 2^20 bytes. prompt: its
+    tokens; 0 for no prefill."""
     rows = []
     for size in progress(list(sizes)):
         c = replace(MODELS[size].config, n_layers=1, context=PAST + prompt)
         rows.append({"size": size, "d_model": c.d_model, "d_ffn": c.d_ffn, **measure_block(c, prompt, rounds, seconds)})
-    peak = peak_mb()
+    peak = peak_bytes()
     return {"config": {"sizes": list(sizes), "past": PAST, "prompt": prompt, "rounds": rounds, "seconds": seconds, "seed": SEED,
                        "threads": blas_threads()},
-            "rows": rows, "peak_mb": None if math.isnan(peak) else peak}
+            "rows": rows, "peak_mb": None if math.isnan(peak) else peak / 2**20}
 
 
 def measure_block(c, prompt, rounds, seconds):
@@ -114,7 +115,7 @@ def in_words(r):
                f"a prompt of {c['prompt']} tokens")
     yield from why(rows)
     if r["peak_mb"]:
-        yield (f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, of a small block as many copies as fill "
+        yield (f"At most {r['peak_mb'] * 2**20 / 1e9:.1f} GB were in use: one size is in memory at a time, of a small block as many copies as fill "
                f"{FILL / 1e6:.0f} MB.")
 
 

@@ -1,20 +1,20 @@
 """Models and single blocks of a given shape with random weights, made in seconds: to measure time, memory and energy, not quality."""
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
-from ..formats.packed import PackedMatrix, is_bitlinear, tensor_shapes
+from ..formats.packed import FLOATS, PackedMatrix, is_bitlinear, save, tensor_shapes
 from ..inference import packed
 from ..inference.cache import KVCache
 from ..nn import model, ops
-from ..packing import narrow
+from ..packing import rounded
 
-# sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T
+# sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T but for its context, which is 4,096
 SHAPES = {
     "tiny": dict(vocab_size=512, d_model=128, n_layers=4, n_heads=4, d_ffn=352, context=256),
     "15m": dict(vocab_size=32_000, d_model=288, n_layers=6, n_heads=6, d_ffn=768, context=256),
     "2b4t": dict(vocab_size=128_256, d_model=2560, n_layers=30, n_heads=20, n_kv_heads=5, d_ffn=6912, context=256, activation="relu2", tied=True,
-                 rope_theta=5e5),
+                 rope_theta=5e5, norm_eps=1e-5),
 }
 FOURS = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3) for d in range(3)], np.uint8)
 
@@ -31,15 +31,22 @@ class RandomModel(dict):
     def __getitem__(self, name):
         n, m = (*self.shapes[name], 1)[:2]
         if is_bitlinear(name):
-            fours = FOURS[self.rng.integers(0, len(FOURS), (-(-n // 4), m), np.uint8)]
+            fours = FOURS[self.rng.integers(0, len(FOURS), (n // 4, m), np.uint8)]                # 4 divides every size that is measured
             return PackedMatrix(fours, n, np.float32(m**-0.5))
         a = np.empty(self.shapes[name], self.dtype if m > 1 else np.float32)
         for i in range(0, n, 4096):
             rows = self.rng.standard_normal(a[i:i + 4096].shape, np.float32)
-            a[i:i + 4096] = narrow(rows, a.dtype) if m > 1 else 1
+            a[i:i + 4096] = rounded(rows, a.dtype) if m > 1 else 1
         return a
 
     pop = __getitem__
+
+
+def write_model(path, c, dtype="float32"):
+    """Write a random model as a packed file; dtype: of embedding and head."""
+    weights = RandomModel(c, FLOATS[dtype])
+    matrices, arrays = ({name: weights[name] for name in weights.shapes if is_bitlinear(name) is packed} for packed in (True, False))
+    save(path, {"model": asdict(c), "train": {}, "corpus": {}}, 0, matrices, arrays, dtype)
 
 
 class Repeating:

@@ -47,13 +47,12 @@ def streamed(thing, nbytes):
     return itertools.cycle([thing, *(copy.deepcopy(thing) for _ in range(copies - 1))])
 
 
-def peak_mb():
-    """The most memory that this process has held, in MB (NaN where the system does not tell)."""
+def peak_bytes():
+    """The most memory that this process has held, or on Linux its parent before it began (NaN where the system does not tell)."""
     if os.name == "nt":
         return float("nan")
     import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if os.uname().sysname == "Darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
 
 
 def blas_threads():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..packing import all_finite
 from . import safetensors
 from .safetensors import FormatError
 
@@ -46,7 +47,7 @@ def load(path):
     except (KeyError, ValueError, TypeError, RecursionError):
         raise FormatError(f"{path}: its metadata lacks a step, a best_val_loss or a config") from None
     for name, a in arrays.items():
-        if a.dtype != np.float32 or not np.isfinite(a).all():
+        if a.dtype != np.float32 or not all_finite(a):
             raise FormatError(f"{path}: tensor {name!r} is {a.dtype}{'' if a.dtype != np.float32 else ' with values that are not finite'}: "
                               f"expected finite float32")
     parts = {"m.": {}, "v.": {}, "": {}}

@@ -47,13 +47,13 @@ def save(path, config, step, matrices, arrays, dtype="float32"):
     for name, matrix in matrices.items():
         tensors[foreign(name)] = matrix.packed
         tensors[foreign(name) + "_scale"] = np.array([matrix.scale], np.float32)
-    tensors |= {foreign(name): packing.narrow(a, FLOATS[dtype]) for name, a in arrays.items()}
+    tensors |= {foreign(name): packing.rounded(a, FLOATS[dtype]) for name, a in arrays.items()}
     safetensors.save(path, tensors, {"format": FORMAT, "step": str(step), "config": json.dumps(config)})
 
 
 def save_dense(path, config, parameters, dtype="float16"):
     """Write every parameter as 16-bit floats: the size of the papers' baseline, which is all that the file is for."""
-    safetensors.save(path, {foreign(name): packing.narrow(a, FLOATS[dtype]) for name, a in parameters.items()},
+    safetensors.save(path, {foreign(name): packing.rounded(a, FLOATS[dtype]) for name, a in parameters.items()},
                      {"format": DENSE, "config": json.dumps(config)})
 
 
@@ -80,7 +80,7 @@ def load(path, config_of):
             if not 0 < scale < np.inf:
                 raise FormatError(f"{path}: {foreign(name)}_scale is {scale}: expected a positive number")
             try:
-                packing.check_packed(packed, shape[0])
+                packing.check_packed(packed, shape[0], binary=c.linear == "binary")
             except ValueError as e:
                 raise FormatError(f"{path}: tensor {foreign(name)!r}: {e}") from None
             matrices[name] = PackedMatrix(packed, shape[0], scale)

@@ -2,6 +2,7 @@
 
 A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives all, in float32;
 ``nbytes`` is what the cache takes. Keys are kept after the rotation, as in [a48] §3.1, so that they are never touched again.
+A number that float16 does not hold (65,520 and above) is a UserError, as a value of 16 bits and as the scale of codes alike.
 
 [a48] BitNet a4.8, arXiv 2411.04965: key-value caches of 4 and of 3 bits.
 """
@@ -9,7 +10,16 @@ from functools import partial
 
 import numpy as np
 
+from ..errors import UserError
 from ..quant import absmax_int8, dequantize
+
+
+def as_float16(x):                               # float32 -> float16
+    y = x.astype(np.float16)
+    if (np.isinf(y) & np.isfinite(x)).any():
+        raise UserError(f"a key-value cache keeps float16, which ends at 65,504, and would have to hold {np.abs(x).max():g}: "
+                        f"expected smaller keys and values; a cache of 32 bits holds them")
+    return y
 
 
 class KVCache:
@@ -25,6 +35,8 @@ class KVCache:
 
     def extend(self, k, v):                      # (K D, B, T) of new tokens -> the same of all S tokens
         end = self.length + k.shape[2]
+        if self.k.dtype == np.float16:
+            k, v = as_float16(k), as_float16(v)
         self.k[..., self.length:end], self.v[..., self.length:end] = k, v
         self.length = end
         return tuple(a[..., :end].astype(np.float32, copy=False) for a in (self.k, self.v))
@@ -54,7 +66,7 @@ class QuantizedKVCache:
             codes, scale = absmax_int8(heads, Q_b=2 ** (self.bits - 1) - 1)                # per head and token
             codes = codes.astype(np.int8)
             self.codes[i, ..., self.length:end] = (codes if self.bits == 8 else two_in_a_byte(codes)).swapaxes(0, 1)
-            self.scales[i, ..., self.length:end] = scale.swapaxes(0, 1)
+            self.scales[i, ..., self.length:end] = as_float16(scale).swapaxes(0, 1)
         self.length = end
         codes = self.codes[..., :end]
         values = dequantize(codes if self.bits == 8 else from_bytes(codes, axis=2), self.scales[..., :end].astype(np.float32))

@@ -130,7 +130,7 @@ import numpy as np
 from ..errors import UserError
 from ..nn import ops
 from ..quant import QB
-from ..packing import unpack_ternary, widen
+from ..packing import all_finite, unpack_ternary, widen
 from .fixed_point import EXP2_BITS, FRACTION_BITS, bit_length, divide, exp2, mantissa, narrow, ratio, shift
 from .kernels import BitPlanes, matmul, repack
 
@@ -143,7 +143,7 @@ QUERY_BITS = 14      # of queries, and of the head's inputs
 ROTARY_BITS = 14     # of cos and sin
 WEIGHT_SHIFT = 12    # what weight times value scale gives up, so that sums over the context fit
 LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
-HEAD_BLOCK = 2**18   # weights of the head that are widened at a time, to 2 MB
+BLOCK = 2**18        # weights that are widened at a time, to 2 MB
 
 
 class ScaledRows(NamedTuple):
@@ -267,12 +267,16 @@ def relu2(gate, bits):                           # units 2^-bits -> units 2^-(2 
 
 class Cache:
     """Rotated keys and values of the positions seen so far, for one layer, in 8 bits: value = code * scale / 127 2^-bits, one
-    scale for each head and token. Room for ``context`` positions."""
+    scale for each head and token. Room for ``context`` positions; ``nbytes`` is what they take."""
 
     def __init__(self, n_kv_heads, head_dim, batch, context):
         self.k, self.v = np.zeros((2, n_kv_heads, head_dim, batch, context), np.int8)
         self.k_scale, self.v_scale = np.zeros((2, n_kv_heads, batch, context), np.int32)
         self.length = 0
+
+    @property
+    def nbytes(self):
+        return self.k.nbytes + self.v.nbytes + self.k_scale.nbytes + self.v_scale.nbytes
 
     def extend(self, *new):                      # k, k_scale, v, v_scale of new positions -> of all positions
         end, all_of = self.length + new[0].shape[-1], (self.k, self.k_scale, self.v, self.v_scale)
@@ -285,14 +289,14 @@ class Cache:
 class IntegerModel:
     """Token ids to logits in whole numbers: ``model(ids) * model.logit_scale`` approximates the float engine's logits.
 
-    c: a configuration, with the sizes as attributes; matrices: {name: PackedMatrix} of the BitLinears, arrays: {name: float32 array} of
-    embedding, gains and head, as formats/packed.py reads them. ``matrices`` is emptied, so that the bytes of the file and the resident
-    form of the whole model are never in memory together. UserError for a model that the proven ranges do not hold.
+    c: a configuration, with the sizes as attributes; matrices: {name: PackedMatrix} of the BitLinears, arrays: {name: array} of
+    embedding, gains and head, as formats/packed.py reads them. Its matrices are taken out of both one by one, so that the bytes of the
+    file and the resident form of the whole model are never in memory together. UserError for a model that the proven ranges do not hold.
     """
 
     def __init__(self, c, matrices, arrays):
         self.config = c
-        convert(self, c, matrices, {name: widen(a) for name, a in arrays.items()})
+        convert(self, c, matrices, arrays)
 
     def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits int32 (V, B, T), or of the last token alone (V, B, 1)
         x = self.encode(ids, caches)
@@ -337,11 +341,17 @@ class IntegerModel:
         m, e = ratio(1 << k, S)
         multiplier = (m * self.logit_mantissa) >> 43                     # 17 to 19 bits: |sums| < 2^15 2^14 C <= 2^42
         places = -43 - self.logit_exponent - e + self.head.bits.astype(np.int64)[:, None, None]
-        logits, rows = np.empty(places.shape, np.int32), max(1, HEAD_BLOCK // len(x))
-        for i in range(0, len(logits), rows):
-            sums = np.einsum("vc,cbt->vbt", self.head.codes[i:i + rows].astype(np.int64), y)
-            logits[i:i + rows] = shift(sums * multiplier, np.clip(places[i:i + rows], 0, 62)).astype(np.int32)
+        logits = np.empty(places.shape, np.int32)
+        for rows in row_blocks(self.head.codes):
+            sums = np.einsum("vc,cbt->vbt", self.head.codes[rows].astype(np.int64), y)
+            logits[rows] = shift(sums * multiplier, np.clip(places[rows], 0, 62)).astype(np.int32)
         return logits
+
+
+def row_blocks(matrix):
+    """The rows of a matrix, as slices of about BLOCK weights each."""
+    rows = max(1, BLOCK // matrix.shape[1])
+    return [slice(i, i + rows) for i in range(0, len(matrix), rows)]
 
 
 # ---- conversion: the only floats
@@ -350,15 +360,17 @@ def convert(model, c, matrices, arrays):
     """Fill in an IntegerModel."""
     check_limits(c)
     check_finite(matrices, arrays)
+    arrays |= {name: widen(gain) for name, gain in arrays.items() if gain.ndim == 1}
     model.bits = activation_bits(c, matrices, arrays)
-    model.embedding = scaled_rows(arrays["embed_tokens.weight"], model.bits)
-    model.head = model.embedding if c.tied else scaled_rows(arrays["lm_head.weight"], HEAD_BITS)
+    model.embedding = scaled_rows(arrays.pop("embed_tokens.weight"), model.bits)
+    model.head = model.embedding if c.tied else scaled_rows(arrays.pop("lm_head.weight"), HEAD_BITS)
     model.rotary = np.rint(np.ldexp(ops.rotary_tables(c.head_dim, c.context, c.rope_theta), ROTARY_BITS)).astype(np.int16)
     model.blocks = [integer_block(f"layers.{i}.", c, matrices, arrays, model.bits) for i in range(c.n_layers)]
     model.norm, unit = integer_norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
-    head = np.ldexp(model.head.codes.astype(np.float64), -model.head.bits[:, None])
-    largest = largest_output(head, 1.0, unit * model.norm.gain, 2**(QUERY_BITS - 1))     # a narrowed token's largest is at least 2^13
-    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(largest, 1))))
+    head = (np.ldexp(model.head.codes[rows].astype(np.float64), -model.head.bits[rows, None]) for rows in row_blocks(model.head.codes))
+    steps = 2**(QUERY_BITS - 1)                  # a narrowed token's largest is at least 2^13
+    bound = max(largest_output(w, 1.0, unit * model.norm.gain, steps) for w in head)
+    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(bound, 1))))
     model.logit_mantissa, model.logit_exponent = mantissa(unit * math.sqrt(c.d_model) * 2.0**model.logit_bits)
 
 
@@ -374,15 +386,17 @@ def check_limits(c):
 def check_finite(matrices, arrays):
     """UserError for an infinite or undefined number, which no bound bounds."""
     for name, values in (arrays | {name: matrix.scale for name, matrix in matrices.items()}).items():
-        if not np.isfinite(values).all():
+        if not all_finite(values):
             raise UserError(f"{name} holds values that are not finite: expected numbers; did the training diverge?")
 
 
 def activation_bits(c, matrices, arrays):
     """The bits after the point of all activations: as many as keep their largest possible values below 2^28."""
-    residual, largest = float(np.abs(arrays["embed_tokens.weight"]).max()), 1.0
+    embedding, largest = arrays["embed_tokens.weight"], 1.0
+    residual = max(float(np.abs(widen(embedding[rows])).max()) for rows in row_blocks(embedding))
     for name, (packed, n, scale) in matrices.items():
-        bound = largest_output(unpack_ternary(packed, n), float(scale), input_gain(name, arrays))
+        w = unpack_ternary(packed, n)
+        bound = max(largest_output(w[rows], float(scale), input_gain(name, arrays)) for rows in row_blocks(w))
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             residual += bound
         else:                                    # a rotation adds up to sqrt 2
@@ -423,10 +437,13 @@ def largest_output(w, scale, gain, steps=QB):
 
 
 def scaled_rows(matrix, most):
-    """float (V, C) -> ScaledRows: each row with as many bits as int16 holds, up to ``most``."""
-    bits = np.minimum(15 - np.frexp(np.abs(matrix).max(1))[1], most)
-    codes = np.rint(np.ldexp(matrix.astype(np.float64), bits[:, None]))
-    return ScaledRows(np.minimum(codes, 2**15 - 1).astype(np.int16), bits.astype(np.int8))
+    """(V, C) of any float -> ScaledRows: each row with as many bits as int16 holds, up to ``most``."""
+    codes, bits = np.empty(matrix.shape, np.int16), np.empty(len(matrix), np.int8)
+    for rows in row_blocks(matrix):
+        w = widen(matrix[rows])
+        bits[rows] = np.minimum(15 - np.frexp(np.abs(w).max(1))[1], most)
+        codes[rows] = np.minimum(np.rint(np.ldexp(w.astype(np.float64), bits[rows, None])), 2**15 - 1)
+    return ScaledRows(codes, bits)
 
 
 def integer_norm(gain, centred, size, eps, unit):

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..packing import unpack_ternary
+from ..packing import unpack_blocks
 from ..quant import QB
 
 TILE = 2**19         # weights that by_blas unpacks at a time: 2 MB of float32
@@ -72,12 +72,12 @@ def bit_planes(w):                               # (n, m) of -1, 0, +1 -> BitPla
 
 
 def repack(packed, n):                           # uint8 (ceil(n/4), m) of ``packing.pack_ternary`` -> BitPlanes
-    """A matrix of a packed file in its resident form."""
-    return bit_planes(unpack_ternary(packed, n))
+    """A matrix of a packed file in its resident form; never more than a quarter of it is unpacked."""
+    return stack([bit_planes(block) for block in unpack_blocks(packed, n)])
 
 
 def stack(matrices):                             # BitPlanes (n_1, m), (n_2, m), ... -> BitPlanes (n_1 + n_2 + ..., m)
-    """One matrix for several that see the same input (q k v; gate up): one product instead of several small ones."""
+    """One matrix of the rows of several. For those that see the same input (q k v; gate up): one product instead of several small ones."""
     planes = [np.concatenate(parts, axis=-1) for parts in zip(*(w[:3] for w in matrices))]
     return BitPlanes(*planes, matrices[0].m)
 

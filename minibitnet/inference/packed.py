@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..errors import NonFiniteError
 from ..nn import ops
-from ..packing import widen
+from ..packing import all_finite, widen
 from ..quant import absmax_int8, split_groups
 from .cache import KINDS
 from .kernels import matmul, repack, stack
@@ -49,7 +50,7 @@ class PackedModel:
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
             x = block(x, rotary, cache)
         x = np.ascontiguousarray(x[..., -1:]) if last else x
-        return self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps), in_blocks=last)
+        return finite(self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps), in_blocks=last))
 
     def project(self, x, in_blocks):                       # (C, B, T) -> (V, B, T): the head
         if self.head.dtype == np.float32 and not in_blocks:
@@ -66,6 +67,13 @@ class PackedModel:
 
     def new_caches(self, batch=1):
         return [KINDS[self.kv_bits](self.config, batch) for _ in self.blocks]
+
+
+def finite(logits):
+    """The logits of an engine of floats; NonFiniteError where something overflowed on the way."""
+    if not all_finite(logits):
+        raise NonFiniteError("the model's logits are not finite: expected numbers; are its scales, gains or embeddings off?")
+    return logits
 
 
 class Block:

@@ -1,6 +1,7 @@
 """From logits to the next token, and the loop that decodes one token after another."""
 import math
 from functools import partial
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -11,15 +12,15 @@ TOP_P_BITS = 16
 
 
 def check_sampling(temperature, top_k, top_p, seed):
-    """Raise UserError for a setting outside its range."""
-    if not (0 <= temperature < float("inf")):
-        raise UserError(f"temperature = {temperature}: expected a number from 0 (always the likeliest token) upwards")
-    if top_k < 0:
-        raise UserError(f"top_k = {top_k}: expected 0 (all tokens) or a count")
-    if not (0 < top_p <= 1):
-        raise UserError(f"top_p = {top_p}: expected more than 0, at most 1 (all tokens)")
-    if seed < 0:
-        raise UserError(f"seed = {seed}: expected 0 or more")
+    """Raise UserError for a setting outside its range, or of another kind than a number."""
+    if not (isinstance(temperature, Real) and 0 <= temperature < float("inf")):
+        raise UserError(f"temperature = {temperature!r}: expected a number from 0 (always the likeliest token) upwards")
+    if not (isinstance(top_k, Integral) and top_k >= 0):
+        raise UserError(f"top_k = {top_k!r}: expected a count, or 0 (all tokens)")
+    if not (isinstance(top_p, Real) and 0 < top_p <= 1):
+        raise UserError(f"top_p = {top_p!r}: expected a number above 0, at most 1 (all tokens)")
+    if not (isinstance(seed, Integral) and seed >= 0):
+        raise UserError(f"seed = {seed!r}: expected a whole number, 0 or more")
 
 
 def surprisal(logits, targets):
@@ -84,7 +85,9 @@ def decode(engine, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=
     pending, caches = history, engine.new_caches()
     for _ in range(tokens):
         if caches[0].length + len(pending) > context:
-            pending, caches = history[-max(1, context // 2):], engine.new_caches()
+            pending = history[-max(1, context // 2):]
+            for cache in caches:                               # empty, and no second one
+                cache.length = 0
         chosen = choose(engine(np.array([pending]), caches, last=True)[:, 0, 0], rng)
         yield chosen
         history, pending = (history + [chosen])[-context:], [chosen]

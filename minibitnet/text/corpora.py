@@ -121,7 +121,7 @@ def _survey(spec, path):
 
 
 def _empty(spec):
-    return UserError(f"corpus {spec!r} is empty: expected text to train on")
+    return UserError(f"corpus {spec!r} is empty: expected text")
 
 
 # ---- bytes -> text -----------------------------------------------------------------------------------------------------

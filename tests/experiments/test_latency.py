@@ -58,6 +58,7 @@ def test_in_the_committed_run_two_bits_are_faster_at_every_size_and_not_the_more
     r = results.load("latency")["result"]
     assert r["config"]["sizes"] == [row["size"] for row in r["rows"]] == list(SIZES)
     assert all(row["decode"]["speed_up"]["median"] > 1 for row in r["rows"]) and r["peak_mb"] < 16_000
+    assert any(line.startswith("At most 4.8 GB were in use") for line in latency.in_words(r))          # 4,576.7 times 2^20 bytes
     growth = latency.trends(r["rows"])
     (slope, error), (printed, printed_error) = growth["ours"], growth["printed"]
     assert slope < 2 * error and slope + 2 * error < printed - 2 * printed_error and not growth["reproduced"]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from minibitnet.experiments import random_models
+from minibitnet.formats import packed
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.layers import BitLinear, Linear
-from minibitnet.packing import unpack_ternary
+from minibitnet.packing import unpack_ternary, widen
 
 C = ModelConfig(vocab_size=20, d_model=64, n_layers=2, n_heads=4, d_ffn=128, context=16)
 
@@ -16,6 +17,14 @@ def test_random_matrices_hold_all_three_codes_in_equal_parts():
     codes = unpack_ternary(matrix.packed, matrix.n)
     assert codes.shape == (128, 64) and np.abs(np.bincount(codes.ravel() + 1) / codes.size - 1 / 3).max() < 0.03
     assert random_models.RandomModel(C)["layers.1.mlp.gate_proj.weight"].packed.tolist() == matrix.packed.tolist()
+
+
+@pytest.mark.parametrize("dtype", packed.FLOATS)
+def test_a_random_model_is_written_as_a_file_that_loads(dtype, tmp_path):
+    random_models.write_model(tmp_path / "p", C, dtype)
+    _, _, c, matrices, arrays = packed.load(tmp_path / "p", lambda config: ModelConfig(**config["model"]))
+    assert c == C and arrays["embed_tokens.weight"].dtype == packed.FLOATS[dtype] and (widen(arrays["norm.weight"]) == 1).all()
+    assert 0.9 < widen(arrays["lm_head.weight"]).std() < 1.1 and all(matrix.scale > 0 for matrix in matrices.values())
 
 
 def test_the_bytes_of_a_block_dense_and_packed():

@@ -1,6 +1,8 @@
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from minibitnet.experiments import timing
 
@@ -31,3 +33,10 @@ def test_copies_fill_more_than_a_cache_and_a_large_thing_has_none():
     thing = np.zeros(3)
     assert [len({id(a) for a in islice(timing.streamed(thing, nbytes), 200)}) for nbytes in (100e6, 500e6, 10)] == [2, 1, 64]
     assert next(timing.streamed(thing, 100e6)) is thing
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it a second time")
+def test_peak_memory_is_in_bytes():
+    """What the kernel calls the high water mark, in KiB. (The two counts are brought up to date at different moments.)"""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    assert timing.peak_bytes() == pytest.approx(1024 * int(line.split()[1]), rel=0.02)

@@ -1,6 +1,7 @@
 """packed.safetensors: the bytes of a model to run, and every way in which they can be wrong."""
 import json
-from dataclasses import asdict
+import tracemalloc
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -76,7 +77,8 @@ def spoil(path, change):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda t, m: t[NAME].__setitem__((1, 2), 0b11000000), r"up_proj.*byte \[1, 2\] = 192 holds bits 11 for row 7 of padding"),
+    (lambda t, m: t[NAME].__setitem__((1, 2), 0b00110000), r"up_proj.*byte \[1, 2\] = 48 holds bits 11 for row 5: expected 00, 01 or 10"),
+    (lambda t, m: t[NAME].__setitem__((1, 2), 0b01000000), r"up_proj.*byte \[1, 2\] = 64 holds bits 01 for row 7: expected 00, as in all padding"),
     (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, np.nan), "up_proj.weight_scale is nan: expected a positive number"),
     (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, 0), "up_proj.weight_scale is 0.0: expected a positive"),
     (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, -1), "up_proj.weight_scale is -1.0: expected a positive"),
@@ -102,6 +104,32 @@ def test_a_wrong_file_is_one_line_that_names_the_place(change, message, path):
     with pytest.raises(FormatError, match=message) as e:
         packed.load(path, config_of)
     assert str(path) in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_binary_matrix_without_its_two_codes_is_refused(tmp_path):
+    """Row 5 of six is the third pair of byte row 1. Codes of 0 would run, and no binary model has them."""
+    c = replace(C, linear="binary")
+    parameters = {name: p.data for name, p in Transformer(c, 3).parameters().items()}
+    packed.save(tmp_path / "p", CONFIG | {"model": asdict(c)}, 7, *packed.pack(parameters, c))
+    assert packed.load(tmp_path / "p", config_of)[2] == c
+    spoil(tmp_path / "p", lambda t, m: t[NAME].__setitem__((1, 2), 0b00010000))
+    with pytest.raises(FormatError, match=r"up_proj.*byte \[1, 2\] = 16 holds bits 01 for row 5: expected 00 or 10 \(-1, \+1\), as in all binary"):
+        packed.load(tmp_path / "p", config_of)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_loading_takes_the_bytes_of_the_file_and_a_few_more(dtype, tmp_path):
+    """A model that is almost all embedding, 6 million numbers: to look at it must not take another array of its size, 6 MB of truth values or more."""
+    c = ModelConfig(vocab_size=100_000, d_model=60, n_layers=1, n_heads=2, d_ffn=8, context=4, tied=True)
+    parameters = {name: p.data for name, p in Transformer(c).parameters().items()}
+    packed.save(tmp_path / "p", CONFIG | {"model": asdict(c)}, 0, *packed.pack(parameters, c), dtype)
+    tracemalloc.start()
+    try:
+        arrays = packed.load(tmp_path / "p", config_of)[4]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert arrays["embed_tokens.weight"].size == 6_000_000 and peak < (tmp_path / "p").stat().st_size + 1_000_000
 
 
 def test_a_bfloat16_that_is_not_finite_is_seen(tmp_path, parameters):

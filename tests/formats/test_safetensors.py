@@ -5,6 +5,7 @@ import json
 import os
 import random
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +221,12 @@ def test_a_read_only_directory_is_one_line(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(OSError, match="cannot write .*Permission denied"):
         save(tmp_path / "f", {"x": np.zeros(3)}, {})
+
+
+def test_a_disk_that_is_read_only_is_named_by_the_file_that_was_wanted(tmp_path, monkeypatch):
+    """There neither the temporary file can be made nor one be removed; the second refusal must not hide the first."""
+    def refused(path, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(OSError, match=r"cannot write .*absent.model.safetensors: .*\(\d+ bytes needed"):
+        save(tmp_path / "absent/model.safetensors", {"a": np.zeros(3)}, {})

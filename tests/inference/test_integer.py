@@ -3,6 +3,7 @@ import ast
 import hashlib
 import inspect
 import math
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,12 +17,12 @@ from minibitnet.inference.sampling import decode, sampler
 from minibitnet.nn import ops
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
-from minibitnet.packing import pack_ternary
+from minibitnet.packing import BFLOAT16, pack_ternary, rounded
 from minibitnet.quant import Quantized, absmax_int8
 
 SIZES = {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 4, "context": 12}
 ARMS = {
-    "ternary": ModelConfig(**SIZES),
+    "ternary": ModelConfig(**SIZES, rope_theta=5e5, norm_eps=0.15),
     "ternary relu2 tied": ModelConfig(**SIZES, activation="relu2", tied=True),
     "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2),
     "binary relu2 tied": ModelConfig(**SIZES, linear="binary", activation="relu2", tied=True, n_kv_heads=1),
@@ -56,9 +57,9 @@ def ids(rng):
 
 # ---- each part against its float op
 
-def float_norm(x, gain):
+def float_norm(x, gain, eps=1e-6):
     """RMSNorm with a gain, LayerNorm without."""
-    return ops.layer_norm.forward(x, eps=1e-6) if gain is None else ops.rms_norm.forward(x, gain.astype(float), eps=1e-6)
+    return ops.layer_norm.forward(x, eps=eps) if gain is None else ops.rms_norm.forward(x, gain.astype(float), eps=eps)
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -108,7 +109,7 @@ def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
     out = integer.bit_linear(block.v, integer.quantized(y, S))
     w = running.layers[0].self_attn.v_proj.weight.data
     gain = converted(running)[1].get("layers.0.input_layernorm.weight")
-    scale = absmax_int8(float_norm(x * 2.0**-model.bits, gain)).scale
+    scale = absmax_int8(float_norm(x * 2.0**-model.bits, gain, running.config.norm_eps)).scale
     codes = integer.quantized(y, S).codes.astype(float)
     real = ops.quantized_linear.forward(Quantized(codes, scale), Quantized(*(a.astype(float) for a in w)))
     assert np.abs(out - real * 2.0**model.bits).max() < 0.5 + np.abs(out).max() * 2**-20
@@ -190,7 +191,7 @@ def test_the_head_in_blocks_of_rows_gives_the_same_integers(arm, ids, monkeypatc
     """Blocks of 3 rows: the last of 40 is alone."""
     _, model = arm
     whole = model(ids)
-    monkeypatch.setattr(integer, "HEAD_BLOCK", 3 * 32)
+    monkeypatch.setattr(integer, "BLOCK", 3 * 32)
     assert np.array_equal(model(ids), whole)
 
 
@@ -198,7 +199,27 @@ def test_conversion_lets_go_of_the_files_matrices():
     running = Transformer(ModelConfig(**SIZES)).quantized()
     matrices, arrays = converted(running)
     IntegerModel(running.config, matrices, arrays)
-    assert matrices == {}
+    assert matrices == {} and all(a.ndim == 1 for a in arrays.values())
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), BFLOAT16])
+def test_conversion_takes_little_more_than_what_it_makes(dtype):
+    """Embedding and head of 6.4 million numbers each, 2 bytes for each in the model. Widened as a whole, one of them would take 51 MB."""
+    c = ModelConfig(**SIZES | {"vocab_size": 200_000, "n_layers": 1})
+    matrices, arrays = converted(Transformer(c).quantized())
+    arrays = {name: rounded(a, dtype) for name, a in arrays.items()}
+    tracemalloc.start()
+    try:
+        model = IntegerModel(c, matrices, arrays)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < model.embedding.codes.nbytes + model.head.codes.nbytes + 16_000_000
+
+
+def test_the_bytes_of_a_cache():
+    """Two heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 codes of a byte and 2 * 2 * 15 scales of four."""
+    assert integer.Cache(2, 4, 3, 5).nbytes == 240 + 240
 
 
 def test_a_sequence_alone_and_in_a_batch_gives_the_same_integers(arm, ids):
@@ -419,7 +440,7 @@ def test_what_is_not_finite_is_refused(arm, name, value):
 
 @pytest.mark.parametrize("field, value, text", [
     ("context", 8193, "context = 8,193"), ("d_model", 8200, "d_model = 8,200"), ("d_ffn", 32769, "d_ffn = 32,769"),
-    ("linear", "float", "linear = 'float'")])
+    ("vocab_size", 2**20 + 1, "vocab_size = 1,048,577"), ("d_model", 4 * 514, "head_dim = 514"), ("linear", "float", "linear = 'float'")])
 def test_what_the_proof_does_not_cover_is_refused(field, value, text):
     with pytest.raises(UserError, match=text):
         IntegerModel(ModelConfig(**SIZES | {field: value}), {}, {})

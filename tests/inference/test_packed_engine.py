@@ -1,9 +1,14 @@
 """The packed engine is the training model, bit for bit."""
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from minibitnet.api import FloatEngine, LanguageModel
+from minibitnet.errors import NonFiniteError, UserError
+from minibitnet.experiments import random_models
 from minibitnet.formats import packed
 from minibitnet.inference.cache import KINDS, QuantizedKVCache, from_bytes, two_in_a_byte
 from minibitnet.inference.packed import BitLinear, PackedModel
@@ -11,7 +16,7 @@ from minibitnet.nn import layers, ops
 from minibitnet.nn.autograd import Tensor
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
-from minibitnet.packing import BFLOAT16, narrow, widen
+from minibitnet.packing import BFLOAT16, rounded, widen
 from minibitnet.quant import absmax_int8
 
 
@@ -21,7 +26,7 @@ def arrays_of(model):
 
 def engine_of(model, dtype=np.dtype(np.float32)):
     matrices, arrays = packed.pack(arrays_of(model), model.config)
-    return PackedModel(model.config, matrices, {name: narrow(a, dtype) for name, a in arrays.items()})
+    return PackedModel(model.config, matrices, {name: rounded(a, dtype) for name, a in arrays.items()})
 
 
 def random_config(rng, **options):
@@ -29,7 +34,8 @@ def random_config(rng, **options):
     return ModelConfig(**{"vocab_size": int(rng.integers(2, 40)), "linear": str(rng.choice(["ternary", "binary"])), "n_heads": heads,
                           "d_model": heads * 2 * int(rng.integers(1, 12)), "n_kv_heads": int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
                           "d_ffn": int(rng.integers(1, 90)), "n_layers": int(rng.integers(1, 4)), "context": int(rng.integers(1, 20)),
-                          "activation": str(rng.choice(["silu", "relu2"])), "tied": bool(rng.integers(2)), **options})
+                          "activation": str(rng.choice(["silu", "relu2"])), "tied": bool(rng.integers(2)),
+                          "rope_theta": float(rng.choice([1e4, 5e5])), "norm_eps": float(rng.choice([1e-6, 1e-5])), **options})
 
 
 def shaken(model, rng):
@@ -55,7 +61,7 @@ def test_a_packed_bitlinear_is_the_training_forward(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_logits_are_those_of_the_training_model(seed):
-    """Twenty random models a seed: ternary and binary, grouped heads, tied heads, both activations."""
+    """Twenty random models a seed: ternary and binary, grouped heads, tied heads, both activations, the rotary base and eps of 2B-4T and our own."""
     rng = np.random.default_rng(seed)
     for _ in range(20):
         c = random_config(rng)
@@ -117,6 +123,21 @@ def test_only_the_last_tokens_logits_when_asked(rng):
     assert np.allclose(engine(ids, last=True), engine(ids)[..., -1:], rtol=1e-5, atol=1e-5) and engine(ids, last=True).shape == (30, 2, 1)
 
 
+def test_loading_a_model_never_unpacks_a_whole_matrix(tmp_path):
+    """Besides the 2.2 MB of its file: of gate and up, a million weights each, the stacked planes, half a million bytes, and the eight blocks'
+    planes that they are made of, or one block of 262,144 unpacked. A whole matrix unpacked, and then compared with 0, would be two million."""
+    c = ModelConfig(vocab_size=20, d_model=512, n_layers=2, n_heads=4, d_ffn=2048, context=4)
+    random_models.write_model(tmp_path / "p", c)
+    tracemalloc.start()
+    try:
+        *_, matrices, arrays = packed.load(tmp_path / "p", lambda config: ModelConfig(**config["model"]))
+        PackedModel(c, matrices, arrays)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert matrices == {} and peak < (tmp_path / "p").stat().st_size + 2_000_000
+
+
 def test_a_full_context_is_refused(rng):
     engine = engine_of(Transformer(ModelConfig(vocab_size=30, d_model=16, n_layers=1, n_heads=2, context=8)))
     with pytest.raises(ValueError, match="9 tokens: expected at most the context of 8"):
@@ -163,6 +184,44 @@ def test_a_cache_of_16_bits_gives_back_what_float16_holds(rng):
     cache.extend(k[..., :4], v[..., :4])
     keys, values = cache.extend(k[..., 4:], v[..., 4:])
     assert keys.dtype == np.float32 and np.array_equal(keys, k.astype(np.float16)) and np.array_equal(values, v.astype(np.float16))
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_a_cache_refuses_what_float16_does_not_hold(bits):
+    """65,519 is rounded to float16's largest number, 65,504; 65,520 to infinity. Scales are gamma / 127 and gamma / 7."""
+    c = ModelConfig(vocab_size=3, d_model=2, n_layers=1, n_heads=1, context=2)
+    largest = {16: 1, 8: 127, 4: 7}[bits]
+    for value, holds in ((65_519, True), (65_520, False)):
+        k = np.full((2, 1, 1), value * largest, np.float32)
+        if holds:
+            assert np.isfinite(KINDS[bits](c).extend(k, k)[0]).all()
+        else:
+            with np.errstate(over="ignore"), pytest.raises(UserError, match="float16, which ends at 65,504, and would have to hold 65520"):
+                KINDS[bits](c).extend(k, k)
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in ")
+@pytest.mark.parametrize("spoiled", ["layers.0.input_layernorm.weight", "norm.weight"])
+def test_logits_that_are_not_finite_are_refused_by_every_engine_of_floats(spoiled):
+    """A model of sizes that overflow, read as a whole and by its head's blocks."""
+    c = ModelConfig(vocab_size=5000, d_model=16, n_layers=1, n_heads=2, context=16)
+    model = Transformer(c)
+    model.parameters()[spoiled].data[:] = 3e38
+    for engine in (PackedModel(c, *packed.pack(arrays_of(model), c), threads=2), FloatEngine(model)):
+        for last in (False, True):
+            with pytest.raises(NonFiniteError, match="logits are not finite"):
+                engine(np.arange(9)[None], engine.new_caches(), last=last)
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in ")
+def test_logits_too_far_apart_for_a_loss_are_refused():
+    """All finite: the target's is -2.4e38, the other one 2.4e38, and float32 has no difference of the two."""
+    c = ModelConfig(vocab_size=2, d_model=4, n_layers=1, n_heads=1, context=2)
+    speaker = LanguageModel(FloatEngine(Transformer(c)), SimpleNamespace(end=None), {"corpus": {}})
+    speaker.engine = lambda ids: np.float32([2.4e38, -2.4e38])[:, None, None]
+    assert speaker.loss(np.zeros((1, 1), int), np.zeros((1, 1), int)) == 0
+    with pytest.raises(NonFiniteError, match="the loss is inf"):
+        speaker.loss(np.zeros((1, 1), int), np.ones((1, 1), int))
 
 
 def test_fewer_bits_in_the_cache_change_the_logits_more(rng):

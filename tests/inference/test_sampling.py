@@ -78,11 +78,12 @@ def test_top_p_zero_in_sixteen_bits_keeps_the_likeliest():
 
 def test_settings_out_of_range_are_refused():
     for bad in ({"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0},
-                {"top_p": 1.5}, {"seed": -1}):
+                {"top_p": 1.5}, {"seed": -1}, {"temperature": "a"}, {"top_k": 2.5}, {"top_p": None}, {"seed": None}):
         name = next(iter(bad))
         with pytest.raises(UserError, match=f"{name} = "):
             check_sampling(**{"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0} | bad)
     check_sampling(0, 0, 1, 0)
+    check_sampling(np.float32(0.5), np.int64(3), np.float64(1), np.uint8(7))
 
 
 class Counter:
@@ -92,6 +93,7 @@ class Counter:
         self.config, self.seen = SimpleNamespace(context=context), []
 
     def new_caches(self):
+        assert not self.seen, "one cache is enough for any number of tokens"
         return [SimpleNamespace(length=0)]
 
     def __call__(self, ids, caches, last):
