@@ -71,6 +71,8 @@ class LanguageModel:
         check_sampling(temperature, top_k, top_p, seed)
         if not (isinstance(tokens, Integral) and tokens >= 1):
             raise UserError(f"tokens = {tokens!r}: expected a count, at least 1")
+        if not (isinstance(prompt, str) and isinstance(stop, str)):
+            raise UserError(f"prompt = {prompt!r}, stop = {stop!r}: expected two texts (stop may be empty: none)")
         ids = self._checked(self.encode(prompt))
         text_of, held = self.tokenizer.decode_stream(), ""
         for i in decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
@@ -144,8 +146,8 @@ def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1,
     warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it was
     made from. threads: of the packed engine, for its large products; kv_bits: of its key-value cache, 32, 16, 8 or 4."""
     run = run_at(path)
-    if kv_bits not in KINDS or kv_bits != 32 and engine != "packed":
-        raise UserError(f"kv_bits = {kv_bits}: expected {', '.join(map(str, KINDS))} with engine='packed'; the other engines have one kind of cache")
+    if not isinstance(kv_bits, Integral) or kv_bits not in KINDS or kv_bits != 32 and engine != "packed":
+        raise UserError(f"kv_bits = {kv_bits!r}: expected {', '.join(map(str, KINDS))} with engine='packed'; the other engines have one kind of cache")
     if not (isinstance(threads, Integral) and threads >= 1):
         raise UserError(f"threads = {threads!r}: expected a count, at least 1")
     if engine not in ENGINES or checkpoint not in ("last", "best"):

@@ -15,8 +15,9 @@ import signal
 import tempfile
 import time
 import traceback
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from statistics import median
 
@@ -183,8 +184,9 @@ def take_turns(jobs, rounds, seconds):
     try:
         for name, job in jobs.items():
             pipes[name], theirs = spawn.Pipe()
-            processes.append(spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True))
-            start_deaf(processes[-1])
+            process = spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True)
+            start_deaf(process)
+            processes.append(process)
             theirs.close()
             facts[name] = answer(name)                # when it is warm, and before the next one starts: some measure meanwhile
         for _ in range(rounds):
@@ -205,11 +207,14 @@ def take_turns(jobs, rounds, seconds):
 
 def start_deaf(process):
     """Start a process that does not hear Ctrl-C, which a terminal sends to all: the command hears it, says so once and ends the others."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)               # a new process inherits this (not on Windows)
+    if os.name == "nt":                                                 # there is nothing to inherit there
+        return process.start()
+    resource_tracker.ensure_running()                                   # its start would unblock the signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})           # a new process inherits this; the command hears it afterwards
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def work(pipe, seconds, make, *arguments):
@@ -356,12 +361,15 @@ def measure_decode(name, rounds, threads):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "packed.safetensors"
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:         # not here: Linux counts a parent's peak as its children's
-            pool.submit(write_model, file, c, "bfloat16" if name == "2b4t" else "float32").result()
+            try:
+                pool.submit(write_model, file, c, "bfloat16" if name == "2b4t" else "float32").result()
+            except BrokenExecutor:
+                raise UserError(f"the process that writes the model of shape {name} ended early: expected memory for one matrix at a time") from None
         results = take_turns({contender: (decoding, contender, c, file, threads) for contender in contenders}, rounds, seconds=0.5)
     row = {"shape": name, "context": c.context, "threads": threads, "rounds": rounds}
     for contender, (times, facts, peak) in results.items():
         row[contender] = {"decode_tokens_per_s": 1 / median(times), **facts, "peak_mb": peak,
-                          "ours_to_this": median(its / ours for ours, its in zip(results[PACKED][0], times))}
+                          "ours_to_this": ratio(times, results[PACKED][0])}
     return row
 
 
@@ -419,7 +427,7 @@ def decode_in_words(row):
         if name in row:
             r = row[name]
             lines.append(f"  {name:14}{r['decode_tokens_per_s']:>14.1f}{r['prefill_tokens_per_s']:>14.1f}{r['weights_mb']:>12,.1f}"
-                         f"{r['peak_mb']:>9,.0f}{r['ours_to_this']:>14.2f}")
+                         f"{r['peak_mb']:>9,.0f}{r['ours_to_this']['median']:>14.2f}")
     return "\n".join(lines)
 
 

@@ -48,7 +48,7 @@ def train(argv):
     bpe_files.write_ranks(args.out, ranks)
     tokenizer = BPETokenizer(bpe_files.with_end(ranks))
     tokens, ends, n_bytes = count(corpus, tokenizer)
-    print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {n_bytes / (tokens - ends):.3f} bytes per token on {corpus.name}")
+    print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {n_bytes / max(tokens - ends, 1):.3f} bytes per token on {corpus.name}")
     print(f"Try: python -m minibitnet.train --data {args.data} --tokenizer {args.out}")
     return _command.DONE
 

@@ -95,6 +95,8 @@ def new_job(args, given):
     options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]} for part in given}
     if options["train"].get("data") != TINY["train"]["data"] and "tokenizer" not in from_file["train"] | given["train"]:
         options["train"].pop("tokenizer", None)      # the tiny run's vocabulary is for the stories; a small text has not so many pairs
+    if any(options["model"].get(name) != TINY["model"][name] for name in ("linear", "d_model")) and "lr" not in from_file["train"] | given["train"]:
+        options["train"].pop("lr", None)             # and its learning rate is for its own arm and width
     train_config = from_json(TrainConfig, options["train"], args.config)
     corpus = load_corpus(train_config.data)
     tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), end=corpus.has_documents)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_a_row_of_decoding_by_pencil(monkeypatch):
     took(monkeypatch, packed_engine=[1, 2, 4], float_engine=[2, 3, 2], integer_engine=[8, 8, 8])
     row = bench.measure_decode("tiny", rounds=3, threads=1)
     assert row[bench.PACKED]["decode_tokens_per_s"] == row[bench.FLOAT]["decode_tokens_per_s"] == 0.5
-    assert row[bench.PACKED]["ours_to_this"] == 1 and row[bench.FLOAT]["ours_to_this"] == 1.5
+    assert row[bench.PACKED]["ours_to_this"]["median"] == 1 and row[bench.FLOAT]["ours_to_this"]["median"] == 1.5
 
 
 # ---- processes that take turns
@@ -72,7 +73,7 @@ def test_a_contender_is_warmed_by_three_steps_and_sends_the_time_of_one(monkeypa
     monkeypatch.setattr(bench, "repeat", lambda step, seconds: (4, 2.0))
     calls, pipe = [], Pipe("go", "go", "stop")
     bench.work(pipe, 9, lambda word: (lambda: calls.append(word), {"tokens": 7}), "step")
-    assert calls == ["step"] * 3 and pipe.sent[:3] == [{"tokens": 7}, 0.5, 0.5] and pipe.sent[3] > 10
+    assert calls == ["step"] * 3 and pipe.sent[:3] == [{"tokens": 7}, 0.5, 0.5] and not pipe.sent[3] < 10
 
 
 def test_a_contender_whose_command_is_gone_ends_without_a_word():
@@ -90,7 +91,7 @@ def test_contenders_have_processes_of_their_own_and_take_turns():
     results = bench.take_turns(jobs, rounds=2, seconds=0)
     assert results.keys() == jobs.keys()
     for times, facts, peak in results.values():
-        assert len(times) == 2 and min(times) > 0 and facts == {"tokens": 16 * 128} and peak > 30
+        assert len(times) == 2 and min(times) > 0 and facts == {"tokens": 16 * 128} and not peak < 30          # NaN on Windows
 
 
 @pytest.mark.parametrize("make, message", [((operator.truediv, 1, 0), "second: division by zero"), ((operator.getitem, [], 3), "index out of range"),
@@ -109,12 +110,25 @@ def test_ctrl_c_is_told_in_one_word(after):
     run = "from minibitnet import _command, bench; print('ready', flush=True); _command.run(bench.main)"         # after all imports
     process = subprocess.Popen([sys.executable, "-c", run, "kernels", "--shapes", "64x64", "--rounds", "100000"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(after)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(after)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:                           # not heard: it has 100,000 rounds to go
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130 and out == ""
-    assert [line for line in err.splitlines() if "PyTorch is not installed" not in line] in (["interrupted"], [])
+    assert [line for line in err.splitlines() if "PyTorch is not installed" not in line] == ["interrupted"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
+def test_ctrl_c_while_a_process_starts_is_heard_afterwards():
+    started = []
+    process = SimpleNamespace(start=lambda: (os.kill(os.getpid(), signal.SIGINT), started.append("to the end")))
+    with pytest.raises(KeyboardInterrupt):
+        bench.start_deaf(process)
+    assert started == ["to the end"]
 
 
 # ---- what is measured
@@ -265,7 +279,7 @@ def test_whole_models_are_decoded_side_by_side():
     802,816 / 4 bytes of planes, for width 352 padded to 384 (down 4 x 128 x 32 / 4 more), 4 for each of 4 x 1,344 rows, 4 x 131,072 are 0.751."""
     row = bench.measure_decode("tiny", rounds=1, threads=1)
     packed, dense = row[bench.PACKED], row[bench.FLOAT]
-    assert packed["ours_to_this"] == 1 and dense["ours_to_this"] > 0 and min(packed["decode_tokens_per_s"], dense["prefill_tokens_per_s"]) > 1
+    assert packed["ours_to_this"]["median"] == 1 and dense["ours_to_this"]["median"] > 0 and min(packed["decode_tokens_per_s"], dense["prefill_tokens_per_s"]) > 1
     assert dense["weights_mb"] == 3.74784 and packed["weights_mb"] == (200_704 + 4_096 + 21_504 + 524_288) / 1e6
     assert row[bench.INTEGER]["weights_mb"] == (200_704 + 4_096 + 21_504 + 2 * 131_072) / 1e6          # embedding and head in 16 bits
     assert "tiny, context 256, 1 threads" in bench.decode_in_words(row) and "packed engine" in bench.decode_in_words(row) and row["context"] == 256

@@ -530,6 +530,15 @@ def test_a_finished_tiny_run_is_replaced_and_an_unfinished_one_is_not(here):
     assert command("train", *TINY, "--overwrite", cwd=here).returncode == 0
 
 
+def test_the_tiny_runs_learning_rate_is_for_its_own_arm_and_width(here):
+    """With --d-model 16 a --tiny run has the learning rate that any run of this width has; with its own width, its own."""
+    rates = []
+    for flags in (SMALL, ["--tiny", *SMALL], ["--tiny", *SMALL, "--d-model", 128, "--steps", 1]):
+        assert command("train", "--data", "text.txt", "--out", f"rate-{len(rates)}", *flags, cwd=here).returncode == 0
+        rates.append(json.loads((here / f"rate-{len(rates)}/config.json").read_text())["train"]["lr"])
+    assert rates[0] == rates[1] != rates[2] == 8e-3
+
+
 # ---- mistakes
 
 MISTAKES = {
@@ -724,11 +733,11 @@ def test_a_text_without_text_is_not_said_to_be_for_training(here):
     assert "train on" not in command("evaluate", "--model", "run", "--data", "empty.txt", cwd=here).stderr
 
 
-@pytest.mark.parametrize("wild", ["--linear ternary --lr 1e9", "--linear float --lr 1e5", "--linear binary --lr 1e3",
+@pytest.mark.parametrize("wild", ["--linear ternary --lr 1e9", "--linear float --lr 1e5",
                                   "--linear float --lr 1e9 --clip 0 --warmup 0 --steps 200"])
 def test_a_loss_that_is_not_finite_exits_3_and_keeps_the_last_checkpoint(wild, here):
     """One line tells it after those of the steps, and no warning of NumPy's: the first overflows in the sum of the shards' gradients, the
-    next two in an evaluation."""
+    next in an evaluation."""
     result = command("train", "--data", "text.txt", "--out", "wild", *SMALL, "--steps", 12, *wild.split(), cwd=here)
     *steps, last = result.stderr.strip().splitlines()
     assert result.returncode == 3 and last.startswith("error: step ") and "nothing was" in last

@@ -1,4 +1,4 @@
-"""The floor and a model that comes near it: neither can be wrong by a twentieth and pass."""
+"""The floor and a model that comes near it: neither can be wrong by a twenty-fifth and pass."""
 import math
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,8 +27,8 @@ story:
 
 def test_a_model_that_learns_a_small_language_comes_down_to_its_floor_and_not_below(tmp_path, monkeypatch):
     """A hero of six, a pet of five, another of five, sang or wept; lost three times in four: log 300 - 3/4 log 3/4 - 1/4 log 1/4 = 6.27 nats
-    a story. On 201 of them the model of 300 small steps needs at most a twentieth more, and no less but by chance: three standard errors,
-    about 0.06 nats, of what each story cost it above its own floor."""
+    a story. On 201 of them the model of 600 small steps needs at most a twenty-fifth more (from other initial weights too: 0.12 to 0.17 nats), and no
+    less but by chance: three standard errors, about 0.06 nats, of what each story cost it above its own floor."""
     monkeypatch.setattr(grammar, "grammar", lambda: PETS)
     told = [grammar.tell(grammar.Dice(1, i)).text for i in range(2000)]
     tokenizer = make_tokenizer("bpe:300", told)
@@ -38,7 +38,7 @@ def test_a_model_that_learns_a_small_language_comes_down_to_its_floor_and_not_be
     settings = {"model": {}, "train": {}, "corpus": {"documents": True}}
     run, transformer = RunDirectory(tmp_path / "run"), Transformer(config, 0)
     run.create(settings, tokenizer)
-    c = with_defaults(TrainConfig(steps=300, batch=16, eval_every=300), config)
+    c = with_defaults(TrainConfig(steps=600, batch=16, eval_every=600), config)
     train(transformer, AdamW(transformer.parameters()), c, training, validation, run=run, settings=settings, val_bytes=1)
     run.close()
 
@@ -50,4 +50,4 @@ def test_a_model_that_learns_a_small_language_comes_down_to_its_floor_and_not_be
     standard_error = excess.std() / math.sqrt(len(excess))
     assert grammar.expected(PETS).nats == pytest.approx(math.log(300) - 0.75 * math.log(0.75) - 0.25 * math.log(0.25))
     assert result["excess_per_document"] == pytest.approx(excess.mean(), abs=1e-4) and standard_error < 0.03
-    assert -3 * standard_error <= result["excess_per_document"] <= floor / 20
+    assert -3 * standard_error <= result["excess_per_document"] <= floor / 25

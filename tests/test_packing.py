@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from minibitnet import packing
-from minibitnet.packing import BFLOAT16, all_finite, rounded, pack_base3, pack_ternary, unpack_base3, unpack_ternary, widen
+from minibitnet.packing import BFLOAT16, all_finite, pack_base3, pack_ternary, rounded, unpack_base3, unpack_ternary, widen
 from minibitnet.quant import absmean_ternary, sign_binary
 
 SHAPES = [(1, 1), (2, 3), (3, 5), (4, 4), (5, 1), (7, 11), (8, 2), (9, 64), (13, 10), (0, 4), (4, 0)]

@@ -103,7 +103,7 @@ def in_words(r):
     if not r["zones"]:
         yield f"{claim} | no counter: {r['why_none']}; nothing is estimated in its place | this machine"
         return
-    for name, row in r["rows"].items():
+    for name, row in sorted(r["rows"].items(), key=lambda item: item[0] == IDLE):          # idle last: the first line sums up the row
         tokens = "" if name == IDLE else f"{row['joules_per_token']:.4f} J a token ({row['least']:.4f} to {row['most']:.4f}), "
         yield (f"{claim} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; "
                f"counters {', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")

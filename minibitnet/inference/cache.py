@@ -15,7 +15,8 @@ from ..quant import absmax_int8, dequantize
 
 
 def as_float16(x):                               # float32 -> float16
-    y = x.astype(np.float16)
+    with np.errstate(over="ignore"):             # the line after says it
+        y = x.astype(np.float16)
     if (np.isinf(y) & np.isfinite(x)).any():
         raise UserError(f"a key-value cache keeps float16, which ends at 65,504, and would have to hold {np.abs(x).max():g}: "
                         f"expected smaller keys and values; a cache of 32 bits holds them")

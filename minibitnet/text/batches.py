@@ -166,7 +166,7 @@ def random_document_batch(stream, windows, step, *, seed, batch, context):
     return rows[:, :-1], rows[:, 1:]
 
 
-@lru_cache(2)                                        # a batch lies in one pass or two
+@lru_cache(2)                                        # a batch mostly lies in one pass or two
 def order(seed, number, n):
     """The order in which pass ``number`` draws n windows -> a permutation (n,)."""
     return np.random.default_rng((seed, number)).permutation(n)

@@ -15,6 +15,7 @@ once and compares: what is damaged or missing is made anew. (The text itself is 
 """
 import hashlib
 import json
+import os
 from array import array
 from itertools import chain
 from typing import NamedTuple
@@ -92,7 +93,7 @@ def sums_of(target):
         if path.is_file():
             with open(path, "rb") as f:
                 lines.append(f"{hashlib.file_digest(f, 'sha256').hexdigest()}  {path.name}\n")
-    return "".join(lines).encode()
+    return os.fsencode("".join(lines))            # a name need not be UTF-8
 
 
 def open_stream(target, tokenizer, with_starts):

@@ -1,6 +1,8 @@
 """Token streams: the layout, and that cutting the text changes no token."""
 import hashlib
+import os
 import random
+import sys
 import tracemalloc
 
 import numpy as np
@@ -9,7 +11,7 @@ import tiktoken
 
 from minibitnet.text import corpora
 from minibitnet.text.corpora import END, load_corpus, pieces
-from minibitnet.text.streams import TokenStream, dtype_of, encode_to_file, open_stream, token_stream
+from minibitnet.text.streams import TokenStream, dtype_of, encode_to_file, is_whole, open_stream, sums_path, token_stream
 from minibitnet.text.tokenizer import ByteTokenizer, CharTokenizer
 
 # Pre-tokens as GPT-2 and as cl100k make them, in the terms of their published patterns.
@@ -156,6 +158,13 @@ def test_the_sums_are_those_that_sha256sum_checks(corpus_of, tmp_path):
     encode_to_file(corpus_of(DOCUMENTS, 5), LittleBPE(GPT2), tmp_path / "s.tokens", True)
     lines = [f"{hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}" for name in ("s.tokens", "s.starts")]
     assert (tmp_path / "s.sha256").read_text().splitlines() == lines
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux alone")
+def test_the_name_of_a_text_need_not_be_utf_8(corpus_of, tmp_path):
+    target = tmp_path / os.fsdecode(b"b\xff.tokens")
+    encode_to_file(corpus_of(DOCUMENTS, 5), LittleBPE(GPT2), target, True)
+    assert is_whole(target) and b"  b\xff.tokens\n" in sums_path(target).read_bytes()
 
 
 def test_bytes_on_disk_are_little_endian_and_wide_enough(corpus_of, tmp_path):
