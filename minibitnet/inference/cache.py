@@ -15,6 +15,7 @@ from ..quant import absmax_int8, dequantize
 
 
 def as_float16(x):                               # float32 -> float16
+    """The same numbers rounded; UserError for one that float16 does not hold."""
     with np.errstate(over="ignore"):             # the line after says it
         y = x.astype(np.float16)
     if (np.isinf(y) & np.isfinite(x)).any():
