@@ -23,7 +23,7 @@ DESCRIPTION = """Corpora, the texts that models are trained on.
     python -m minibitnet.data info book.txt           measure a text: bytes, lines, documents, characters, tokens
 
 What is fetched lies in minibitnet in your cache folder, or in $MINIBITNET_DATA. So do, in its folder streams, the tokens of every text
-of more than 64 MB that was trained on or scored, 2 or 4 bytes each; delete them as you like, they are made anew. Each of the four has a --help."""
+of more than 67 MB that was trained on or scored, 2 or 4 bytes each; delete them as you like, they are made anew. Each of the four has a --help."""
 
 
 def main(argv):
@@ -120,9 +120,9 @@ def measure(argv):
     if args.tokenizer:
         tokenizer = make_tokenizer(args.tokenizer, texts(corpus), end=corpus.has_documents)
         with bar() as progress:
-            tokens, ends, n_bytes = count(corpus, tokenizer, progress.update)
+            tokens, ends, bytes_each = count(corpus, tokenizer, progress.update)
         but = f" but for {ends:,} ends of documents" if ends else ""
-        print(f"tokens      {tokens:,} of {args.tokenizer}, {n_bytes / max(tokens - ends, 1):.3f} bytes each{but}")
+        print(f"tokens      {tokens:,} of {args.tokenizer}, {bytes_each:.3f} bytes each{but}")
     return _command.DONE
 
 

@@ -47,8 +47,8 @@ def train(argv):
     ranks = bpe.train(texts(corpus), size - 1, progress)
     bpe_files.write_ranks(args.out, ranks)
     tokenizer = BPETokenizer(bpe_files.with_end(ranks))
-    tokens, ends, n_bytes = count(corpus, tokenizer)
-    print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {n_bytes / max(tokens - ends, 1):.3f} bytes per token on {corpus.name}")
+    _, _, bytes_each = count(corpus, tokenizer)
+    print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {bytes_each:.3f} bytes per token on {corpus.name}")
     print(f"Try: python -m minibitnet.train --data {args.data} --tokenizer {args.out}")
     return _command.DONE
 

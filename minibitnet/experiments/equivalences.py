@@ -9,7 +9,10 @@ from .costs import MODELS, cache_bytes, weight_bytes
 from .latency import DENSE, PACKED, in_words as words_of_latency
 
 PAIRS = (("13B", "3B"), ("30B", "7B"), ("70B", "13B"))
-KEYS = {"memory": "memory", "energy": "joules", "read for a token": "read", "latency": "ms"}
+COSTS = (  # what, where a result has it, its unit and digits as told, how it was found
+    ("memory", "memory", 1e9, 2, "GB", "counted"), ("energy", "joules", 1, 3, "J", "counted"),
+    ("read for a token", "read", 1e9, 2, "GB", "counted: latency, where memory bounds it"),
+    ("latency", "ms", 1e3, 2, "s", "data/results/latency.json: a block times its layers, packed beside dense float32"))
 POSITIONS, CACHE_BITS = 512, (8, 16)                             # of the ternary model, and of the 16-bit one
 
 
@@ -40,16 +43,12 @@ def in_words(result):
     yield (f"Shapes of 13B to 70B are LLaMA's (experiments/costs.py); the energy formula is inferred. {result['positions']} tokens in the "
            f"cache, in {result['cache_bits'][0]} bits of the ternary model and in {result['cache_bits'][1]} of the other.")
     rows = result["rows"]
-    less = {what: sum(r["of_ternary"][key] < r["of_float16"][key] for r in rows) for what, key in KEYS.items()}
+    less = {what: sum(r["of_ternary"][key] < r["of_float16"][key] for r in rows) for what, key, *_ in COSTS}
     yield ("the ternary one costs less | " + ", ".join(f"{what}: {n} of {len(rows)}{' (differs)' * (n < len(rows))}" for what, n in less.items()) +
            " | " + ", ".join(f"{r['ternary']} beside {r['float16']}" for r in rows))
     for r in rows:
         a, b, claim = r["of_ternary"], r["of_float16"], f"ternary {r['ternary']} costs less than 16-bit {r['float16']}"
-        for what, unit, digits, name, scale in (
-                ("memory", 1e9, 2, "GB", "counted"), ("energy", 1, 3, "J", "counted"),
-                ("read for a token", 1e9, 2, "GB", "counted: latency, where memory bounds it"),
-                ("latency", 1e3, 2, "s", "data/results/latency.json: a block times its layers, packed beside dense float32")):
-            key = KEYS[what]
+        for what, key, unit, digits, name, scale in COSTS:
             differs = "" if a[key] < b[key] else " (differs)"
             yield f"{claim} | {what} {a[key] / unit:.{digits}f} against {b[key] / unit:.{digits}f} {name}{differs} | {scale}"
     yield ("In bytes and joules the sentence holds. Its seconds are the kernels': on the paper's GPU decoding waits for the bytes, and our NumPy "

@@ -60,12 +60,14 @@ def documents_of(stream):
 
 
 def count(corpus, tokenizer, report=lambda n: None):
-    """Encode a corpus and keep nothing -> (tokens, how many of them are ends of documents, the bytes of text that the others stand for)."""
+    """Encode a corpus and keep nothing -> (tokens, how many of them are ends of documents, the bytes of text that each other one stands
+    for on average)."""
     tokens, n_bytes, starts = 0, 0, array("q")
     documents = corpus.has_documents and tokenizer.end is not None
     for ids in encoded(corpus, tokenizer, documents, starts, report):
         tokens, n_bytes = tokens + len(ids), n_bytes + tokenizer.count_bytes(ids)
-    return tokens, (len(starts) + 1) * documents, n_bytes
+    ends = (len(starts) + 1) * documents
+    return tokens, ends, n_bytes / max(tokens - ends, 1)
 
 
 def encode_to_file(corpus, tokenizer, target, documents, report=lambda n: None):
