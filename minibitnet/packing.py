@@ -31,6 +31,8 @@ nothing: rejected. Golden bytes, n = 2, m = 6:
     -1 -1 -1 -1 -1 | -1   <->    0 | 0
     +1  0 -1  0 +1 | +1   <->  194 | 2      194 = 2 + 3*1 + 9*0 + 27*1 + 81*2
 """
+from typing import NamedTuple
+
 import numpy as np
 
 POWERS = 3 ** np.arange(5, dtype=np.uint8)                               # 1 3 9 27 81
@@ -167,3 +169,33 @@ def all_finite(x):
         if not finite.all():
             return False
     return True
+
+
+# ---- rows of 16-bit whole numbers
+
+ROWS = 2**18         # weights that are widened at a time, to 2 MB of float64
+
+
+class ScaledRows(NamedTuple):
+    """A matrix of 16 bits a number for exact products: row v is codes[v] 2^-bits[v]."""
+    codes: np.ndarray        # int16 (V, C)
+    bits: np.ndarray         # int8 (V,)
+
+    def row(self, v):                            # (...) int -> float32 (..., C)
+        return np.ldexp(self.codes[v].astype(np.float32), -self.bits[v][..., None].astype(np.intc))
+
+
+def scaled_rows(matrix, most=62):
+    """(V, C) of any float -> ScaledRows: each row with as many bits as int16 holds, up to ``most``."""
+    codes, bits = np.empty(matrix.shape, np.int16), np.empty(len(matrix), np.int8)
+    for rows in row_blocks(matrix):
+        w = widen(matrix[rows])
+        bits[rows] = np.minimum(15 - np.frexp(np.abs(w).max(1))[1], most)
+        codes[rows] = np.minimum(np.rint(np.ldexp(w.astype(np.float64), bits[rows, None])), 2**15 - 1)
+    return ScaledRows(codes, bits)
+
+
+def row_blocks(matrix, weights=ROWS):
+    """The rows of a matrix, as slices of about so many weights each."""
+    rows = max(1, weights // matrix.shape[1])
+    return [slice(i, i + rows) for i in range(0, len(matrix), rows)]

@@ -4,7 +4,10 @@ This convention holds everywhere in the package, in files too: a scale *multipli
 the reciprocal and divides.) Codes are whole numbers in x's own float type, because a float32 matrix product of small
 whole numbers is exact and fast; ``codes.astype(np.int8)`` loses nothing and is what gets stored.
 
-Groups are the papers' answer to model parallelism; our model itself does not use them. Arrays are float32 or float64.
+Groups are the papers' answer to model parallelism; our model itself does not use them.
+
+Arrays are float32 or float64; any other type is a TypeError, for in float16 127 / 1e-5 is infinite, and whole numbers have no room for codes.
+NaN or infinity is a FloatingPointError: it would make codes that are no numbers.
 
 Layout: features first. A weight matrix is (n, m), outputs by inputs; activations are (m, ...), one token per column,
 as the papers write  y = W x.  Scales keep the reduced axes with length 1, so ``codes * scale`` always broadcasts.
@@ -16,6 +19,8 @@ Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [faq] "The Era 
 from typing import NamedTuple
 
 import numpy as np
+
+from .exact import mean
 
 QB = 127      # Q_b for 8 bits. The papers print 2^(b-1) = 128; [faq] and every released implementation use 127.
 EPS = 1e-5    # Smallest gamma. [b158] eq. 1 prints gamma + eps; [faq] and the released code take max(gamma, eps).
@@ -45,7 +50,7 @@ def absmean_ternary(w, groups=1):
     w (n, m) float -> codes (n, m), scale (1, 1); with groups = G > 1 the n rows are cut into G equal groups, each with
     a gamma of its own ([bitnet] eq. 13), and scale is (n, 1).
     """
-    gamma = np.maximum(_group_mean(np.abs(w), groups), EPS)
+    gamma = _scale_of(_group_mean(np.abs(_checked(w)), groups))
     return Quantized(round_clip(w / gamma, -1, 1), gamma)
 
 
@@ -55,8 +60,8 @@ def sign_binary(w, groups=1):
     Sign(0) is -1 ([bitnet] eq. 2): np.sign(0) is 0, a third value. beta is the mean of |W|, not of |W - alpha|, and
     alpha is not added back: both as printed. Shapes as in ``absmean_ternary``.
     """
-    alpha = _group_mean(w, groups)
-    beta = np.maximum(_group_mean(np.abs(w), groups), EPS)
+    alpha = _group_mean(_checked(w), groups)
+    beta = _scale_of(_group_mean(np.abs(w), groups))
     return Quantized(np.where(w > alpha, 1, -1).astype(w.dtype), beta)
 
 
@@ -72,7 +77,7 @@ def absmax_int8(x, axis=0, groups=1, Q_b=QB):
     [bitnet] eq. 4 clips to [-Q_b + eps, Q_b - eps], [faq] to [-128, 127]; |x| <= gamma makes the clip idle, so it is left
     out. Eq. 4 prints no rounding, [faq] rounds.
     """
-    gamma = np.maximum(_group_max(np.abs(x), axis, groups), EPS)
+    gamma = _scale_of(_group_max(np.abs(_checked(x)), axis, groups))
     codes = x * (Q_b / gamma)
     return Quantized(np.rint(codes, out=codes), gamma / Q_b)
 
@@ -84,10 +89,24 @@ def absmax_nonnegative(x, axis=0, groups=1):
     gamma is taken *after* the shift, max(x - eta): the paper leaves this open, and with the gamma of eq. 5, max|x|,
     every value above eta + gamma (half of a symmetric input) would be clipped to Q_b.
     """
-    eta = -_group_max(-x, axis, groups)
+    eta = -_group_max(-_checked(x), axis, groups)
     shifted = x - eta
-    gamma = np.maximum(_group_max(shifted, axis, groups), EPS)
+    gamma = _scale_of(_group_max(shifted, axis, groups))
     return Quantized(np.rint(shifted * (QB / gamma)), gamma / QB), eta
+
+
+# ---- what may come in
+
+def _checked(x):
+    if getattr(x, "dtype", None) not in (np.float32, np.float64):
+        raise TypeError(f"an array of {getattr(x, 'dtype', type(x).__name__)}: a quantizer takes float32 or float64 (x.astype(np.float32))")
+    return x
+
+
+def _scale_of(gamma):             # a magnitude -> the same, at least EPS; a maximum or mean of numbers that are not all finite is not finite
+    if not np.isfinite(gamma).all():
+        raise FloatingPointError("NaN or infinity among the numbers to quantize: expected finite numbers; did the training diverge?")
+    return np.maximum(gamma, EPS)
 
 
 # ---- groups ----------------------------------------------------------------------------------------------------------
@@ -101,8 +120,8 @@ def split_groups(x, groups):
 
 def _group_mean(x, groups):       # (n, m) -> (1, 1), or (n, 1) with the mean of its group in each row
     if groups == 1:
-        return x.mean(keepdims=True)
-    return np.repeat(split_groups(x, groups).mean(axis=(1, 2)), len(x) // groups)[:, None]
+        return mean(x)
+    return np.concatenate([np.broadcast_to(mean(group), (len(group), 1)) for group in split_groups(x, groups)])
 
 
 def _group_max(x, axis, groups):  # (m, ...) -> reduced axes kept with length 1; with groups, m rows

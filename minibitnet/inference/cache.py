@@ -1,8 +1,9 @@
 """Key-value caches of one layer: the keys and values of the tokens seen so far, so that a token is computed once.
 
-A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives all, in float32;
-``nbytes`` is what the cache takes. Keys are kept after the rotation, as in [a48] §3.1, so that they are never touched again.
-A number that float16 does not hold (65,520 and above) is a UserError, as a value of 16 bits and as the scale of codes alike.
+A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives all, as attention takes
+them: each key and each value on a grid of its own (``exact.fine``), where it was put once, when it came. What is summed up of them is
+exact, so how they came, one by one or all at once, changes no bit. ``nbytes`` is what the cache takes. Keys are kept after the rotation,
+as in [a48] §3.1, so that they are never touched again. A number that float16 does not hold (65,520 and above) is a UserError, as a value of 16 bits and as the scale of codes alike.
 
 [a48] BitNet a4.8, arXiv 2411.04965: key-value caches of 4 and of 3 bits.
 """
@@ -11,10 +12,12 @@ from functools import partial
 import numpy as np
 
 from ..errors import UserError
+from ..exact import FINE, Grid, fine, shared_out
+from ..nn.ops import split_heads
 from ..quant import absmax_int8, dequantize
 
 
-def as_float16(x):                               # float32 -> float16
+def as_float16(x):                               # float32 or float64 -> float16
     """The same numbers rounded; UserError for one that float16 does not hold."""
     with np.errstate(over="ignore"):             # the line after says it
         y = x.astype(np.float16)
@@ -25,29 +28,32 @@ def as_float16(x):                               # float32 -> float16
 
 
 class KVCache:
-    """Rotated keys and values as they are, in float32 or float16: 8 or 4 bytes for each feature of a key and its value."""
+    """Rotated keys and values in float32, which holds what ``fine`` leaves of them, or rounded once more, to float16: 8 or 4 bytes for each
+    feature of a key and its value."""
 
     def __init__(self, c, batch=1, dtype=np.float32):
-        self.k, self.v = np.empty((2, c.n_kv_heads * c.head_dim, batch, c.context), dtype)
+        self.k, self.v = np.empty((2, batch, c.n_kv_heads, 1, c.head_dim, c.context), dtype)
         self.length = 0
 
     @property
     def nbytes(self):
         return self.k.nbytes + self.v.nbytes
 
-    def extend(self, k, v):                      # (K D, B, T) of new tokens -> the same of all S tokens
-        end = self.length + k.shape[2]
-        if self.k.dtype == np.float16:
-            k, v = as_float16(k), as_float16(v)
-        self.k[..., self.length:end], self.v[..., self.length:end] = k, v
-        self.length = end
-        return tuple(a[..., :end].astype(np.float32, copy=False) for a in (self.k, self.v))
+    def extend(self, k, v):                      # (K D, B, T) of new tokens -> Grid, Values (B, K, 1, D, S) of all S tokens
+        new, self.length = slice(self.length, self.length + k.shape[2]), self.length + k.shape[2]
+        k, v = (split_heads(x, self.k.shape[-2]) for x in (k, v))
+        v = shared_out(v)
+        for kept, x in ((self.k, fine(k, -2).values), (self.v, v.shares * v.power)):
+            kept[..., new] = as_float16(x) if kept.dtype == np.float16 else x
+        k, v = (kept[..., :self.length] for kept in (self.k, self.v))
+        return Grid(k.astype(np.float64), FINE), shared_out(v.astype(np.float32, copy=False), rounded=True)
 
 
 class QuantizedKVCache:
     """The same as codes of 8 or 4 bits with one float16 scale for each head and token: 2 + 4 / D or 1 + 4 / D bytes in place of 8.
 
     Codes of 4 bits lie in [-7, 7], two in a byte: feature i of a head in the low half, feature i + D/2 in the high one.
+    A code times its scale has 18 bits, fewer than a grid's 26, so these numbers lie on one from the beginning.
     Departure: [a48] writes "unsigned integers" and gives no formula; these are signed, the absmax of the rest of the model.
     """
 
@@ -72,7 +78,8 @@ class QuantizedKVCache:
         self.length = end
         codes = self.codes[..., :end]
         values = dequantize(codes if self.bits == 8 else from_bytes(codes, axis=2), self.scales[..., :end].astype(np.float32))
-        return values.reshape(2, -1, *values.shape[3:])
+        k, v = values.transpose(0, 3, 1, 2, 4)[:, :, :, None]
+        return Grid(k.astype(np.float64), FINE), shared_out(v, rounded=True)
 
 
 def two_in_a_byte(codes):                        # int8 (D, ...) in [-8, 7] -> int8 (D/2, ...)

@@ -14,10 +14,12 @@ import math
 
 import numpy as np
 
+from ..exact import LN2, exp
+
 POWERS = np.left_shift(1, np.arange(63, dtype=np.int64))    # 1, 2, 4 .. 2^62
 EXP2_BITS = 24                                              # of exp2's result: 2^-0 is 2^24
 FRACTION_BITS = 16                                          # of its argument
-EXP2_TABLE = np.rint(2.0 ** (EXP2_BITS - np.arange(257) / 256)).astype(np.int64)
+EXP2_TABLE = np.rint(np.ldexp(exp(np.arange(257) * (-LN2 / 256)), EXP2_BITS)).astype(np.int64)
 
 
 def mantissa(value):
@@ -27,8 +29,8 @@ def mantissa(value):
 
 
 def bit_length(x):                                          # 0 <= x < 2^63
-    """The number of bits of each x, as int.bit_length: 0 -> 0, 1 -> 1, 7 -> 3, 8 -> 4."""
-    return np.searchsorted(POWERS, x, side="right")
+    """The number of bits of each x, as int.bit_length: 0 -> 0, 1 -> 1, 7 -> 3, 8 -> 4; int64."""
+    return np.searchsorted(POWERS, x, side="right").astype(np.int64)      # of 32 bits on some systems, where shifts would overflow
 
 
 def shift(x, k):                                            # |x| < 2^62, 0 <= k <= 62

@@ -128,28 +128,21 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from ..exact import LN2, total
 from ..nn import ops
 from ..quant import QB
-from ..packing import all_finite, unpack_ternary, widen
+from ..packing import ScaledRows, all_finite, row_blocks, scaled_rows, unpack_ternary, widen
 from .fixed_point import EXP2_BITS, FRACTION_BITS, bit_length, divide, exp2, mantissa, narrow, ratio, shift
 from .kernels import BitPlanes, matmul, repack
 
 RANGE_BITS = 28      # every activation is proven to stay below 2^28 ...
 MOST_BITS = 20       # ... with at most so many of them after the point,
 LEAST_BITS = 12      # and at least so many
-HEAD_BITS = 62       # an untied head's rows take as many bits as they like
 VALUE_BITS = 23      # of values inside a norm, and of gains
 QUERY_BITS = 14      # of queries, and of the head's inputs
 ROTARY_BITS = 14     # of cos and sin
 WEIGHT_SHIFT = 12    # what weight times value scale gives up, so that sums over the context fit
-LOG2E = round(2**30 / math.log(2))               # log2(e), 30 bits after the point
-BLOCK = 2**18        # weights that are widened at a time, to 2 MB
-
-
-class ScaledRows(NamedTuple):
-    """A matrix for embedding or head: row v is codes[v] 2^-bits[v]."""
-    codes: np.ndarray        # int16 (V, C)
-    bits: np.ndarray         # int8 (V,)
+LOG2E = round(2**30 / LN2)                       # log2(e), 30 bits after the point
 
 
 class Norm(NamedTuple):
@@ -194,7 +187,7 @@ def normed(norm, x, exponent=0):                 # integers (C, B, T), the token
         x, k = narrow(x, VALUE_BITS)
         x, exponent = len(x) * x - x.sum(0), exponent + k
     x, k = narrow(x, VALUE_BITS, least=np.maximum(norm.eps_exponent - exponent, 0))
-    S = (x * x).sum(0) + (norm.eps >> np.minimum(2 * (k + exponent - norm.eps_exponent), 62))
+    S = (x * x).sum(0) + (np.int64(norm.eps) >> np.minimum(2 * (k + exponent - norm.eps_exponent), 62))
     return x if norm.gain is None else x * norm.gain.astype(np.int64)[:, None, None], np.maximum(S, 1)
 
 
@@ -338,7 +331,7 @@ class IntegerModel:
         """logits = W n in units of 2^-logit_bits:  n gain = y sqrt(C / S), y in 15 bits a token."""
         y, S = normed(self.norm, x)
         y, k = narrow(y, QUERY_BITS)
-        m, e = ratio(1 << k, S)
+        m, e = ratio(np.int64(1) << k, S)
         multiplier = (m * self.logit_mantissa) >> 43                     # 17 to 19 bits: |sums| < 2^15 2^14 C <= 2^42
         places = -43 - self.logit_exponent - e + self.head.bits.astype(np.int64)[:, None, None]
         logits = np.empty(places.shape, np.int32)
@@ -346,12 +339,6 @@ class IntegerModel:
             sums = np.einsum("vc,cbt->vbt", self.head.codes[rows].astype(np.int64), y)
             logits[rows] = shift(sums * multiplier, np.clip(places[rows], 0, 62)).astype(np.int32)
         return logits
-
-
-def row_blocks(matrix):
-    """The rows of a matrix, as slices of about BLOCK weights each."""
-    rows = max(1, BLOCK // matrix.shape[1])
-    return [slice(i, i + rows) for i in range(0, len(matrix), rows)]
 
 
 # ---- conversion: the only floats
@@ -363,14 +350,14 @@ def convert(model, c, matrices, arrays):
     arrays |= {name: widen(gain) for name, gain in arrays.items() if gain.ndim == 1}
     model.bits = activation_bits(c, matrices, arrays)
     model.embedding = scaled_rows(arrays.pop("embed_tokens.weight"), model.bits)
-    model.head = model.embedding if c.tied else scaled_rows(arrays.pop("lm_head.weight"), HEAD_BITS)
+    model.head = model.embedding if c.tied else scaled_rows(arrays.pop("lm_head.weight"))
     model.rotary = np.rint(np.ldexp(ops.rotary_tables(c.head_dim, c.context, c.rope_theta), ROTARY_BITS)).astype(np.int16)
     model.blocks = [integer_block(f"layers.{i}.", c, matrices, arrays, model.bits) for i in range(c.n_layers)]
     model.norm, unit = integer_norm(arrays["norm.weight"], False, c.d_model, c.norm_eps, 2.0**-model.bits)
     head = (np.ldexp(model.head.codes[rows].astype(np.float64), -model.head.bits[rows, None]) for rows in row_blocks(model.head.codes))
     steps = 2**(QUERY_BITS - 1)                  # a narrowed token's largest is at least 2^13
     bound = max(largest_output(w, 1.0, unit * model.norm.gain, steps) for w in head)
-    model.logit_bits = min(16, math.floor(RANGE_BITS - math.log2(max(bound, 1))))
+    model.logit_bits = min(16, RANGE_BITS - ceil_log2(max(bound, 1)))
     model.logit_mantissa, model.logit_exponent = mantissa(unit * math.sqrt(c.d_model) * 2.0**model.logit_bits)
 
 
@@ -402,17 +389,23 @@ def activation_bits(c, matrices, arrays):
         else:                                    # a rotation adds up to sqrt 2
             largest = max(largest, math.sqrt(2) * bound * (max(1, query_factor(c)) if name.endswith("q_proj.weight") else 1))
     largest = max(largest, residual)
-    bits = min(MOST_BITS, math.floor(RANGE_BITS - math.log2(largest)))
+    bits = min(MOST_BITS, RANGE_BITS - ceil_log2(largest))
     if bits < LEAST_BITS:
         raise UserError(f"activations may reach {largest:.3g}: the integer engine holds up to "
                         f"{2.0**(RANGE_BITS - LEAST_BITS):,.0f}; are gains or scales off?")
     return bits
 
 
+def ceil_log2(x):
+    """The smallest n with x <= 2^n, of a positive float (0: 0)."""
+    fraction, n = math.frexp(x)
+    return n - (fraction == 0.5)
+
+
 def query_factor(c):
     """What queries are multiplied by: log2(e) / sqrt(D), so that softmax is of base 2, and 128/127, which makes the 127 of k's scale
     a shift. Above 1 in heads of two."""
-    return 128 / QB / math.log(2) / math.sqrt(c.head_dim)
+    return 128 / QB / LN2 / math.sqrt(c.head_dim)
 
 
 NORM_OF = {"self_attn.q_proj": "input_layernorm", "self_attn.k_proj": "input_layernorm", "self_attn.v_proj": "input_layernorm",
@@ -432,18 +425,8 @@ def largest_output(w, scale, gain, steps=QB):
     other roundings, of parts in 2^16 and smaller.)"""
     gain = np.ones(w.shape[1]) if gain is None else np.abs(gain.astype(np.float64))
     w = np.abs(w).astype(np.float64)
-    rows = np.sqrt(np.square(w) @ np.square(gain)) + w.sum(1) * gain.max() / (2 * steps)
+    rows = np.sqrt(total(np.square(w * gain), 1)[:, 0]) + total(w, 1)[:, 0] * gain.max() / (2 * steps)
     return 1.001 * scale * math.sqrt(w.shape[1]) * float(rows.max())
-
-
-def scaled_rows(matrix, most):
-    """(V, C) of any float -> ScaledRows: each row with as many bits as int16 holds, up to ``most``."""
-    codes, bits = np.empty(matrix.shape, np.int16), np.empty(len(matrix), np.int8)
-    for rows in row_blocks(matrix):
-        w = widen(matrix[rows])
-        bits[rows] = np.minimum(15 - np.frexp(np.abs(w).max(1))[1], most)
-        codes[rows] = np.minimum(np.rint(np.ldexp(w.astype(np.float64), bits[rows, None])), 2**15 - 1)
-    return ScaledRows(codes, bits)
 
 
 def integer_norm(gain, centred, size, eps, unit):
@@ -452,7 +435,7 @@ def integer_norm(gain, centred, size, eps, unit):
         places = VALUE_BITS - math.frexp(np.abs(gain).max())[1]
         gain = np.rint(np.ldexp(gain.astype(np.float64), places)).astype(np.int32)
     eps = size * eps / unit**2 * (size**2 if centred else 1)
-    exponent = max(0, math.ceil((math.log2(max(eps, 1)) - 60) / 2))
+    exponent = max(0, (ceil_log2(eps) - 59) // 2)
     return Norm(gain, centred, round(eps / 4.0**exponent), exponent), 1.0 if gain is None else 2.0**-places
 
 

@@ -3,27 +3,28 @@
     h = x + o(sub_norm(attention(rope(q), rope(k), v)))    with q, k, v from norm(x)
     x = h + down(sub_norm(act(gate) * up))                 with gate, up from norm(h)
 
-Every operation but the products is the plain forward of ``nn/ops.py``, and the products are the same integers, so with float32
-embeddings, norms and scales the logits are those of the training model's evaluation, bit for bit, wherever the shapes are the same
-and all logits are asked for. (A product of floats, the head's or attention's, is added up in another order at another width: one
-token at a time gives other last bits than a whole sequence, and where these move a value across a rounding tie, another code.)
+Every operation but the products with weights is the plain forward of ``nn/ops.py``, and these are the same integers, so with float32
+embeddings, norms and scales the logits are those of the training model's evaluation, bit for bit: of a whole sequence, in pieces, token by
+token with a cache, in a batch or alone, for no product depends on its shape (``exact.py``).
 
 Matrices that see the same input are stacked: q, k, v are one product, gate and up another. Embedding and head may be float16 or
-bfloat16; they stay so in memory and are widened row by row, or block by block, where they are used. Where only the last
-token's logits are wanted, the head, the largest matrix, is read block by block in any case, by all threads if it is large.
+bfloat16; they stay 16 bits wide in memory. A head of 16 bits is kept as whole numbers and a power of two for each row, an exact operand; of a row's
+numbers below 2^-5 of its largest (float16; bfloat16: 2^-8) the last bits are rounded away. A float32 head is put on its grid once, which
+float32 still holds. The head, the largest matrix, is widened and multiplied block by block, by all threads if it is large.
 """
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from ..errors import NonFiniteError
+from ..exact import FINE, Grid, fine, product, whole
 from ..nn import ops
-from ..packing import all_finite, widen
+from ..packing import ScaledRows, all_finite, row_blocks, scaled_rows, widen
 from ..quant import absmax_int8, split_groups
 from .cache import KINDS
 from .kernels import matmul, repack, stack
 
-HEAD_BLOCK = 2**20       # weights of the head that are multiplied at a time, 4 MB of float32
+HEAD_BLOCK = 2**17       # weights of the head that are multiplied at a time, 1 MB of float64
 FEW = 16                 # blocks of a head that threads do not share: to wake them takes longer than they save
 
 
@@ -37,7 +38,10 @@ class PackedModel:
         self.config, self.kv_bits = c, kv_bits
         self.pool = pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
-        self.head = self.embedding if c.tied else arrays["lm_head.weight"]
+        head = self.embedding if c.tied else arrays["lm_head.weight"]
+        self.head = on_grid(head) if head.dtype == np.float32 else scaled_rows(head)
+        if c.tied and head.dtype != np.float32:            # one copy of a large matrix
+            self.embedding = self.head
         self.blocks = [Block(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
@@ -46,27 +50,38 @@ class PackedModel:
         if start + T > self.config.context:
             raise ValueError(f"{start + T} tokens: expected at most the context of {self.config.context}")
         rotary = [np.repeat(table[:, None, start:start + T], B, axis=1) for table in self.rotary]       # (D/2, B, T)
-        x = np.ascontiguousarray(widen(self.embedding[ids]).transpose(2, 0, 1))                         # (C, B, T)
+        x = self.embedding.row(ids) if isinstance(self.embedding, ScaledRows) else widen(self.embedding[ids])
+        x = np.ascontiguousarray(x.transpose(2, 0, 1))                                                  # (C, B, T)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
             x = block(x, rotary, cache)
         x = np.ascontiguousarray(x[..., -1:]) if last else x
-        return finite(self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps), in_blocks=last))
+        return finite(self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps)))
 
-    def project(self, x, in_blocks):                       # (C, B, T) -> (V, B, T): the head
-        if self.head.dtype == np.float32 and not in_blocks:
-            return ops.matmul(self.head, x)
-        rows = max(1, HEAD_BLOCK // len(x))
-        y = np.empty((len(self.head), *x.shape[1:]), np.float32)
+    def project(self, x):                                  # (C, B, T) -> (V, B, T): the head
+        head, X = self.head, fine(ops.columns(x), 0)
+        codes = head.codes if isinstance(head, ScaledRows) else head
+        y = np.empty((len(codes), X.values.shape[1]), np.float32)
 
-        def block(i):
-            w = widen(self.head[i:i + rows])
-            y[i:i + rows] = ops.matmul(w, x) if x.size > len(x) else np.vecdot(w, x.ravel())[:, None, None]     # one column: 2 x faster
-        starts = range(0, len(y), rows)
-        list((self.pool.map if self.pool and len(starts) > FEW else map)(block, starts))
-        return y
+        def block(rows):
+            w = codes[rows].astype(np.float64)
+            if codes is head:
+                y[rows] = product(Grid(w, FINE), X)
+            else:
+                y[rows] = np.ldexp(product(whole(w, 2**15, -1), X), -head.bits[rows, None].astype(np.intc))
+        blocks = row_blocks(codes, HEAD_BLOCK)
+        list((self.pool.map if self.pool and len(blocks) > FEW else map)(block, blocks))
+        return y.reshape(-1, *x.shape[1:])
 
     def new_caches(self, batch=1):
         return [KINDS[self.kv_bits](self.config, batch) for _ in self.blocks]
+
+
+def on_grid(matrix):
+    """float32 (V, C) -> the same on the grid of its rows, float32."""
+    y = np.empty_like(matrix)
+    for rows in row_blocks(matrix):
+        y[rows] = fine(matrix[rows], -1).values
+    return y
 
 
 def finite(logits):

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from ..errors import UserError
+from ..exact import LN2, Random, exp, log, total
 from .fixed_point import FRACTION_BITS, exp2, mantissa, shift
 
 TOP_P_BITS = 16
@@ -27,7 +28,7 @@ def surprisal(logits, targets):
     """-log p(target) in nats, float64:  logits (V, ...), targets (...) int -> (...)."""
     logits = logits.astype(np.float64)
     logits -= logits.max(0)
-    return np.log(np.exp(logits).sum(0)) - np.take_along_axis(logits, targets[None], 0)[0]
+    return log(total(exp(logits))[0]) - np.take_along_axis(logits, targets[None], 0)[0]
 
 
 def sample(logits, rng, *, temperature=1.0, top_k=0, top_p=1.0):
@@ -37,11 +38,11 @@ def sample(logits, rng, *, temperature=1.0, top_k=0, top_p=1.0):
         return int(logits.argmax())
     order = np.argsort(-logits, kind="stable")[:top_k or None]
     with np.errstate(over="ignore"):                           # a tiny temperature: -inf, whose exponential is 0
-        p = np.exp((logits[order] - logits[order[0]]).astype(np.float64) / temperature)
-    p /= p.sum()
+        p = exp((logits[order] - logits[order[0]]).astype(np.float64) / temperature)
+    p /= total(p)
     if top_p < 1:
         keep = np.searchsorted(p.cumsum(), top_p) + 1          # up to and including the one that reaches top_p
-        order, p = order[:keep], p[:keep] / p[:keep].sum()
+        order, p = order[:keep], p[:keep] / total(p[:keep])
     return int(order[np.searchsorted(p.cumsum(), rng.random()).clip(max=len(p) - 1)])
 
 
@@ -67,7 +68,7 @@ def sampler(temperature, top_k, top_p, logit_bits=None):
         return partial(sample, temperature=temperature, top_k=top_k, top_p=top_p)
     if temperature == 0:
         return lambda logits, rng: int(logits.argmax())
-    beta = 2.0 ** (FRACTION_BITS - logit_bits) / math.log(2) / temperature
+    beta = math.ldexp(1 / LN2, FRACTION_BITS - logit_bits) / temperature
     return partial(sample_integer, beta=mantissa(min(beta, 2.0**30)), top_k=top_k, top_p=round(top_p * 2**TOP_P_BITS))
 
 
@@ -78,7 +79,7 @@ def decode(engine, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=
     last token and appends ids to the caches; with ``logit_bits`` where the logits are whole numbers. When the context is full, the newest half of it
     is encoded again from position 0 and decoding goes on: a sliding window that moves by half a context at a time.
     """
-    rng = np.random.default_rng(seed)
+    rng = Random(seed)
     choose = sampler(temperature, top_k, top_p, getattr(engine, "logit_bits", None))
     context = engine.config.context
     history = list(prompt)[-context:]

@@ -8,6 +8,7 @@ import copy
 
 import numpy as np
 
+from ..exact import fine
 from ..quant import Quantized
 from . import ops, ste
 from .autograd import Tensor
@@ -84,6 +85,20 @@ class BitLinear(Linear):
         if not isinstance(self.weight.data, Quantized):
             twin.weight = Tensor(self.quantize_weight.forward(self.weight.data))
         twin.axis = self.training_axis if training else self.axis
+        return twin
+
+
+class Head(Linear):
+    """The Linear that makes logits. The gradient of a logit is a probability, and most of them are tiny beside the target's: of 32,000 tokens each
+    starts at 2^-15, which the 12 bits of a gradient in float32 round away. So here gradients are as fine as the forward pass."""
+
+    def __call__(self, x):
+        return ops.linear(x, self.weight, fine_grained=True)
+
+    def quantized(self, training=False):         # what only runs puts the matrix on its grid once
+        twin = copy.copy(self)
+        if not training:
+            twin.weight = Tensor(fine(self.weight.data, -1))
         return twin
 
 

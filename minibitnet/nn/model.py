@@ -13,10 +13,11 @@ input is normed once and quantized once. One word changes the arm (``layers.ARMS
 """
 import numpy as np
 
+from ..exact import Random
 from ..inference.cache import KVCache
 from . import ops
 from .config import check_size
-from .layers import ARMS, Attention, Embedding, FeedForward, Linear, Module, RMSNorm
+from .layers import ARMS, Attention, Embedding, FeedForward, Head, Module, RMSNorm
 
 
 class Block(Module):
@@ -41,12 +42,12 @@ class Transformer(Module):
 
     def __init__(self, c, seed=0):
         check_size(c)
-        rng = np.random.default_rng(seed)
+        rng = Random(seed)
         self.config = c
         self.embed_tokens = Embedding(c.vocab_size, c.d_model, rng)
         self.layers = [Block(c, rng) for _ in range(c.n_layers)]
         self.norm = RMSNorm(c.d_model, c.norm_eps)
-        self.lm_head = Linear(c.d_model, c.vocab_size, rng)
+        self.lm_head = Head(c.d_model, c.vocab_size, rng)
         if c.tied:                               # one matrix, with the head's start: unit embeddings would give logits of size sqrt(d)
             self.embed_tokens.weight = self.lm_head.weight
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)

@@ -3,6 +3,9 @@
 Each op is one screen: shapes, formula and source, the forward pass in the formula's letters, then `vjp(g)` under its
 derivative in one line. g is dL/d(out), dx is dL/dx, n is a normed value.
 
+Products, sums and functions are those of ``exact.py``: their bits do not depend on the library. ``product`` is for gradients,
+``fine_product`` for the forward pass, ``whole`` says that an operand is of whole numbers.
+
 Shapes: activations are (C, B, T), C features of B sequences of T tokens: features first, one token per column, as the
 papers write  y = W x.  It is also the fast order in NumPy: reductions over features and factors per token run along
 contiguous memory.
@@ -14,20 +17,26 @@ import math
 
 import numpy as np
 
-from ..quant import QB, dequantize, split_groups
+from ..exact import (Grid, Values, coarse_product, cos_sin, exp, fine, fine_gradient, fine_product, log, product, shared_out, sigmoid, sum_runs, total,
+                     weighted_gradient, weighted_sums, whole)
+from ..quant import QB, split_groups
 from .autograd import op
 
 QUERY_BLOCK = 64     # queries that attention handles at a time
 
 
-def matmul(w, x):                                # (n, m), (m, ...) -> (n, ...)
+def columns(x):                                  # (m, ...) -> (m, tokens)
+    return x.reshape(len(x), -1)
+
+
+def matmul(w, x, product=product):               # (n, m), (m, ...) -> (n, ...)
     """W x: contracts the last axis of w with the first of x."""
-    return (w @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
+    return product(w, columns(x)).reshape(-1, *x.shape[1:])
 
 
-def outer(g, x):                                 # (n, ...), (m, ...) -> (n, m)
+def outer(g, x, product=product):                # (n, ...), (m, ...) -> (n, m)
     """g x^T, summed over all tokens: the gradient of W in  y = W x."""
-    return g.reshape(len(g), -1) @ x.reshape(len(x), -1).T
+    return product(columns(g), columns(x).T)
 
 
 @op
@@ -37,7 +46,7 @@ def embedding(table, ids):                       # (V, C), (B, T) int -> (C, B, 
         order = np.argsort(ids, axis=None, kind="stable")
         used, starts = np.unique(ids.ravel()[order], return_index=True)
         dtable = np.zeros(table.shape, g.dtype)
-        dtable[used] = np.add.reduceat(g.reshape(len(g), -1)[:, order], starts, axis=1).T
+        dtable[used] = sum_runs(columns(g)[:, order], starts).T
         return dtable, None
     return np.ascontiguousarray(table[ids].transpose(2, 0, 1)), vjp
 
@@ -53,15 +62,14 @@ def add(x, y):                                   # two arrays of one shape -> th
 @op
 def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
     """y = n gain,  n = x r,  r = (mean_C(x^2) + eps)^(-1/2).   [rmsnorm] eq. 4, plus eps"""
-    r = 1 / np.sqrt(np.einsum("cbt,cbt->bt", x, x) / len(x) + eps)       # (B, T); einsum squares and sums in one pass
+    r = 1 / np.sqrt(total(x * x) / len(x) + eps)                         # (1, B, T)
     n = x * r
 
     def vjp(g):                                  # dx = r (dn - n mean_C(dn n)),  dn = g gain;   dgain = sum_BT(g n)
-        gn = (g * n).reshape(len(gain), -1)
-        dx = g * gain[:, None, None]
-        dx -= n * (gain @ gn / len(gain)).reshape(r.shape)               # mean_C(dn n) = gain^T (g n) / C
+        dx, gn = g * gain[:, None, None], g * n                          # dx begins as dn
+        dx -= n * (total(dx * n) / len(n))
         dx *= r
-        return dx, gn.sum(1)
+        return dx, total(columns(gn), 1)[:, 0]
     return n * gain[:, None, None], vjp
 
 
@@ -69,23 +77,28 @@ def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
 def layer_norm(x, *, eps, groups=1):             # (C, B, T) -> (C, B, T)
     """n = (x - mean_C(x)) r,  r = (var_C(x) + eps)^(-1/2), without gain or bias.   [bitnet] eq. 12; in groups: eq. 15"""
     x = split_groups(x, groups)                                          # (G, C/G, B, T)
-    centred = x - x.mean(1, keepdims=True)
-    r = 1 / np.sqrt(np.square(centred).mean(1, keepdims=True) + eps)     # (G, 1, B, T)
+    def mean(x):
+        return total(x, 1) / x.shape[1]
+    centred = x - mean(x)
+    r = 1 / np.sqrt(mean(np.square(centred)) + eps)                      # (G, 1, B, T)
     n = centred * r
     shape = (-1, *x.shape[2:])
 
     def vjp(g):                                  # dx = r (g - mean_C(g) - n mean_C(g n))
         g = split_groups(g, groups)
-        return (r * (g - g.mean(1, keepdims=True) - n * (g * n).mean(1, keepdims=True))).reshape(shape),
+        return (r * (g - mean(g) - n * mean(g * n))).reshape(shape),
     return n.reshape(shape), vjp
 
 
 @op
-def linear(x, w):                                # (m, B, T), (n, m) -> (n, B, T)
-    """y = W x"""
+def linear(x, w, *, fine_grained=False):                 # (m, B, T), (n, m) -> (n, B, T)
+    """y = W x.   fine_grained: gradients as fine as the forward pass. W: an array, or already ``exact.fine`` by rows, in what only runs."""
     def vjp(g):                                  # dx = W^T g,  dW = g x^T
+        if fine_grained:
+            W, G, X = map(fine_gradient, (w, columns(g), columns(x)))
+            return fine_product(W.T, G).reshape(x.shape), fine_product(G, X.T)
         return matmul(w.T, g), outer(g, x)
-    return matmul(w, x), vjp
+    return matmul(w, x, fine_product), vjp
 
 
 @op
@@ -95,14 +108,15 @@ def quantized_linear(x, w):                      # Quantized (m, B, T), Quantize
     The product is of whole numbers, |sums| <= 127 m, and float32 counts exactly up to 2^24: BLAS gives the very
     integers that a packed integer kernel gives, and one rescale follows. (Rescaling first, W^ @ x^, would round.)
     """
-    assert QB * len(x.codes) < 2**24, f"{len(x.codes)} features overflow the exact range of float32"
     assert len(x.scale) == 1, "a scale that varies over the features that are summed cannot be taken out of the sum"
     s = w.scale[..., None] * x.scale                                     # (1 or n, B, T), or (1 or n, 1, 1) per tensor
-    y = matmul(w.codes, x.codes)
+    W, X = whole(w.codes, 1, -1), whole(columns(x.codes), QB, 0)
+    y = product(W, X).reshape(-1, *x.codes.shape[1:])
     y *= s
 
-    def vjp(g):                                  # dx^ = W^T g,  dW^ = g x^T: the plain product's, in dequantized values
-        return matmul(dequantize(*w).T, g), outer(g, dequantize(*x))
+    def vjp(g):                                  # dx^ = W^T g = W~^T (s_w g),  dW^ = g x^T = (g s_x) x~^T
+        return (coarse_product(whole(w.codes.T, 1, -1), columns(g * w.scale[..., None])).reshape(x.codes.shape),
+                product(columns(g * x.scale), whole(X.values.T, QB, 0)))
     return y, vjp
 
 
@@ -130,8 +144,12 @@ def rope(x, *, cos, sin):                        # (H D, B, T), constants (D/2, 
 
 def rotary_tables(head_dim, length, theta):      # -> cos, sin (D/2, length), float32
     """cos and sin of position p times theta_i = theta^(-2i/D).   [rope] eq. 15"""
-    angles = np.outer(theta ** (-np.arange(0, head_dim, 2) / head_dim), np.arange(length))
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    theta_i = exp(np.arange(0, head_dim, 2) * (-log(float(theta)) / head_dim))
+    return tuple(table.astype(np.float32) for table in cos_sin(theta_i[:, None] * np.arange(length)))
+
+
+def split_heads(x, head_dim, n_kv_heads=None):   # (H D, B, T) -> (B, K, H/K, D, T), a view; K = H where it is not given
+    return x.reshape(n_kv_heads or len(x) // head_dim, -1, head_dim, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
 
 
 @op
@@ -143,35 +161,40 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
     values, each serves H/K consecutive query heads (grouped-query attention). Queries go in blocks, so that keys which
     none of them may see are not even multiplied.
     """
-    (_, B, T), S, D, n_kv_heads = q.shape, k.shape[2], head_dim, len(k) // head_dim
+    D, (_, B, T) = head_dim, q.shape
+    K = k if isinstance(k, Grid) else fine(split_heads(k, D), -2)        # of a cache they come like this, (B, K, 1, D, S)
+    V = v if isinstance(v, Values) else shared_out(split_heads(v, D))
+    n_kv_heads, S = K.values.shape[1], K.values.shape[-1]
 
     def heads(x):                                # (H D, B, T) -> (B, K, H/K, D, T), a view
-        return x.reshape(n_kv_heads, -1, D, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
+        return split_heads(x, D, n_kv_heads)
 
-    q, k, v, out = heads(q) / math.sqrt(D), heads(k), heads(v), np.empty_like(q)
-    o, blocks = heads(out), []
+    q, out = heads(q) / math.sqrt(D), np.empty_like(q)
+    Q, o, z, blocks = fine(q, -2), heads(out), np.empty((B, n_kv_heads, len(out) // D // n_kv_heads, 1, T), out.dtype), []
     for t in range(0, T, QUERY_BLOCK):
         queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T    # its newest query sees `seen` keys
-        e = k[..., :seen].swapaxes(-1, -2) @ q[..., queries]             # (B, K, H/K, seen, block)
+        e = fine_product(K.columns(slice(seen)).T, Q.columns(queries))            # (B, K, H/K, seen, block)
         width = e.shape[-1]
         e[..., -width:, :] -= np.tri(width, k=-1, dtype=e.dtype) * 1e30  # key after query: its weight becomes exp(-1e30) = 0
         e -= e.max(-2, keepdims=True)
-        np.exp(e, out=e)
-        z = 1 / e.sum(-2, keepdims=True)                                 # P = e z; e is kept, P never made
-        o[..., queries] = (v[..., :seen] @ e) * z
-        blocks.append((queries, seen, e, z))
+        sums, Z, e = weighted_sums(V, exp(e), slice(t + S - T, seen))    # P = e / Z; e is kept, P never made
+        o[..., queries], z[..., queries] = sums / Z, 1 / Z
+        blocks.append((queries, seen, e))
 
     def vjp(g):      # dS = P (dP - sum_keys(dP P)),  dP = v^T g;   dq = k dS / sqrt(D),  dk = q dS^T / sqrt(D),  dv = g P^T
-        g, dq = heads(g), np.empty_like(out)
+        dq = np.empty_like(out)
         dk, dv = np.zeros((2, n_kv_heads * D, B, S), out.dtype)
-        for queries, seen, e, z in blocks:
-            gz = g[..., queries] * z                                     # g P^T = (g z) e^T, and P (v^T g) = e (v^T (g z))
-            dS = v[..., :seen].swapaxes(-1, -2) @ gz
-            dS -= (gz * o[..., queries]).sum(-2, keepdims=True)          # sum_keys(dP P) = sum_D(g o), a far shorter sum
+        gz = heads(g) * z                                                # g P^T = (g z) e^T, and P (v^T g) = e (v^T (g z))
+        dPP = total(gz * o, -2)                                          # sum_keys(dP P) = sum_D(g o), a far shorter sum
+        K, V, Q, G = map(fine_gradient, (heads(k), heads(v), q, gz))
+        for queries, seen, e in blocks:
+            dS = fine_product(V.columns(slice(seen)).T, G.columns(queries))
+            dS -= dPP[..., queries]
             dS *= e
-            heads(dq)[..., queries] = (k[..., :seen] @ dS) / math.sqrt(D)
-            heads(dk)[..., :seen] += (q[..., queries] @ dS.swapaxes(-1, -2)).sum(2, keepdims=True)    # q carries 1 / sqrt(D)
-            heads(dv)[..., :seen] += (gz @ e.swapaxes(-1, -2)).sum(2, keepdims=True)
+            dS = fine_gradient(dS)
+            heads(dq)[..., queries] = fine_product(K.columns(slice(seen)), dS) / math.sqrt(D)
+            heads(dk)[..., :seen] += total(fine_product(Q.columns(queries), dS.T), 2)     # q carries 1 / sqrt(D)
+            heads(dv)[..., :seen] += total(weighted_gradient(gz[..., queries], e), 2)
         return dq, dk, dv
     return out, vjp
 
@@ -179,7 +202,7 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
 @op
 def swiglu(gate, up):                            # two (F, B, T) -> (F, B, T)
     """y = silu(gate) up,  silu(x) = x s,  s = 1 / (1 + exp(-x)).   [swiglu] eq. 5"""
-    s = 0.5 * np.tanh(0.5 * gate) + 0.5          # the same s, with no exponential to overflow
+    s = sigmoid(gate)
 
     def vjp(g):                                  # dgate = g up (s + silu (1 - s)),  dup = g silu
         silu = gate * s                          # made again, so that the forward pass need not keep it
@@ -199,18 +222,18 @@ def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
 
 @op
 def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
-    """Mean over the N tokens with a target of -log p[target],  p = softmax_V(logits) = e / total, in nats. A target below 0
+    """Mean over the N tokens with a target of -log p[target],  p = softmax_V(logits) = e / Z, in nats. A target below 0
     is none: padding."""
     shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
     counts, token = targets >= 0, np.arange(targets.size)
     N = int(counts.sum())
     e = logits - logits.max(0)
     log_e_target = e[targets, token]
-    np.exp(e, out=e)
-    total = e.sum(0)                                                     # (B T,)
+    e = exp(e)
+    Z = total(e)[0]                                                      # (B T,)
 
     def vjp(g):                                  # dlogits = g (p - onehot(targets)) / N
-        dlogits = e * (counts * (g / (total * N)))
+        dlogits = e * (counts * (g / (Z * N)))
         dlogits[targets[counts], token[counts]] -= g / N
         return dlogits.reshape(shape), None
-    return (np.log(total) - log_e_target)[counts].mean(), vjp
+    return total((log(Z) - log_e_target)[counts])[0] / N, vjp

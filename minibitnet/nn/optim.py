@@ -3,6 +3,8 @@ import math
 
 import numpy as np
 
+from ..exact import cos_sin, power, sum_of_squares
+
 BLOCK = 2**16     # elements that AdamW updates at a time, so that its dozen passes run inside the cache
 
 
@@ -23,7 +25,7 @@ class AdamW:
     def step(self, grads, lr, weight_decay):
         """One update with grads {name: array like the parameter}."""
         self.t += 1
-        bias1, bias2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
+        bias1, bias2 = 1 - power(self.beta1, self.t), 1 - power(self.beta2, self.t)
         for name, p in self.parameters.items():
             decay = lr * weight_decay if p.data.ndim > 1 else 0.0
             flat = [a.reshape(-1) for a in (p.data, grads[name], self.m[name], self.v[name])]
@@ -42,7 +44,7 @@ class AdamW:
 
 def clip_global_norm(grads, limit):
     """Scale all gradients so that their joint norm is at most limit, in place (0: never); returns the norm before."""
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values()))
+    norm = math.sqrt(math.fsum(map(sum_of_squares, grads.values())))
     if limit and norm > limit:
         for g in grads.values():
             g *= np.float32(limit / norm)
@@ -62,4 +64,4 @@ def cosine(step, steps, warmup, peak, final=0.1):
     if step < warmup:
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
-    return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))
+    return peak * (final + (1 - final) * 0.5 * (1 + float(cos_sin(np.float64(math.pi * progress))[0])))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import NonFiniteError
+from ..exact import exp_float
 from ..formats import checkpoint
 from ..options import check_choices, check_range, option
 from .autograd import backward, record
@@ -106,7 +107,7 @@ def mean_loss(loss, part, pool, batch=16, progress=iter):
         ids, targets = window
         with np.errstate(all="ignore"):                        # of this thread: a pool's threads do not inherit the caller's
             return loss(ids, targets) * n_targets(targets)
-    return sum(progress(pool.map(nats, part.all(batch)))) / part.n_targets
+    return math.fsum(progress(pool.map(nats, part.all(batch)))) / part.n_targets
 
 
 def code_statistics(before, after):
@@ -149,7 +150,7 @@ def train(model, optimizer, c, training, validation, *, run, settings, val_bytes
             before, running = running, model.quantized(training=True)
 
             done, stop = step + 1, stopped()
-            line = {"step": done, "tokens": done * ids.size, "loss": loss, "ppl": math.exp(min(loss, 700)), "lr": lr,
+            line = {"step": done, "tokens": done * ids.size, "loss": loss, "ppl": exp_float(min(loss, 700)), "lr": lr,
                     "weight_decay": weight_decay, "grad_norm": grad_norm, "tokens_per_s": ids.size / (time.perf_counter() - began)}
             finished = done == c.steps
             log, evaluate = finished or done % c.log_every == 0, finished or done % c.eval_every == 0
@@ -160,7 +161,7 @@ def train(model, optimizer, c, training, validation, *, run, settings, val_bytes
                 val_loss = mean_loss(lambda ids, targets: float(evaluated.loss(ids, targets).data), validation, pool)
                 if not math.isfinite(val_loss):
                     raise NonFiniteError(f"step {done}: the validation loss is {val_loss}; nothing was saved, {kept}")
-                line |= {"val_loss": val_loss, "val_ppl": math.exp(min(val_loss, 700)), "floor": floor,
+                line |= {"val_loss": val_loss, "val_ppl": exp_float(min(val_loss, 700)), "floor": floor,
                          "bits_per_byte": validation.bits_per_byte(val_loss, val_bytes)}
                 if val_loss < best:
                     best = val_loss

@@ -4,7 +4,6 @@ Two kinds of corpora. One without documents is a line of tokens, of which any wi
 end d1 end d2 .. dn end (streams.py), and windows begin where documents begin: a document that is longer than the context is
 cut into consecutive windows. Training draws from the very windows that evaluation scores.
 """
-import math
 from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from ..exact import LN2, Random
 from .grammar import floor
 from .streams import TokenStream, documents_of
 
@@ -58,7 +58,7 @@ class Part(NamedTuple):
 
     def bits_per_byte(self, nats, n_bytes):
         """Nats per target -> bits per byte, of the n_bytes that ``count_bytes`` finds."""
-        return nats * self.n_targets / math.log(2) / n_bytes
+        return nats * self.n_targets / LN2 / n_bytes
 
     def random(self, step, *, seed, batch):
         """The training batch of a step -> ids, targets (B, T); a pure function of (seed, step): a run has no place to lose."""
@@ -103,7 +103,7 @@ def split(tokens, context, fraction):
 
 def random_batch(tokens, step, *, seed, batch, context):
     """B windows at random places -> two (B, T) arrays. A pure function of (seed, step): a run has no place to lose."""
-    starts = np.random.default_rng((seed, step)).integers(0, len(tokens) - context, batch)
+    starts = Random((seed, step)).integers(len(tokens) - context, batch)
     windows = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int32)
     return windows[:, :-1], windows[:, 1:]
 
@@ -145,7 +145,7 @@ def windows_of(stream, context):
     """The windows of a stream: at each document's begin token, and then every ``context`` tokens while the document lasts."""
     tokens, starts = stream
     widths = np.diff(starts, append=len(tokens) - 1)                 # targets of each document: its tokens and its end
-    counts = -(-widths // context)
+    counts = (-(-widths // context)).astype(np.intp)                   # what np.repeat takes, on systems of 32 bits too
     number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)      # of a window within its document
     offsets = number * context
     return Windows(np.repeat(starts, counts) + offsets, np.minimum(np.repeat(widths, counts) - offsets, context))
@@ -169,7 +169,7 @@ def random_document_batch(stream, windows, step, *, seed, batch, context):
 @lru_cache(2)                                        # a batch mostly lies in one pass or two
 def order(seed, number, n):
     """The order in which pass ``number`` draws n windows -> a permutation (n,)."""
-    return np.random.default_rng((seed, number)).permutation(n)
+    return Random((seed, number)).permutation(n)
 
 
 def document_windows(stream, windows, *, batch):

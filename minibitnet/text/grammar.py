@@ -30,6 +30,7 @@ import numpy as np
 from numpy.random import PCG64
 
 from ..errors import UserError
+from ..exact import log
 from .storybook import RULES, WORDS
 
 END = "\n<|endoftext|>\n"       # follows every document of a corpus
@@ -173,7 +174,7 @@ class _Builder:
             if other.startswith(text):
                 raise GrammarError(f"rule {rule!r}: of the words {words!r}, {other!r} begins with {text!r}")
         scope[slot] = slot, words, ""
-        return Draw(slot, words, form, column, taken, math.log(len(column) - len(taken)))
+        return Draw(slot, words, form, column, taken, log(len(column) - len(taken)))
 
     def remembered(self, name, scope, rule):              # hero.his -> slot, words, form, column
         name, _, form = name.partition(".")
@@ -208,7 +209,7 @@ class _Builder:
             mark = tokens.popleft()
         scope.update({name: held for name, held in scopes[0].items() if all(other.get(name) == held for other in scopes)})
         leads, rests = zip(*_cut(options, rule))
-        return Branch(rule, tuple(weights), tuple(math.log(sum(weights) / weight) for weight in weights), leads, rests)
+        return Branch(rule, tuple(weights), tuple(log(sum(weights) / weight) for weight in weights), leads, rests)
 
 
 def _merge(parts):
@@ -356,7 +357,7 @@ class _Reader(_Walker):
         rest = self.text[self.at:]
         possible = sum(weight for opening, weight in zip(openings, weights) if opening.startswith(rest))
         if possible:
-            raise _TextEnds(math.log(sum(weights) / possible))
+            raise _TextEnds(log(sum(weights) / possible))
         known = max(len(commonprefix([opening, rest])) for opening in openings)
         expected = " or ".join(repr(opening) for opening in openings[:3]) + " or ..." * (len(openings) > 3)
         raise UserError(f"character {self.at + known}: no story goes on with {rest[:known + 20]!r} after {self.text[:self.at][-20:]!r}; "

@@ -37,8 +37,9 @@ def test_a_bit_linear_called_twice_counts_both_calls(rng):
         y = ops.add(*(layer(x) for x in inputs))
         loss = ops.cross_entropy(y, targets)
     g = ops.cross_entropy.__wrapped__(y.data, targets)[1](1.0)[0]
-    both = sum(ops.outer(g, dequantize(*absmax_int8(x.data))) for x in inputs)
-    assert np.allclose(backward(tape, loss)[layer.weight.key], both, rtol=1e-5, atol=1e-7)
+    both = sum(ops.columns(g).astype(float) @ ops.columns(dequantize(*absmax_int8(x.data))).T for x in inputs)
+    off = np.abs(backward(tape, loss)[layer.weight.key] - both).max()
+    assert 0 < off < 2**-11 * np.abs(g).max() * np.abs([x.data for x in inputs]).max()        # two tokens, each on a grid of 12 bits or more
 
 
 def test_q_k_and_v_share_one_quantized_input(rng):
