@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import NonFiniteError, UserError
+from .exact import total
 from .formats import checkpoint as checkpoints
 from .formats import packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
@@ -34,9 +35,10 @@ class FloatEngine:
         self.running, self.config = transformer.quantized(), transformer.config
         self.new_caches = self.running.new_caches
 
+    @finite
     def __call__(self, ids, caches=None, last=False):     # (B, T) int -> logits (V, B, T), or of the last token alone
         x = self.running.encode(ids, caches)
-        return finite(self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data)
+        return self.running.score(Tensor(x.data[..., -1:].copy()) if last else x).data
 
 
 class LanguageModel:
@@ -107,7 +109,7 @@ class LanguageModel:
             n = min(max(1, len(row) - given), len(last) - 1)         # the continuation's
             padded_ids[:len(last) - 1] = last[:-1]
             padded_targets[len(last) - 1 - n:len(last) - 1] = last[-n:]
-        return -np.where(targets >= 0, self.nats(ids, targets), 0).sum(1)
+        return -total(np.where(targets >= 0, self.nats(ids, targets), 0), 1)[:, 0]
 
     def nats(self, ids, targets):
         """Two (B, T) -> -log p(target | the ids up to its place), (B, T) float64; of a target below 0 a number without meaning."""

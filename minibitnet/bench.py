@@ -288,7 +288,7 @@ def gemms(config, ids, targets, pool):
     def shard(_):
         for shape in shapes:
             W, x, g = arrays[shape]
-            ops.matmul(W, x), ops.matmul(W.T, g), ops.outer(g, x)
+            W @ x, W.T @ g, g @ x.T
     return lambda: list(pool.map(shard, range(shards)))
 
 

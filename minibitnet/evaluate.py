@@ -4,7 +4,6 @@ from . import _command  # first: it sets the thread count that NumPy reads when 
 import json
 import math
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from .api import ENGINES, FloatEngine, LanguageModel, load, model_of, run_at
 from .errors import UserError
+from .exact import exp_float
 from .experiments.agreement import CLEAR, MOVED, TokenByToken, agreement
 from .experiments.held_out import text_to_score
 from .experiments.trigram import trigram_loss
@@ -54,7 +54,7 @@ def main(argv):
         parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has as many as it has")
     if args.engine != "float" and args.checkpoint != "last":
         parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack --checkpoint {args.checkpoint} packs that one)")
-    with ThreadPoolExecutor(args.threads) as pool:
+    with pool_of(args.threads) as pool:
         model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
         if args.tasks:
             result = answers(args, model, pool)
@@ -82,7 +82,7 @@ def scores(model, part, pool, learnt):
     n_bytes = part.count_bytes(model.tokenizer)
     trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
     floor = None if trained_on else entropy
-    return {"loss": loss, "ppl": math.exp(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
+    return {"loss": loss, "ppl": exp_float(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
             "bits_per_byte": part.bits_per_byte(loss, n_bytes), "entropy": entropy, "trained_on": trained_on, "floor": floor,
             "floor_bits_per_byte": None if floor is None else part.bits_per_byte(floor, n_bytes),
             "excess_per_document": None if floor is None else part.per_document(loss - floor)}
@@ -165,16 +165,16 @@ def in_words(r):
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, {r['bits_per_byte']:.4f} bits per byte over "
            f"{r['tokens']:,} tokens ({r['engine']} engine, step {r['step']:,})")
     if r["floor"] is not None:
-        yield (f"the floor of this text is perplexity {math.exp(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: the model has "
-               f"{math.exp(r['loss'] - r['floor']):.3f} times that perplexity, {r['excess_per_document']:.2f} nats too many for a document")
+        yield (f"the floor of this text is perplexity {exp_float(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: the model has "
+               f"{exp_float(r['loss'] - r['floor']):.3f} times that perplexity, {r['excess_per_document']:.2f} nats too many for a document")
     elif r["entropy"] is not None:
-        yield (f"the entropy of these documents is perplexity {math.exp(r['entropy']):.3f}; that is no floor, for the model was trained on "
+        yield (f"the entropy of these documents is perplexity {exp_float(r['entropy']):.3f}; that is no floor, for the model was trained on "
                f"{r['trained_on']:,} of the {r['documents']:,}, and what is learnt by heart can cost less")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:
-        yield (f"a trigram model of the training split has perplexity {math.exp(r['trigram_loss']):.3f}, "
-               f"{math.exp(r['trigram_loss'] - r['loss']):.2f} times the model's")
+        yield (f"a trigram model of the training split has perplexity {exp_float(r['trigram_loss']):.3f}, "
+               f"{exp_float(r['trigram_loss'] - r['loss']):.2f} times the model's")
     for name, title in (("against_float", "beside the float engine"), ("token_by_token", "token by token, beside the whole sequence")):
         if name in r:
             a = r[name]

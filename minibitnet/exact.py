@@ -44,15 +44,18 @@ AT_ONCE = 2**14                              # numbers that a long chain of pass
 def total(x, axis=0):                        # (..., n, ...) -> (..., 1, ...)
     """Sum along an axis, kept with length 1, by halves: the second half is added to the first (of an odd number the last one to the first
     one) until one is left."""
-    x = x.swapaxes(0, axis)
-    while (n := len(x)) > 1:
-        if n <= 16:                          # rows of a few numbers are slow to add; lying side by side they are long ones
-            x = np.ascontiguousarray(x)
-        half = x[:n // 2] + x[n // 2:n // 2 * 2]
+    x, n, across = x.swapaxes(0, axis), x.shape[axis], axis != 0
+    if n == 0:
+        return np.zeros((1, *x.shape[1:]), x.dtype).swapaxes(0, axis)
+    while n > 1:
+        if across and n <= 16:               # rows of a few numbers are slow to add; side by side they are long ones
+            x, across = np.ascontiguousarray(x), False
+        half = n // 2
+        added = x[:half] + x[half:2 * half]
         if n % 2:
-            half[0] += x[-1]
-        x = half
-    return (x if len(x) else np.zeros((1, *x.shape[1:]), x.dtype)).swapaxes(0, axis)
+            added[0] += x[-1]
+        x, n = added, half
+    return x.swapaxes(0, axis)
 
 
 def mean(x):                                 # any shape -> (1, ..., 1)
@@ -63,13 +66,13 @@ def mean(x):                                 # any shape -> (1, ..., 1)
 def sum_of_squares(x):                       # any shape -> float
     """The sum of all squares, in float64, where no float32 has a square that is too small or too large."""
     x = x.reshape(-1)
-    return math.fsum(float(total(np.square(x[i:i + AT_ONCE], dtype=np.float64))[0]) for i in range(0, x.size, AT_ONCE))
+    return math.fsum(float(total(np.square(x[i:i + 2**18].astype(np.float64)))[0]) for i in range(0, x.size, 2**18))
 
 
 def sum_runs(x, starts):                     # (C, N), (R,) int -> (C, R)
     """Sums of consecutive columns: run r begins at column starts[r]. Exact in any order, as a product with a matrix of zeros and ones."""
-    x64 = on_grid(x.astype(np.float64), -1, LIMIT[np.dtype(np.float64)] / math.sqrt(x.shape[-1])).values if x.dtype == np.float32 else x
-    return np.add.reduceat(x64, starts, axis=1).astype(x.dtype)
+    N = x.shape[1]
+    return np.add.reduceat(on_one_grid(x, LIMIT[np.dtype(np.float64)] / math.sqrt(N), N, np.float64).values, starts, axis=1).astype(x.dtype)
 
 
 # ---- products
@@ -105,7 +108,7 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
     assert room > 0, f"{x.shape[axis]} terms are more than {LIMIT[x.dtype]:.0f} units can be shared out to"
     y = np.square(x)
     squares, extreme = total(y, axis), False
-    if x.dtype == np.float32 and squares.size and not (squares.min() >= SAFE[0] and squares.max() <= SAFE[1]):
+    if x.dtype == np.float32 and squares.size and not (np.minimum.reduce(squares, None) >= SAFE[0] and np.maximum.reduce(squares, None) <= SAFE[1]):
         squares = total(np.square(x, dtype=np.float64), axis)             # 1e-23 squared is 0 in float32
         extreme = not ((squares >= SAFE[0]) & (squares <= SAFE[1]) | (squares == 0)).all()
     unit = _power_of_two(np.sqrt(squares) * ((1 + 2**-16) / room))        # 2^-16 is for the rounding of the norm itself
@@ -139,25 +142,39 @@ def _power_of_two(x):                        # x >= 0 -> the smallest power of t
     return (x.view(bits) + bits((exponent & -exponent) - 1) & bits(exponent)).view(x.dtype)
 
 
-def product(a, b):                           # (..., n, K), (..., K, N) -> (..., n, N)
-    """a b, the same bits in every order of summation. a, b: float arrays, which are put on grids, or Grids. In float64 plain arrays stay as
-    they are: of the product of two only the gradient checker is interested."""
-    if not (isinstance(a, Grid) and isinstance(b, Grid)):
-        if (b if isinstance(a, Grid) else a).dtype == np.float64:
-            return np.matmul(*(x.values if isinstance(x, Grid) else x for x in (a, b)))
-        if not isinstance(a, Grid):
-            a = on_grid(a, -1, 2.0**24 / b.norm if isinstance(b, Grid) else COARSE)
-        if not isinstance(b, Grid):
-            b = on_grid(b, -2, 2.0**24 / a.norm)
+def product(a, b):                           # Grids (..., n, K), (..., K, N) -> (..., n, N)
+    """a b, the same bits in every order of summation."""
     assert a.norm * b.norm <= LIMIT[a.values.dtype], f"{a.values.shape[-1]} features overflow the exact range of {a.values.dtype}"
     if a.extreme or b.extreme:               # a unit of 2^-149, float32's last, times another one is still a float64
         return (a.values.astype(np.float64) @ b.values.astype(np.float64)).astype(a.values.dtype)
     return a.values @ b.values
 
 
-def coarse_product(codes, g):                # whole Grid (n, K), float (K, N) -> (n, N)
-    """A product of few-bit codes leaves g so much of float32 that one unit for all of it will do."""
-    return product(codes, on_one_grid(g, 2.0**24 / codes.norm, g.shape[0]))
+def rest_of(codes, g, axis=None):            # a whole Grid, float array -> Grid
+    """What is multiplied by codes has the rest of the bits. axis: a unit for each slice along it; None: one unit, summed over axis 0, which for the
+    few bits of weights' codes is as good."""
+    if g.dtype == np.float64:
+        return Grid(g, 0.0)
+    room = LIMIT[g.dtype] / codes.norm
+    return on_one_grid(g, room, len(g)) if axis is None else on_grid(g, axis, room)
+
+
+class Operand(NamedTuple):
+    """A float operand of several products, ready for all of them. values: as they were; fine: for the forward pass, coarse: transposed, for
+    the gradient of the other operand."""
+    values: np.ndarray
+    fine: Grid
+    coarse: Grid
+
+
+def operand(x, axis):                        # float (n, ...), summed over axis 0 or -1 in the forward pass -> Operand
+    columns = x.reshape(len(x), -1)
+    return Operand(x, fine(columns, axis), coarse(columns, -1 - axis).T)
+
+
+def coarse(x, axis):                         # float32 -> Grid
+    """An operand of a gradient: 12 bits for the norm of each slice along axis. (float64, the gradient checker's, stays as it is.)"""
+    return Grid(x, 0.0) if x.dtype == np.float64 else on_grid(x, axis, COARSE)
 
 
 def fine_gradient(x):                        # float32 -> Grid in float64
@@ -280,11 +297,10 @@ def sigmoid(x):                              # float array -> the same type
 def _exp2(y):                                # y is used up
     """2^y = 2^n (R + f) / (R - f),  n = rint(y),  f = y - n,  R = f coth(f log(2) / 2).   |f| <= 1/2, so three terms of R are enough for float32 and
     seven for float64. 0 from y = -126.5 down (float64: -1022.5), infinite from 127.5 (1023.5) up."""
-    c = _EXP[y.dtype]
-    constant = y.dtype.type
+    c, constant = _EXP[y.dtype], y.dtype.type
     np.clip(y, constant(c.low), constant(c.high), out=y)
     n = y + constant(c.magic)
-    power = n.view(c.bits) << c.bits(c.shift)
+    power = (n.view(c.bits) << c.bits(c.shift)).view(y.dtype)
     n -= constant(c.magic)
     y -= n
     t = np.multiply(y, y, out=n)
@@ -295,9 +311,9 @@ def _exp2(y):                                # y is used up
     R += constant(c.series[0])
     np.add(R, y, out=t)
     R -= y
-    t /= R
-    t *= power.view(y.dtype)
-    return t
+    np.divide(t, R, out=y)
+    y *= power
+    return y
 
 
 def log(x):                                  # float array or number -> the same type

@@ -195,7 +195,7 @@ def scaled_rows(matrix, most=62):
     return ScaledRows(codes, bits)
 
 
-def row_blocks(matrix, weights=ROWS):
-    """The rows of a matrix, as slices of about so many weights each."""
-    rows = max(1, weights // matrix.shape[1])
+def row_blocks(matrix, weights=None):
+    """The rows of a matrix, as slices of about so many weights each, or of ROWS."""
+    rows = max(1, (weights or ROWS) // matrix.shape[1])
     return [slice(i, i + rows) for i in range(0, len(matrix), rows)]

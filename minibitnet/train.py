@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from .api import FloatEngine, LanguageModel, tokenizer_of
 from .errors import UserError
+from .exact import exp_float
 from .experiments import plotting
 from .formats import checkpoint, packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
@@ -207,7 +208,7 @@ def fit(job, threads):
     if job.corpus.has_documents and job.training.windows is None:
         _command.say("note: this tokenizer has no end token, so the lines <|endoftext|> are text like any other, and documents are not told apart")
     repeats = 0 if floor is None else repeated(job.validation, job.training)
-    known = "" if floor is None else f", whose perplexity cannot be below {math.exp(floor):.3f} (its source is known)"
+    known = "" if floor is None else f", whose perplexity cannot be below {exp_float(floor):.3f} (its source is known)"
     if repeats:                                      # what is learnt by heart can cost less
         floor, known = None, f", which has no floor: {repeats:,} of its {job.validation.n_documents:,} documents are in the training text too"
     print(f"corpus   {job.corpus.name}: {job.corpus.size:,} bytes, {job.training.n_targets:,} tokens for training, "
@@ -233,7 +234,7 @@ def finish(job, model):
     speaker = LanguageModel(FloatEngine(model), job.tokenizer, job.settings)
     prompt = '""'
     if last["floor"] is not None:
-        print(f"the floor is perplexity {math.exp(last['floor']):.3f}: the model has {last['val_ppl'] / math.exp(last['floor']):.3f} times that, "
+        print(f"the floor is perplexity {exp_float(last['floor']):.3f}: the model has {last['val_ppl'] / exp_float(last['floor']):.3f} times that, "
               f"{job.validation.per_document(last['val_loss'] - last['floor']):.1f} nats too many for a story\n")
         longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
         stories = [speaker.generate("", longest, seed=seed) for seed in range(10)]
@@ -285,7 +286,7 @@ class Progress:
 
     def __init__(self, start, steps, floor=None):
         self.steps, self.every = steps, max(1, steps // 10)
-        self.floor = "" if floor is None else f", floor {math.exp(floor):.4g}"
+        self.floor = "" if floor is None else f", floor {exp_float(floor):.4g}"
         self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
         self.began, self.start = time.perf_counter(), start
 

@@ -117,7 +117,7 @@ def logits(model, ids, run_block):
     x = ops.embedding.forward(p["embed_tokens.weight"], ids)
     for i in range(model.config.n_layers):
         x = run_block({name: p[f"layers.{i}.{path}.weight"] for name, path in (BY_ROWS | BY_COLUMNS).items()}, x, rotary)
-    return ops.matmul(p["lm_head.weight"], ops.rms_norm.forward(x, p["norm.weight"], eps=model.config.norm_eps))
+    return ops.head.forward(ops.rms_norm.forward(x, p["norm.weight"], eps=model.config.norm_eps), p["lm_head.weight"])
 
 
 def quick():

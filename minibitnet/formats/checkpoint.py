@@ -4,6 +4,7 @@ Arrays: the parameters under their names; Adam's moments as "m.NAME" and "v.NAME
 Metadata: "format", "step", "best_val_loss" and "config" (JSON). There is no random state to save: the batch of a step is
 a pure function of (seed, step). There is no time or path either: equal runs write equal bytes.
 """
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -24,6 +25,15 @@ class Checkpoint:
     parameters: dict      # {name: array}
     m: dict               # {name: array}, empty where the file has no optimizer state
     v: dict
+
+
+def parameters_sha256(parameters):
+    """A model's name: the sha256 of its parameters {name: float32 array}, in order: of each "NAME SHAPE\n" and its numbers, little-endian."""
+    digest = hashlib.sha256()
+    for name, a in parameters.items():
+        digest.update(f"{name} {'x'.join(map(str, a.shape))}\n".encode())
+        digest.update(np.ascontiguousarray(a, "<f4").data)
+    return digest.hexdigest()
 
 
 def save(path, checkpoint, keep=None):

@@ -3,7 +3,7 @@
     config.json         {"model": ModelConfig, "train": TrainConfig, "corpus": {"name", "sha256", "replaced",
                         "documents", "tokenizer_sha256"}}, which every model file of the run repeats
     tokenizer.json      the tokenizer; its sha256 is in config.json (early runs lack it)
-    env.json            versions and machine
+    env.json            versions, machine and the BLAS kernel that ran; no number of the run depends on them
     metrics.jsonl       one JSON object a line: step, tokens, loss, ppl, lr, weight_decay, grad_norm, tokens_per_s,
                         zero_fraction, flip_rate (shares of the weights' codes: zeros, and changed by this step); at
                         evaluations also val_loss, val_ppl, bits_per_byte, floor (the lowest loss that any model can
@@ -164,9 +164,11 @@ def tokenizer_sha256(tokenizer):
 def environment():
     """Versions and machine, for env.json."""
     from .. import __version__
+    import threadpoolctl                         # here, for a command that writes no file needs it not
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    kernels = sorted({pool["architecture"] for pool in threadpoolctl.threadpool_info() if "architecture" in pool})
     return {"minibitnet": __version__, "python": sys.version.split()[0], "numpy": np.__version__,
-            "blas": f"{blas.get('name')} {blas.get('version')}", "platform": f"{platform.system()} {platform.release().split('-')[0]}",
+            "blas": f"{blas.get('name')} {blas.get('version')}", "blas_kernel": ", ".join(kernels) or None, "platform": f"{platform.system()} {platform.release().split('-')[0]}",
             "machine": platform.machine(), "processor": processor(), "cpus": os.cpu_count()}
 
 

@@ -12,7 +12,7 @@ bfloat16; they stay 16 bits wide in memory. A head of 16 bits is kept as whole n
 numbers below 2^-5 of its largest (float16; bfloat16: 2^-8) the last bits are rounded away. A float32 head is put on its grid once, which
 float32 still holds. The head, the largest matrix, is widened and multiplied block by block, by all threads if it is large.
 """
-from concurrent.futures import ThreadPoolExecutor
+import functools
 
 import numpy as np
 
@@ -21,11 +21,26 @@ from ..exact import FINE, Grid, fine, product, whole
 from ..nn import ops
 from ..packing import ScaledRows, all_finite, row_blocks, scaled_rows, widen
 from ..quant import absmax_int8, split_groups
+from ..threads import pool_of
 from .cache import KINDS
 from .kernels import matmul, repack, stack
 
 HEAD_BLOCK = 2**17       # weights of the head that are multiplied at a time, 1 MB of float64
 FEW = 16                 # blocks of a head that threads do not share: to wake them takes longer than they save
+
+
+def finite(call):
+    """The call of an engine of floats, but NonFiniteError where something overflowed on the way."""
+    @functools.wraps(call)
+    def checked(*arguments, **options):
+        try:
+            logits = call(*arguments, **options)
+        except FloatingPointError:                         # a quantizer met it first
+            logits = np.float32([np.nan])
+        if not all_finite(logits):
+            raise NonFiniteError("the model's logits are not finite: expected numbers; are its scales, gains or embeddings off?")
+        return logits
+    return checked
 
 
 class PackedModel:
@@ -36,7 +51,7 @@ class PackedModel:
 
     def __init__(self, c, matrices, arrays, threads=1, kv_bits=32):
         self.config, self.kv_bits = c, kv_bits
-        self.pool = pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.pool = pool = pool_of(threads) if threads > 1 else None
         self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
         head = self.embedding if c.tied else arrays["lm_head.weight"]
         self.head = on_grid(head) if head.dtype == np.float32 else scaled_rows(head)
@@ -45,6 +60,7 @@ class PackedModel:
         self.blocks = [Block(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
+    @finite
     def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T), or of the last token alone (V, B, 1)
         start, (B, T) = caches[0].length if caches else 0, ids.shape
         if start + T > self.config.context:
@@ -55,7 +71,7 @@ class PackedModel:
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
             x = block(x, rotary, cache)
         x = np.ascontiguousarray(x[..., -1:]) if last else x
-        return finite(self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps)))
+        return self.project(ops.rms_norm.forward(x, self.gain, eps=self.config.norm_eps))
 
     def project(self, x):                                  # (C, B, T) -> (V, B, T): the head
         head, X = self.head, fine(ops.columns(x), 0)
@@ -82,13 +98,6 @@ def on_grid(matrix):
     for rows in row_blocks(matrix):
         y[rows] = fine(matrix[rows], -1).values
     return y
-
-
-def finite(logits):
-    """The logits of an engine of floats; NonFiniteError where something overflowed on the way."""
-    if not all_finite(logits):
-        raise NonFiniteError("the model's logits are not finite: expected numbers; are its scales, gains or embeddings off?")
-    return logits
 
 
 class Block:

@@ -10,6 +10,7 @@ One pair of numbers checks every entry of the gradient at once, for a wrong entr
 """
 import numpy as np
 
+from ..exact import Operand
 from ..quant import Quantized
 
 
@@ -25,6 +26,7 @@ def vjp_error(fn, *inputs, rng, h=1e-6, **options):
     of the output (where f does not depend on x, rounding leaves a numeric derivative of about 1e-10 of it).
     """
     out, vjp = fn.__wrapped__(*inputs, **options)
+    out = _values(out)
     v = rng.standard_normal(np.shape(out))
     errors = []
     for i, gradient in enumerate(vjp(v)):
@@ -38,12 +40,16 @@ def vjp_error(fn, *inputs, rng, h=1e-6, **options):
         def projected(distance):
             moved = list(inputs)
             moved[i] = _moved(inputs[i], distance * u)
-            return np.vdot(v, fn.forward(*moved, **options))
+            return np.vdot(v, _values(fn.forward(*moved, **options)))
 
         numeric = (projected(h) - projected(-h)) / (2 * h)
         analytic = np.vdot(gradient, u)
         errors.append(abs(numeric - analytic) / max(abs(numeric), np.linalg.norm(gradient), 1e-3 * np.linalg.norm(out)))
     return float(np.max(errors))                  # np.max, because Python's max would lose a NaN
+
+
+def _values(out):
+    return out.values if isinstance(out, Operand) else out
 
 
 def _moved(x, step):

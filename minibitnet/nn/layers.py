@@ -5,10 +5,11 @@ that ``Module.parameters`` finds are that layout's tensor names (which add "mode
 configuration: whatever has the sizes as attributes.
 """
 import copy
+import math
 
 import numpy as np
 
-from ..exact import fine
+from ..exact import fine, operand
 from ..quant import Quantized
 from . import ops, ste
 from .autograd import Tensor
@@ -55,13 +56,18 @@ class Linear(Module):
     magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary), at every width."""
 
     def __init__(self, m, n, rng):
-        self.weight = Tensor(normal(rng, (n, m), std=m**-0.5))
+        self.weight = Tensor(normal(rng, (n, m), std=1 / math.sqrt(m)))
 
     def quantize_input(self, x):
-        return x
+        return ops.ready(x)
 
     def __call__(self, x):                       # (m, B, T) -> (n, B, T)
         return ops.linear(x, self.weight)
+
+    def quantized(self, training=False):         # nothing to quantize, but rounded for its products once for all calls
+        twin = copy.copy(self)
+        twin.weight = Tensor(operand(self.weight.data, -1))
+        return twin
 
 
 class BitLinear(Linear):
@@ -88,26 +94,25 @@ class BitLinear(Linear):
         return twin
 
 
-class Head(Linear):
-    """The Linear that makes logits. The gradient of a logit is a probability, and most of them are tiny beside the target's: of 32,000 tokens each
-    starts at 2^-15, which the 12 bits of a gradient in float32 round away. So here gradients are as fine as the forward pass."""
-
-    def __call__(self, x):
-        return ops.linear(x, self.weight, fine_grained=True)
-
-    def quantized(self, training=False):         # what only runs puts the matrix on its grid once
-        twin = copy.copy(self)
-        if not training:
-            twin.weight = Tensor(fine(self.weight.data, -1))
-        return twin
-
-
 class BinaryLinear(BitLinear):
     """BitLinear of BitNet b1: weights Sign(W - alpha) beta; one activation scale per tensor in training, per token
     otherwise ([bitnet] §2.1). In training the tensor is one shard of the batch, and its maximum sees later tokens.
     """
     quantize_weight = staticmethod(ste.binary_weight)
     training_axis = None
+
+
+class Head(Linear):
+    """The Linear that makes logits, from floats in every arm."""
+
+    def __call__(self, x):
+        return ops.head(x, self.weight)
+
+    def quantized(self, training=False):         # in training the matrix may be the embedding as well, and stays as it is
+        twin = copy.copy(self)
+        if not training:
+            twin.weight = Tensor(fine(self.weight.data, -1))
+        return twin
 
 
 class Embedding(Module):

@@ -17,8 +17,8 @@ import math
 
 import numpy as np
 
-from ..exact import (Grid, Values, coarse_product, cos_sin, exp, fine, fine_gradient, fine_product, log, product, shared_out, sigmoid, sum_runs, total,
-                     weighted_gradient, weighted_sums, whole)
+from ..exact import (Grid, Operand, Values, coarse, cos_sin, exp, fine, fine_gradient, fine_product, log, operand, product, rest_of, shared_out, sigmoid,
+                     sum_runs, total, weighted_gradient, weighted_sums, whole)
 from ..quant import QB, split_groups
 from .autograd import op
 
@@ -27,16 +27,6 @@ QUERY_BLOCK = 64     # queries that attention handles at a time
 
 def columns(x):                                  # (m, ...) -> (m, tokens)
     return x.reshape(len(x), -1)
-
-
-def matmul(w, x, product=product):               # (n, m), (m, ...) -> (n, ...)
-    """W x: contracts the last axis of w with the first of x."""
-    return product(w, columns(x)).reshape(-1, *x.shape[1:])
-
-
-def outer(g, x, product=product):                # (n, ...), (m, ...) -> (n, m)
-    """g x^T, summed over all tokens: the gradient of W in  y = W x."""
-    return product(columns(g), columns(x).T)
 
 
 @op
@@ -91,14 +81,34 @@ def layer_norm(x, *, eps, groups=1):             # (C, B, T) -> (C, B, T)
 
 
 @op
-def linear(x, w, *, fine_grained=False):                 # (m, B, T), (n, m) -> (n, B, T)
-    """y = W x.   fine_grained: gradients as fine as the forward pass. W: an array, or already ``exact.fine`` by rows, in what only runs."""
+def linear(x, w):                                # (m, B, T), (n, m), each an array or a ready Operand -> (n, B, T)
+    """y = W x"""
+    x, w = (a if isinstance(a, Operand) else operand(a, axis) for a, axis in ((x, 0), (w, -1)))
+
+    W, X, shape = w.coarse, x.coarse, x.values.shape                     # W^T, x^T
+
     def vjp(g):                                  # dx = W^T g,  dW = g x^T
-        if fine_grained:
-            W, G, X = map(fine_gradient, (w, columns(g), columns(x)))
-            return fine_product(W.T, G).reshape(x.shape), fine_product(G, X.T)
-        return matmul(w.T, g), outer(g, x)
-    return matmul(w, x, fine_product), vjp
+        g = columns(g)
+        return product(W, coarse(g, 0)).reshape(shape), product(coarse(g, -1), X)
+    return fine_product(w.fine, x.fine).reshape(-1, *shape[1:]), vjp
+
+
+@op
+def ready(x):                                    # (m, B, T) -> Operand
+    """x, made ready once for all the matrices that multiply it."""
+    def vjp(g):                                  # dx = g
+        return g,
+    return operand(x, 0), vjp
+
+
+@op
+def head(x, w):                                  # (m, B, T), (n, m) -> (n, B, T)
+    """y = W x, whose gradients are as fine as itself. The gradient of a logit is a probability, and most of them are tiny beside the target's:
+    of 32,000 tokens each starts at 2^-15, which 12 bits round away. W: an array, or already ``fine`` by rows, in what only runs."""
+    def vjp(g):                                  # dx = W^T g,  dW = g x^T
+        W, G, X = map(fine_gradient, (w, columns(g), columns(x)))
+        return fine_product(W.T, G).reshape(x.shape), fine_product(G, X.T)
+    return fine_product(w if isinstance(w, Grid) else fine(w, -1), fine(columns(x), 0)).reshape(-1, *x.shape[1:]), vjp
 
 
 @op
@@ -115,8 +125,9 @@ def quantized_linear(x, w):                      # Quantized (m, B, T), Quantize
     y *= s
 
     def vjp(g):                                  # dx^ = W^T g = W~^T (s_w g),  dW^ = g x^T = (g s_x) x~^T
-        return (coarse_product(whole(w.codes.T, 1, -1), columns(g * w.scale[..., None])).reshape(x.codes.shape),
-                product(columns(g * x.scale), whole(X.values.T, QB, 0)))
+        WT, XT = whole(w.codes.T, 1, -1), whole(X.values.T, QB, 0)
+        return (product(WT, rest_of(WT, columns(g * w.scale[..., None]))).reshape(x.codes.shape),
+                product(rest_of(XT, columns(g * x.scale), axis=-1), XT))
     return y, vjp
 
 
@@ -186,9 +197,9 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
         dk, dv = np.zeros((2, n_kv_heads * D, B, S), out.dtype)
         gz = heads(g) * z                                                # g P^T = (g z) e^T, and P (v^T g) = e (v^T (g z))
         dPP = total(gz * o, -2)                                          # sum_keys(dP P) = sum_D(g o), a far shorter sum
-        K, V, Q, G = map(fine_gradient, (heads(k), heads(v), q, gz))
+        K, Q, V, G = *map(fine_gradient, (heads(k), q)), coarse(heads(v), -2), coarse(gz, -2)
         for queries, seen, e in blocks:
-            dS = fine_product(V.columns(slice(seen)).T, G.columns(queries))
+            dS = product(V.columns(slice(seen)).T, G.columns(queries))
             dS -= dPP[..., queries]
             dS *= e
             dS = fine_gradient(dS)

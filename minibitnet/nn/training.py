@@ -1,7 +1,6 @@
 """Training: the configuration, one step, and the loop."""
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from ..errors import NonFiniteError
 from ..exact import exp_float
 from ..formats import checkpoint
 from ..options import check_choices, check_range, option
+from ..threads import pool_of
 from .autograd import backward, record
 from .optim import clip_global_norm, cosine, two_stage
 
@@ -97,7 +97,7 @@ def number_of_shards(ids):
 
 def n_targets(targets):
     """How many targets count: those below 0 are padding."""
-    return int((targets >= 0).sum())
+    return int(np.count_nonzero(targets >= 0))
 
 
 def mean_loss(loss, part, pool, batch=16, progress=iter):
@@ -136,42 +136,46 @@ def train(model, optimizer, c, training, validation, *, run, settings, val_bytes
             raise NonFiniteError(f"step {done}: a weight or a moment is not finite; nothing was saved, {kept}")
         checkpoint.save(path, checkpoint.Checkpoint(done, best, settings, parameters, m, v), keep)
 
-    with ThreadPoolExecutor(threads) as pool, np.errstate(all="ignore"):      # what overflows is told below, in one line
-        running = model.quantized(training=True)
-        for step in range(start, c.steps):
-            began = time.perf_counter()
-            lr, weight_decay = schedule(c, step)
-            ids, targets = training.random(step, seed=c.seed, batch=c.batch)
-            loss, grads = loss_and_gradients(running, ids, targets, pool)
-            grad_norm = clip_global_norm(grads, c.clip)
-            if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-                raise NonFiniteError(f"step {step + 1}: the loss is {loss}, the gradient norm {grad_norm}; nothing was updated, {kept}")
-            optimizer.step(grads, lr, weight_decay)
-            before, running = running, model.quantized(training=True)
+    step = start
+    try:
+        with pool_of(threads) as pool, np.errstate(all="ignore"):      # what overflows is told below, in one line
+            running = model.quantized(training=True)
+            for step in range(start, c.steps):
+                began = time.perf_counter()
+                lr, weight_decay = schedule(c, step)
+                ids, targets = training.random(step, seed=c.seed, batch=c.batch)
+                loss, grads = loss_and_gradients(running, ids, targets, pool)
+                grad_norm = clip_global_norm(grads, c.clip)
+                if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+                    raise NonFiniteError(f"step {step + 1}: the loss is {loss}, the gradient norm {grad_norm}; nothing was updated, {kept}")
+                optimizer.step(grads, lr, weight_decay)
+                before, running = running, model.quantized(training=True)
 
-            done, stop = step + 1, stopped()
-            line = {"step": done, "tokens": done * ids.size, "loss": loss, "ppl": exp_float(min(loss, 700)), "lr": lr,
-                    "weight_decay": weight_decay, "grad_norm": grad_norm, "tokens_per_s": ids.size / (time.perf_counter() - began)}
-            finished = done == c.steps
-            log, evaluate = finished or done % c.log_every == 0, finished or done % c.eval_every == 0
-            if log:
-                line["zero_fraction"], line["flip_rate"] = code_statistics(before, running)
-            if evaluate:
-                evaluated = model.quantized()
-                val_loss = mean_loss(lambda ids, targets: float(evaluated.loss(ids, targets).data), validation, pool)
-                if not math.isfinite(val_loss):
-                    raise NonFiniteError(f"step {done}: the validation loss is {val_loss}; nothing was saved, {kept}")
-                line |= {"val_loss": val_loss, "val_ppl": exp_float(min(val_loss, 700)), "floor": floor,
-                         "bits_per_byte": validation.bits_per_byte(val_loss, val_bytes)}
-                if val_loss < best:
-                    best = val_loss
-                    save(run.best, done)
-            report(line)
-            if log or evaluate:
-                run.log(line)
-            if finished or stop or done % c.save_every == 0:
-                save(run.last, done, optimizer.m, optimizer.v, keep=run.prev)
-                kept = f"{run.last} holds step {done:,}"
-            if stop:
-                return done
+                done, stop = step + 1, stopped()
+                line = {"step": done, "tokens": done * ids.size, "loss": loss, "ppl": exp_float(min(loss, 700)), "lr": lr,
+                        "weight_decay": weight_decay, "grad_norm": grad_norm, "tokens_per_s": ids.size / (time.perf_counter() - began)}
+                finished = done == c.steps
+                log, evaluate = finished or done % c.log_every == 0, finished or done % c.eval_every == 0
+                if log:
+                    line["zero_fraction"], line["flip_rate"] = code_statistics(before, running)
+                if evaluate:
+                    evaluated = model.quantized()
+                    val_loss = mean_loss(lambda ids, targets: float(evaluated.loss(ids, targets).data), validation, pool)
+                    if not math.isfinite(val_loss):
+                        raise NonFiniteError(f"step {done}: the validation loss is {val_loss}; nothing was saved, {kept}")
+                    line |= {"val_loss": val_loss, "val_ppl": exp_float(min(val_loss, 700)), "floor": floor,
+                             "bits_per_byte": validation.bits_per_byte(val_loss, val_bytes)}
+                    if val_loss < best:
+                        best = val_loss
+                        save(run.best, done)
+                report(line)
+                if log or evaluate:
+                    run.log(line)
+                if finished or stop or done % c.save_every == 0:
+                    save(run.last, done, optimizer.m, optimizer.v, keep=run.prev)
+                    kept = f"{run.last} holds step {done:,}"
+                if stop:
+                    return done
+    except FloatingPointError as e:              # a quantizer met NaN or infinity
+        raise NonFiniteError(f"step {step + 1}: {e}; nothing was saved, {kept}") from None
     return c.steps

@@ -458,7 +458,7 @@ def _expected(sequence):
         else:
             texts = [part] if isinstance(part, str) else part.column
             nats = part.nats if isinstance(part, Draw) else 0
-            total += nats, np.mean([len(text) for text in texts]), np.mean([sum(map(str.isspace, text)) for text in texts])
+            total += nats, sum(map(len, texts)) / len(texts), sum(sum(map(str.isspace, text)) for text in texts) / len(texts)
     return total
 
 

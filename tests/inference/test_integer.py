@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from minibitnet import packing
 from minibitnet.errors import UserError
+from minibitnet.exact import Grid
 from minibitnet.formats.packed import PackedMatrix
 from minibitnet.inference import fixed_point, integer, kernels, sampling
 from minibitnet.inference.integer import IntegerModel
@@ -42,7 +44,7 @@ def engines(c):
 def converted(running):
     data = {name: p.data for name, p in running.parameters().items()}
     matrices = {name: PackedMatrix(pack_ternary(d.codes), len(d.codes), d.scale[0, 0]) for name, d in data.items() if isinstance(d, Quantized)}
-    return matrices, {name: d for name, d in data.items() if name not in matrices}
+    return matrices, {name: d.values.astype(np.float32) if isinstance(d, Grid) else d for name, d in data.items() if name not in matrices}
 
 
 @pytest.fixture(params=ARMS)
@@ -191,7 +193,7 @@ def test_the_head_in_blocks_of_rows_gives_the_same_integers(arm, ids, monkeypatc
     """Blocks of 3 rows: the last of 40 is alone."""
     _, model = arm
     whole = model(ids)
-    monkeypatch.setattr(integer, "BLOCK", 3 * 32)
+    monkeypatch.setattr(packing, "ROWS", 3 * 32)
     assert np.array_equal(model(ids), whole)
 
 
@@ -645,7 +647,7 @@ def test_a_float_in_the_model_is_caught(name, value):
         trapped(model)
 
 
-CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "query_factor", "input_gain", "largest_output",
+CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "ceil_log2", "query_factor", "input_gain", "largest_output",
               "scaled_rows", "integer_norm", "integer_block"}
 
 

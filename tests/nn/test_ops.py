@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from minibitnet.exact import Operand
 from minibitnet.nn import ops
 from minibitnet.nn.gradcheck import vjp_error
 from minibitnet.quant import Quantized, absmax_int8, absmean_ternary
@@ -38,6 +39,9 @@ OPS = [
     (ops.layer_norm, [strided(8, 1, 2)], {"eps": 1e-2}),
     (ops.linear, [normal(5, 2, 3), normal(4, 5)], {}),
     (ops.linear, [strided(1, 1, 1), normal(1, 1)], {}),
+    (ops.ready, [normal(5, 2, 3)], {}),
+    (ops.head, [normal(5, 2, 3), normal(4, 5)], {}),
+    (ops.head, [strided(2, 1, 3), normal(7, 2)], {}),
     (ops.quantized_linear, [quantized((1, 2, 3), 5, 2, 3), quantized((1, 1), 4, 5)], {}),
     (ops.quantized_linear, [quantized((1, 1, 1), 5, 2, 3), quantized((4, 1), 4, 5)], {}),
     (ops.rope, [normal(8, 2, 3)], dict(zip(("cos", "sin"), np.random.default_rng(1).standard_normal((2, 2, 2, 3)).astype(np.float32)))),
@@ -82,6 +86,7 @@ def test_float32_stays_float32(case):
             return Quantized(single(x.codes), single(x.scale))
         return x.astype(np.float32) if x.dtype == np.float64 else x
     out, vjp = op.__wrapped__(*(single(make(rng)) for make in makers), **options)
+    out = out.values if isinstance(out, Operand) else out
     assert out.dtype == np.float32
     assert all(g.dtype == np.float32 for g in vjp(np.ones_like(out)) if g is not None)
 

@@ -82,8 +82,8 @@ def test_metrics_have_the_promised_keys(tmp_path):
 
 @pytest.mark.parametrize("padding", [(5, 0), (1, 1), (3, 0)], ids=["none", "uneven", "a whole shard"])
 def test_sharded_gradients_are_the_gradients_of_the_whole_batch(padding, rng):
-    """Summed over two shards of 3 and 2 sequences, against one tape over all; float32 sums in another order differ by about 1e-7. A
-    shard weighs what its targets are of all: 24 and 16 of 40, with padding 10 and 2 of 12, or 24 and none."""
+    """Summed over two shards of 3 and 2 sequences, against one tape over all. Each puts its gradients on grids of its own, which keep 12 bits
+    of a norm: they differ by about 2^-12 of the largest. A shard weighs what its targets are of all: 24 and 16 of 40, with padding 10 and 2 of 12, or 24 and none."""
     model, (ids, targets) = Transformer(SMALL), rng.integers(0, 13, (2, 5, 8))
     first, columns = padding
     targets[first:, columns:] = -1
@@ -95,7 +95,7 @@ def test_sharded_gradients_are_the_gradients_of_the_whole_batch(padding, rng):
     expected = backward(tape, whole)
     assert loss == pytest.approx(float(whole.data), rel=1e-5)
     for name, p in running.parameters().items():
-        assert np.allclose(grads[name], expected[p.key], rtol=0, atol=1e-5 * np.abs(expected[p.key]).max())
+        assert np.allclose(grads[name], expected[p.key], rtol=0, atol=2**-10 * np.abs(expected[p.key]).max())
 
 
 @pytest.mark.parametrize("linear", ["ternary", "binary", "float"])
@@ -148,7 +148,7 @@ def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
     model = Transformer(SMALL)
     model.layers[0].mlp.up_proj.weight.data[0, 0] = np.nan
     before = model.embed_tokens.weight.data.copy()
-    with pytest.raises(NonFiniteError, match="step 1: the loss is nan.*nothing was updated, there is no checkpoint yet"):
+    with pytest.raises(NonFiniteError, match="step 1: NaN or infinity among the numbers to quantize.*nothing was saved, there is no checkpoint yet"):
         train(model, AdamW(model.parameters()), TEST_CONFIG, TRAINING, VALIDATION, run=run, settings=settings, val_bytes=99)
     run.close()
     assert np.array_equal(model.embed_tokens.weight.data, before) and not run.last.exists()
