@@ -71,6 +71,9 @@ OURS, EAGER, COMPILED, FLOOR = "minibitnet", "PyTorch eager", "torch.compile", "
 def main(argv):
     """argv -> exit code."""
     actions = {"train": train, "kernels": kernels, "decode": decode}
+    pinned = " and ".join(f"{name}={os.environ[name]}" for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if name in os.environ)
+    if pinned:
+        _command.say(f"note: {pinned} makes NumPy's products use another kernel than this processor's own: expected neither to be set for a figure of speed")
     if argv[:1] and argv[0] in actions:
         return actions[argv[0]](argv[1:])
     parser = _command.Parser("bench", DESCRIPTION)

@@ -34,7 +34,7 @@ LIMIT = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**53}     # who
 COARSE, FINE = 2.0**12, 2.0**26              # norms, in units, of gradients in float32 and of forward operands in float64
 SAFE = 2.0**-100, 2.0**100                   # squared norms that float32 squares can be trusted with
 SHORT = 128                                  # terms, see ``fine``
-WEIGHT_UNIT = 2.0**-32                      # of softmax weights
+WEIGHT_UNIT = 2.0**-32                       # of softmax weights
 LN2, LOG2E = 0.6931471805599453, 1.4426950408889634
 AT_ONCE = 2**14                              # numbers that a long chain of passes handles at a time, to stay in the cache
 
@@ -101,9 +101,10 @@ def whole(codes, largest, axis):
 def on_grid(x, axis, norm):                  # float array -> Grid of its type
     """x rounded, slice by slice along axis, to multiples of the smallest power of two for which the slice's norm is at most ``norm`` units.
 
-    Rounding moves each of K numbers by half a unit at most, and so the norm by sqrt(K) / 2 units: room for that is left. A slice of zeros
-    stays one; where a slice holds NaN or infinity, or its norm overflows, all of it becomes NaN.
+    Rounding moves each of K numbers by half a unit at most, and so the norm by sqrt(K) / 2 units: room for that is left. (At more than 2^(p-2)
+    units x + c would leave the floats whose spacing is one unit.) A slice of zeros stays one; one with NaN or infinity becomes NaN.
     """
+    norm = min(norm, LIMIT[x.dtype] / 4)
     room = norm - 0.5 * math.sqrt(x.shape[axis])
     assert room > 0, f"{x.shape[axis]} terms are more than {LIMIT[x.dtype]:.0f} units can be shared out to"
     y = np.square(x)
@@ -124,6 +125,7 @@ def on_one_grid(x, norm, terms, dtype=None):     # float array -> Grid, of its t
     dtype = np.dtype(dtype or x.dtype)
     if x.dtype == np.float64:
         return Grid(x, 0.0)
+    norm = min(norm, LIMIT[dtype] / 4)
     room = norm / math.sqrt(terms) - 0.5
     assert room > 0, f"{terms} terms are more than {LIMIT[dtype]:.0f} units can be shared out to"
     largest = max(float(np.maximum.reduce(x, None)), -float(np.minimum.reduce(x, None)))

@@ -26,7 +26,7 @@ from .nn.optim import AdamW
 from .nn.training import TrainConfig, train, with_defaults
 from .options import from_json
 from .text.batches import Part, parts, repeated
-from .text.corpora import Corpus, load_corpus, texts
+from .text.corpora import Corpus, load_corpus, packaged, texts
 from .text.grammar import read
 from .text.streams import token_stream
 from .text.tokenizer import make_tokenizer
@@ -245,13 +245,24 @@ def finish(job, model):
         begin = validation[validation.find("\n\n") + 1:][:32]         # from a paragraph's beginning, where there is one
         print(f"\nA sample; the part before | is from the validation text:\n{begin}|{speaker.generate(begin, 400)}\n")
         prompt = '"The "' if speaker.begin is None else prompt
+    parameters = {name: p.data for name, p in model.parameters().items()}
     if job.model_config.linear in packed.QUANTIZERS:
-        parameters = {name: p.data for name, p in model.parameters().items()}
         packed.save(job.run.packed, job.settings, job.train_config.steps, *packed.pack(parameters, job.model_config))
     drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
     print(f"{job.run.path}: last.safetensors and best.safetensors (model){', packed.safetensors' * job.run.packed.exists()}, metrics.jsonl, "
           f"config.json{', loss.png' if drawn else ''}")
     print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt {prompt}")
+    name = checkpoint.parameters_sha256(parameters)
+    print(f"model sha256 {name}{known_name(job.settings, name)}")
+
+
+def known_name(settings, name):
+    """What the recorded tiny run says of a model's name: the same settings give the same bytes on every machine."""
+    tiny = json.loads(packaged("results/exact.json").read_text(encoding="utf-8"))["result"]["tiny"]
+    if settings != tiny["settings"]:
+        return ""
+    return ", as on every machine" if name == tiny["model_sha256"] else (
+        f"; on other machines it is {tiny['model_sha256']}: expected the same, so this installation computes something else (env.json says what it is)")
 
 
 def is_story(text):

@@ -237,7 +237,7 @@ def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
     is none: padding."""
     shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
     counts, token = targets >= 0, np.arange(targets.size)
-    N = int(counts.sum())
+    N = int(np.count_nonzero(counts))
     e = logits - logits.max(0)
     log_e_target = e[targets, token]
     e = exp(e)
