@@ -21,6 +21,7 @@ from .formats.safetensors import FormatError
 from .nn.training import mean_loss
 from .text import tasks
 from .text.batches import repeated
+from .threads import pool_of
 
 BATCH = 16            # sequences at a time
 ITEMS = 200           # questions of each kind
@@ -182,7 +183,7 @@ def in_words(r):
                    f"places, at {a['agree_clear']:.3%} of the {a['clear']:,} where two best differ by more than {CLEAR}; logits move by "
                    f"more than {MOVED} nats at {a['moved']:.1%}")
     if any(name in r and r[name]["moved"] for name in ("against_float", "token_by_token")):
-        yield "why they move: a value close to a rounding tie, rounded or added up in another way, got another code, and all that follows hears of it"
+        yield "why they move: a value close to a rounding tie, rounded in another way, got another code, and all that follows hears of it"
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def fine(x, axis):                           # float32 -> Grid in float64
     to be sqrt(128) times the largest, which costs less and a few of the bits."""
     if x.dtype == np.float64:
         return Grid(x, 0.0)
-    if (terms := x.shape[axis]) > SHORT:
+    if x.shape[axis] > SHORT:
         return on_grid(x.astype(np.float64), axis, FINE)
     bound = np.abs(x).max(axis, keepdims=True).astype(np.float64)
     bound *= math.sqrt(SHORT) / (FINE - 0.5 * math.sqrt(SHORT))

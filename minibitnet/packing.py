@@ -181,6 +181,10 @@ class ScaledRows(NamedTuple):
     codes: np.ndarray        # int16 (V, C)
     bits: np.ndarray         # int8 (V,)
 
+    @property
+    def nbytes(self):
+        return self.codes.nbytes + self.bits.nbytes
+
     def row(self, v):                            # (...) int -> float32 (..., C)
         return np.ldexp(self.codes[v].astype(np.float32), -self.bits[v][..., None].astype(np.intc))
 

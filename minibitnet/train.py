@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .api import FloatEngine, LanguageModel, tokenizer_of
 from .errors import UserError
 from .exact import exp_float
-from .experiments import plotting
+from .experiments import plotting, results
 from .formats import checkpoint, packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
 from .nn.config import ModelConfig, check_size
@@ -26,7 +26,7 @@ from .nn.optim import AdamW
 from .nn.training import TrainConfig, train, with_defaults
 from .options import from_json
 from .text.batches import Part, parts, repeated
-from .text.corpora import Corpus, load_corpus, packaged, texts
+from .text.corpora import Corpus, load_corpus, texts
 from .text.grammar import read
 from .text.streams import token_stream
 from .text.tokenizer import make_tokenizer
@@ -258,8 +258,9 @@ def finish(job, model):
 
 def known_name(settings, name):
     """What the recorded tiny run says of a model's name: the same settings give the same bytes on every machine."""
-    tiny = json.loads(packaged("results/exact.json").read_text(encoding="utf-8"))["result"]["tiny"]
-    if settings != tiny["settings"]:
+    record = results.load("exact")
+    tiny = record and record["result"]["tiny"]
+    if not tiny or settings != tiny["settings"]:
         return ""
     return ", as on every machine" if name == tiny["model_sha256"] else (
         f"; on other machines it is {tiny['model_sha256']}: expected the same, so this installation computes something else (env.json says what it is)")
