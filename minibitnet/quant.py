@@ -104,7 +104,7 @@ def _checked(x):
 
 
 def _scale_of(gamma):             # a magnitude -> the same, at least EPS; a maximum or mean of numbers that are not all finite is not finite
-    if not np.isfinite(gamma).all():
+    if not np.maximum.reduce(gamma, None) < np.inf:
         raise FloatingPointError("NaN or infinity among the numbers to quantize: expected finite numbers; did the training diverge?")
     return np.maximum(gamma, EPS)
 

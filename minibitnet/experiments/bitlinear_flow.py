@@ -7,6 +7,7 @@ import contextlib
 
 import numpy as np
 
+from ..exact import product, whole
 from ..nn import layers, model, ops
 from ..nn.autograd import Tensor
 from ..nn.config import ModelConfig
@@ -32,10 +33,10 @@ def inside_a_bitlinear():
     normed = ops.layer_norm.forward(x, eps=1e-6)
     codes, scale = absmax_int8(normed)
     signs, beta = sign_binary(layer.weight.data)
-    product = ops.matmul(signs, codes)
-    y = product * (beta * scale)
+    sums = product(whole(signs, 1, -1), whole(ops.columns(codes), QB, 0)).reshape(-1, BATCH, TOKENS)
+    y = sums * (beta * scale)
     steps = [step("x", x), step("LN(x)", normed, "eq. 12"), step("Quant(LN(x))", codes, "eqs. 4-5"), step("gamma", QB * scale, "eq. 5"),
-             step("W~ = Sign(W - alpha)", signs, "eqs. 1-3"), step("beta", beta, "eq. 12"), step("W~ Quant(LN(x))", product, "eq. 7"),
+             step("W~ = Sign(W - alpha)", signs, "eqs. 1-3"), step("beta", beta, "eq. 12"), step("W~ Quant(LN(x))", sums, "eq. 7"),
              step("y = W~ Quant(LN(x)) beta gamma / Q_b", y, "eq. 11")]
     return steps, bool(np.array_equal(y, layer(Tensor(normed)).data))
 

@@ -51,7 +51,7 @@ class PackedModel:
 
     def __init__(self, c, matrices, arrays, threads=1, kv_bits=32):
         self.config, self.kv_bits = c, kv_bits
-        self.pool = pool = pool_of(threads) if threads > 1 else None
+        self.threads, self.pool = threads, (pool := pool_of(threads) if threads > 1 else None)
         self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
         head = self.embedding if c.tied else arrays["lm_head.weight"]
         self.head = on_grid(head) if head.dtype == np.float32 else scaled_rows(head)
@@ -78,14 +78,17 @@ class PackedModel:
         codes = head.codes if isinstance(head, ScaledRows) else head
         y = np.empty((len(codes), X.values.shape[1]), np.float32)
 
-        def block(rows):
-            w = codes[rows].astype(np.float64)
-            if codes is head:
-                y[rows] = product(Grid(w, FINE), X)
-            else:
-                y[rows] = np.ldexp(product(whole(w, 2**15, -1), X), -head.bits[rows, None].astype(np.intc))
         blocks = row_blocks(codes, HEAD_BLOCK)
-        list((self.pool.map if self.pool and len(blocks) > FEW else map)(block, blocks))
+        shares = self.threads if len(blocks) > FEW else 1
+
+        def share(k):
+            for rows in blocks[k::shares]:
+                w = codes[rows].astype(np.float64)
+                if codes is head:
+                    y[rows] = product(Grid(w, FINE), X)
+                else:
+                    y[rows] = np.ldexp(product(whole(w, 2**15, -1), X), -head.bits[rows, None].astype(np.intc))
+        list((self.pool.map if shares > 1 else map)(share, range(shares)))
         return y.reshape(-1, *x.shape[1:])
 
     def new_caches(self, batch=1):

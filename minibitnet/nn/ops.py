@@ -186,7 +186,8 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
         queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T    # its newest query sees `seen` keys
         e = fine_product(K.columns(slice(seen)).T, Q.columns(queries))            # (B, K, H/K, seen, block)
         width = e.shape[-1]
-        e[..., -width:, :] -= np.tri(width, k=-1, dtype=e.dtype) * 1e30  # key after query: its weight becomes exp(-1e30) = 0
+        if width > 1:                                                    # key after query: its weight becomes exp(-1e30) = 0
+            e[..., -width:, :] -= np.tri(width, k=-1, dtype=e.dtype) * 1e30
         e -= e.max(-2, keepdims=True)
         sums, Z, e = weighted_sums(V, exp(e), slice(t + S - T, seen))    # P = e / Z; e is kept, P never made
         o[..., queries], z[..., queries] = sums / Z, 1 / Z
