@@ -23,6 +23,7 @@ from statistics import median
 
 import numpy as np
 
+from . import exact
 from .api import FloatEngine
 from .errors import UserError
 from .experiments.random_models import SHAPES, packed_bytes, write_model
@@ -491,7 +492,8 @@ def profile_in_words(rows):
 
 
 def by_op(stats):
-    """pstats.Stats -> {name: seconds}, all of them; time in NumPy counts for the op that called it, the layers' products for themselves."""
+    """pstats.Stats -> {name: seconds}, all of them; time in NumPy and in exact.py counts for the op that called it, the layers' products for
+    themselves, and what layers have made ready for products beforehand for ``ready``."""
     homes = {}                                        # (file, first line .. last line) of every op
     for module in (ops, ste):
         for name, fn in vars(module).items():
@@ -506,28 +508,32 @@ def by_op(stats):
         for op, (op_file, lines) in homes.items():
             if file == op_file and line in lines:
                 return op
-        if file == ops.__file__ and name in ("matmul", "outer"):
-            return PRODUCTS
         if name == "backward" and os.path.basename(file) == "autograd.py":
             return "sums on the tape"
         return {"optim.py": "AdamW, clipping", "training.py": "sum over shards"}.get(os.path.basename(file))
 
     def foreign(function):
-        return function[0].startswith(("~", os.path.dirname(np.__file__)))     # built in, or NumPy's
+        # built in, made by a named tuple (they all have one name, under which a profile keeps one of them), NumPy's, or exact.py's
+        return function[0].startswith(("~", "<string>", os.path.dirname(np.__file__), exact.__file__))
+
+    def home_of_call(function, caller):               # of a foreign function with all that it calls in turn
+        name = home(caller)
+        if function[0] != exact.__file__:
+            return name
+        return PRODUCTS if function[2] in ("product", "fine_product") and name != ATTENTION else name or ops.ready.__name__
 
     times = {}
 
-    def add(function, seconds):
-        name = home(function) or PYTHON
-        times[name] = times.get(name, 0.0) + seconds
+    def add(name, seconds):
+        times[name or PYTHON] = times.get(name or PYTHON, 0.0) + seconds
     for function, (_, _, own, _, callers) in stats.stats.items():
         if not foreign(function):
-            add(function, own)
+            add(home(function), own)
         for caller, (_, _, _, whole) in callers.items():
             if foreign(function) and not foreign(caller):
-                add(caller, whole)                    # with all that it calls in turn
+                add(home_of_call(function, caller), whole)
             if not foreign(function) and foreign(caller):
-                add(function, -whole)                 # a generator that sum() draws from, say: counted with sum() already
+                add(home(function), -whole)           # a generator that sum() draws from, say: counted with sum() already
     return times
 
 

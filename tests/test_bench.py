@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from minibitnet import bench
+from minibitnet import bench, exact
 from minibitnet.errors import UserError
+from minibitnet.experiments import timing
 from minibitnet.inference.kernels import reference
 from minibitnet.nn import ops
 from minibitnet.nn.config import ModelConfig
@@ -137,20 +139,18 @@ SMALL = ModelConfig(vocab_size=8, d_model=4, n_heads=1, d_ffn=6, n_layers=1, con
 
 
 def test_the_floor_is_three_products_of_every_matrix_for_every_token(monkeypatch):
-    """4 matrices of 4 x 4, 3 of 4 x 6 and a head of 8 x 4 have 168 weights; each meets each of 4 x 8 tokens in W x, W^T g and g x^T."""
-    counted = {"matmul": 0, "outer": 0}
+    """4 matrices of 4 x 4, 3 of 4 x 6 and a head of 8 x 4 have 168 weights; each meets each of 4 x 8 tokens in W x, W^T g and g x^T. What is
+    transposed is no longer in the order of C."""
+    counted = Counter()
 
-    def matmul(w, x):
-        assert w.shape[1] == len(x)
-        counted["matmul"] += w.size * x[0].size
-
-    def outer(g, x):
-        counted["outer"] += len(g) * len(x) * x[0].size
-    monkeypatch.setattr(ops, "matmul", matmul)
-    monkeypatch.setattr(ops, "outer", outer)
+    class Told(np.ndarray):
+        def __array_ufunc__(self, ufunc, method, a, b):
+            assert ufunc is np.matmul and a.shape[1] == len(b)
+            counted[tuple("" if x.flags.c_contiguous else "T" for x in (a, b))] += a.size * b.shape[1]
+    monkeypatch.setattr(bench, "np", SimpleNamespace(ones=lambda *a: np.ones(*a).view(Told), float32=np.float32))
     ids = np.zeros((4, 8), int)
     bench.gemms(SMALL, ids, ids, bench.SameThread())()
-    assert counted == {"matmul": 2 * 168 * 32, "outer": 168 * 32}
+    assert counted == {("", ""): 168 * 32, ("T", ""): 168 * 32, ("", "T"): 168 * 32}
 
 
 def test_our_step_is_one_of_training(monkeypatch):
@@ -176,26 +176,49 @@ def test_our_step_is_one_of_training(monkeypatch):
 
 # ---- where the time goes
 
-def test_by_op_gives_numpys_time_to_the_op_that_called_it():
-    """A hand-made profile: linear 0.5 s, and 2 s in matmul; rms_norm 0.25 s, and 1 s in .sum(), which calls Python, which calls reduce;
-    backward 0.5 s; AdamW 3 s, and 1 s in sum(), of which a generator of its own takes 0.75; 0.5 s of a built-in that a layer called."""
-    def at(fn):
-        return fn.__code__.co_filename, fn.__code__.co_firstlineno, fn.__name__
+def at(fn):
+    """A function's key in a profile."""
+    fn = getattr(fn, "__wrapped__", fn)
+    return fn.__code__.co_filename, fn.__code__.co_firstlineno, fn.__name__
 
-    def built_in(name):
-        return "~", 0, f"<built-in method {name}>"
-    linear, rms_norm, matmul = at(ops.linear.__wrapped__), at(ops.rms_norm.__wrapped__), at(ops.matmul)
-    method, reduce, total, repeat = built_in("sum of ndarray"), built_in("reduce"), built_in("sum"), built_in("repeat")
+
+def built_in(name):
+    return "~", 0, f"<built-in method {name}>"
+
+
+def profiled(calls):
+    """{function: (own time, whole time, {caller: whole time})} as pstats.Stats."""
+    stats = pstats.Stats()
+    stats.stats = {function: (1, 1, own, whole, {caller: (1, 1, 0.0, part) for caller, part in callers.items()})
+                   for function, (own, whole, callers) in calls.items()}
+    return stats
+
+
+def test_by_op_gives_numpys_time_to_the_op_that_called_it():
+    """A hand-made profile: rms_norm 0.25 s, and 1 s in .sum(), which calls Python, which calls reduce; backward 0.5 s; AdamW 3 s, and 1 s in
+    sum(), of which a generator of its own takes 0.75; 0.5 s of a built-in that a layer called."""
+    rms_norm, method, reduce, total, repeat = at(ops.rms_norm), *map(built_in, ("sum of ndarray", "reduce", "sum", "repeat"))
     inner = (f"{np.__path__[0]}/_core/_methods.py", 50, "_sum")
     step, generator, layer, backward = ("/x/optim.py", 5, "step"), ("/x/optim.py", 7, "<genexpr>"), ("/x/layers.py", 3, "f"), ("/x/autograd.py", 9, "backward")
-    stats = pstats.Stats()
-    stats.stats = {linear: (1, 1, 0.5, 2.5, {}), matmul: (1, 1, 2.0, 2.0, {linear: (1, 1, 2.0, 2.0)}),
-                   rms_norm: (1, 1, 0.25, 1.25, {}), method: (1, 1, 0.1, 1.0, {rms_norm: (1, 1, 0.1, 1.0)}),
-                   inner: (1, 1, 0.1, 0.9, {method: (1, 1, 0.1, 0.9)}), reduce: (1, 1, 0.8, 0.8, {inner: (1, 1, 0.8, 0.8)}),
-                   backward: (1, 1, 0.5, 0.5, {}), step: (1, 1, 3.0, 4.0, {}), total: (1, 1, 0.25, 1.0, {step: (1, 1, 0.25, 1.0)}),
-                   generator: (1, 1, 0.75, 0.75, {total: (1, 1, 0.75, 0.75)}), repeat: (1, 1, 0.5, 0.5, {layer: (1, 1, 0.5, 0.5)})}
-    assert bench.by_op(stats) == {"linear": 0.5, bench.PRODUCTS: 2.0, "rms_norm": 1.25, "sums on the tape": 0.5, "AdamW, clipping": 4.0,
-                                  bench.PYTHON: 0.5}
+    stats = profiled({rms_norm: (0.25, 1.25, {}), method: (0.1, 1.0, {rms_norm: 1.0}), inner: (0.1, 0.9, {method: 0.9}), reduce: (0.8, 0.8, {inner: 0.8}),
+                      backward: (0.5, 0.5, {}), step: (3.0, 4.0, {}), total: (0.25, 1.0, {step: 1.0}), generator: (0.75, 0.75, {total: 0.75}),
+                      repeat: (0.5, 0.5, {layer: 0.5})})
+    assert bench.by_op(stats) == {"rms_norm": 1.25, "sums on the tape": 0.5, "AdamW, clipping": 4.0, bench.PYTHON: 0.5}
+    assert sum(bench.by_op(stats).values()) == sum(own for _, _, own, _, _ in stats.stats.values())
+
+
+def test_by_op_gives_exact_arithmetics_time_to_the_op_that_called_it_and_products_to_themselves():
+    """A hand-made profile: linear 0.5 s, 2 s in fine_product, of which product takes 1.5 and a cast 0.25, and 0.25 s in product itself; attention 1 s,
+    4 s in fine_product, of which product takes 3.5 and a cast 0.25; rms_norm 0.25 s, and 1 s in total, of which NumPy takes 0.75; a layer
+    0.125 s, and 0.5 s in operand, of which a named tuple takes 0.125 and a tuple in it another 0.125."""
+    linear, attention, rms_norm, layer = at(ops.linear), at(ops.causal_attention), at(ops.rms_norm), ("/x/layers.py", 3, "quantized")
+    fine_product, product, total, operand = map(at, (exact.fine_product, exact.product, exact.total, exact.operand))
+    cast, reshape, named, made = built_in("astype"), built_in("reshape"), ("<string>", 1, "<lambda>"), built_in("tuple.__new__")
+    stats = profiled({linear: (0.5, 2.75, {}), attention: (1.0, 5.0, {}), rms_norm: (0.25, 1.25, {}), layer: (0.125, 0.625, {}),
+                      fine_product: (0.5, 6.0, {linear: 2.0, attention: 4.0}), product: (5.25, 5.25, {fine_product: 5.0, linear: 0.25}),
+                      cast: (0.5, 0.5, {fine_product: 0.5}), total: (0.25, 1.0, {rms_norm: 1.0}), reshape: (0.75, 0.75, {total: 0.75}),
+                      operand: (0.25, 0.5, {layer: 0.5}), named: (0.125, 0.25, {operand: 0.25}), made: (0.125, 0.125, {named: 0.125})})
+    assert bench.by_op(stats) == {"linear": 0.5, bench.PRODUCTS: 2.25, bench.ATTENTION: 5.0, "rms_norm": 1.25, "ready": 0.5, bench.PYTHON: 0.125}
     assert sum(bench.by_op(stats).values()) == sum(own for _, _, own, _, _ in stats.stats.values())
 
 
@@ -205,8 +228,9 @@ def test_a_profile_of_our_step_names_every_second(monkeypatch):
     monkeypatch.setattr(bench, "task", lambda size, linear: (SMALL, *np.zeros((2, 4, 8), int)))
     monkeypatch.setattr(bench.pstats, "Stats", lambda profiler, make=pstats.Stats: seen.append(make(profiler)) or seen[0])
     row = bench.profile("S", "float")
-    assert sum(row["by_op"].values()) == pytest.approx(1e3 * seen[0].total_tt / 4, rel=1e-3)
-    assert {bench.PRODUCTS, bench.ATTENTION, "rms_norm", "rope", "swiglu", "cross_entropy", "AdamW, clipping", "sum over shards"} < row["by_op"].keys()
+    assert sum(row["by_op"].values()) == pytest.approx(1e3 * seen[0].stats[at(timing.repeat)][3] / 4, rel=1e-3)
+    assert {bench.PRODUCTS, bench.ATTENTION, "rms_norm", "rope", "swiglu", "cross_entropy", "ready", "linear", "head", "AdamW, clipping",
+            "sum over shards"} < row["by_op"].keys()
     assert min(row["by_op"].values()) > 0 and row["ms"] > 0 and row["system_ms"] >= 0
 
 

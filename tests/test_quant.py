@@ -118,3 +118,34 @@ def test_absmean_leaves_31_percent_zeros_of_a_gaussian(rng):
     """|w| < gamma / 2 with gamma = sqrt(2/pi): P(|N| < 0.39894) = erf(0.39894 / sqrt 2) = 0.3100 (standard error here 0.0005)."""
     codes, _ = absmean_ternary(rng.standard_normal((1000, 1000)))
     assert abs((codes == 0).mean() - 0.3100) < 0.002
+
+
+QUANTIZERS = [absmean_ternary, sign_binary, absmax_int8, absmax_nonnegative]
+
+
+@pytest.mark.parametrize("quantize", QUANTIZERS)
+@pytest.mark.parametrize("x, name", [(np.ones((2, 2), np.float16), "float16"), (np.ones((2, 2), np.int32), "int32"), (np.ones((2, 2), np.int8), "int8"),
+                                     (np.ones((2, 2), bool), "bool"), (np.ones((2, 2), complex), "complex128"), ([[1.0, 2.0]], "list")])
+def test_other_types_are_refused_in_one_line_that_names_them(quantize, x, name):
+    """127 / 1e-5 is infinite in float16, codes of whole numbers have no room, and a list has no type at all."""
+    for groups in (1, 2):
+        with pytest.raises(TypeError, match=rf"of {name}: a quantizer takes float32 or float64 \(x.astype\(np.float32\)\)$") as raised:
+            quantize(x, groups=groups)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in ")
+@pytest.mark.parametrize("quantize", QUANTIZERS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_that_are_none_make_no_codes(quantize, bad, dtype, rng):
+    """One among 24, in the first group or in the last; of finite numbers the groups have codes, the largest too."""
+    x = rng.standard_normal((6, 4)).astype(dtype)
+    for groups in (1, 3):
+        quantize(x, groups=groups)
+        for place in ((0, 0), (5, 3)):
+            spoiled = x.copy()
+            spoiled[place] = bad
+            with pytest.raises(FloatingPointError, match="NaN or infinity among the numbers to quantize"):
+                quantize(spoiled, groups=groups)
+    assert np.isfinite(quantize(x * dtype(1e37) / np.abs(x).max())[0][0]).all()

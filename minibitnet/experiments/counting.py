@@ -4,12 +4,15 @@
 
   - a product of matrices (n, m) x (m, N), by BLAS, ``vecdot`` or ``einsum``, counts n m N multiplications and n (m - 1) N additions
     ([bitnet] eqs. 16-17);
-  - every other ufunc counts once for each number that it makes, a reduction of k numbers k - 1 times; additions are ``add`` and
-    ``subtract``. Bit-plane kernels therefore count their word operations: and, xor, popcount, shifts, of 8 to 64 bits each;
+  - every other ufunc counts once for each number that it makes, a reduction or accumulation of k numbers k - 1 times; additions are ``add``
+    and ``subtract``. Bit-plane kernels therefore count their word operations: and, xor, popcount, shifts, of 8 to 64 bits each;
   - an index array, or ``take``, counts a lookup for each number that it fetches.
 
 Not counted: copies, conversions between dtypes, ``packbits`` and ``unpackbits``, sorting, and Python's own arithmetic with single
 numbers, which do not grow with the sizes. The dtype is that of the operands (the wider one).
+
+What puts operands on their grids (``exact.py``) is not counted with the products that it is for: it is a part of its own, "rounding to grids".
+Only attention's weights are rounded in the middle of its sums (``exact.weighted_sums``), and count as attention.
 """
 import contextlib
 import copy
@@ -19,7 +22,7 @@ from dataclasses import is_dataclass
 
 import numpy as np
 
-from .. import quant
+from .. import exact, quant
 from ..inference import cache, fixed_point, integer, kernels, packed
 from ..nn import ops
 from ..nn.autograd import Tensor
@@ -27,7 +30,7 @@ from ..nn.autograd import Tensor
 KINDS = {
     "multiplications": ("multiply", "square"),
     "additions": ("add", "subtract"),
-    "word operations": ("bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift", "bitwise_count", "ldexp"),
+    "word operations": ("bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift", "bitwise_count", "ldexp", "frexp"),
     "divisions and functions": ("divide", "floor_divide", "divmod", "remainder", "power", "sqrt", "exp", "tanh", "log"),
     "comparisons": ("maximum", "minimum", "clip", "absolute", "negative", "sign", "rint", "floor", "greater", "greater_equal", "less", "less_equal", "equal",
                     "not_equal", "logical_and", "logical_or", "isfinite"),
@@ -35,11 +38,12 @@ KINDS = {
 KIND = {ufunc: kind for kind, names in KINDS.items() for ufunc in names}
 PARTS = {  # a function on the stack -> the part of the model that its operations belong to
     "quantized_linear": "BitLinear", "BitLinear.__call__": "BitLinear", "bit_linear": "BitLinear", "unpack": "BitLinear, unpacking",
-    "linear": "plain products", "PackedModel.project": "plain products", "IntegerModel.score": "plain products",
+    "linear": "plain products", "head": "plain products", "PackedModel.project": "plain products", "IntegerModel.score": "plain products",
     "causal_attention": "attention", "attention": "attention",
     "absmax_int8": "quantizer", "absmax_codes": "quantizer", "embedding": "embedding",
+    **dict.fromkeys(("operand", "on_grid", "on_one_grid", "fine", "shared_out"), "rounding to grids"),
 }
-MODULES = (quant, ops, cache, kernels, packed, fixed_point, integer)     # whose new arrays must count as well
+MODULES = (exact, quant, ops, cache, kernels, packed, fixed_point, integer)     # whose new arrays must count as well
 _tallies = []                                    # of the ``count`` calls in progress, the innermost last
 
 
@@ -74,7 +78,7 @@ class CountingNumPy:
 
     def __getattr__(self, name):
         made = getattr(np, name)
-        return (lambda *a, **k: counted(made(*a, **k))) if name in ("empty", "zeros", "ones", "arange", "array", "tri") else made
+        return (lambda *a, **k: counted(made(*a, **k))) if name in ("empty", "zeros", "ones", "arange", "array", "asarray", "tri") else made
 
 
 class Counted(np.ndarray):
@@ -83,7 +87,7 @@ class Counted(np.ndarray):
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
         arrays, plain_out = [plain(x) for x in inputs], tuple(plain(x) for x in out)
         result = getattr(ufunc, method)(*arrays, **({"out": plain_out} if out else {}), **options)
-        tell_ufunc(ufunc, method, arrays, result)
+        tell_ufunc(ufunc, method, arrays, result, options.get("axis", 0))
         return out[0] if len(out) == 1 else counted(result)
 
     def __array_function__(self, function, types, arguments, options):
@@ -115,11 +119,14 @@ def tell(kind, dtype, n):
         _tallies[-1][part(), kind, np.dtype(dtype).name] += int(n)
 
 
-def tell_ufunc(ufunc, method, arrays, result):
-    """Count a ufunc's call: a number made is an operation, a reduction makes one fewer than it reads."""
+def tell_ufunc(ufunc, method, arrays, result, axis=0):
+    """Count a ufunc's call: a number made is an operation, but the first one along the axis that is accumulated is only copied, and a
+    reduction makes one fewer than it reads."""
     dtype, made = np.result_type(*arrays), max(np.size(r) for r in (result if isinstance(result, tuple) else (result,)))
     if method == "reduceat" or method == "reduce":
         tell(KIND[ufunc.__name__], dtype, np.size(arrays[0]) - made)
+    elif method == "accumulate":
+        tell(KIND[ufunc.__name__], dtype, made - made // arrays[0].shape[axis])
     elif ufunc.__name__ in ("matmul", "vecdot"):
         tell_products(dtype, made, arrays[0].shape[-1])
     else:

@@ -34,7 +34,7 @@ def engines():
     c = ModelConfig(**SIZES)
     ternary = Transformer(c, SEED)
     matrices, arrays = pack({name: p.data for name, p in ternary.parameters().items()}, c)
-    return {"LLaMA, float": Transformer(ModelConfig(linear="float", **SIZES), SEED), "ternary, float": ternary.quantized(),
+    return {"LLaMA, float": Transformer(ModelConfig(linear="float", **SIZES), SEED).quantized(), "ternary, float": ternary.quantized(),
             "ternary, packed": PackedModel(c, dict(matrices), arrays), "ternary, integer": IntegerModel(c, dict(matrices), arrays)}
 
 
@@ -59,14 +59,14 @@ def by_formula():
 
 
 def by_part(tally, products=0):
-    """{part: J} of the arithmetic at 7 nm, float32 priced as FP16 (the papers' models are FP16).
+    """{part: J} of the arithmetic at 7 nm, floats priced as FP16 (the papers' models are FP16; ours is float32, and float64 where sums are exact).
 
     So many ``products`` of the BitLinears are ternary, INT8 additions in the papers; ours are float32 products of whole numbers, one for
-    one, so they are taken out of the count and priced as INT8 additions. Divisions, functions and comparisons have no price in Table 2.
+    one, so they are taken out of the count and priced as INT8 additions. The others that ``priced`` does not name have no price in Table 2.
     """
     price, sums = energy.prices("7nm"), {}
     for (part, kind, dtype), n in tally.items():
-        if kind in ("multiplications", "additions") and dtype == "float32":
+        if priced(kind, dtype):
             sums[part] = sums.get(part, 0) + 1e-12 * n * price["FP16"][kind[:3]]
     if products:
         scaling = tally["BitLinear", "multiplications", "float32"] - products
@@ -74,12 +74,17 @@ def by_part(tally, products=0):
     return sums
 
 
+def priced(kind, dtype):
+    """Whether [bitnet] Table 2 has a price for the operation: for multiplications and additions of floats."""
+    return kind in ("multiplications", "additions") and dtype in ("float32", "float64")
+
+
 def joules(of_float, of_ternary):
     """Both arms' energy and their quotient; beside it the papers' formula."""
     formula = by_formula()
     products = formula.projections
     full, ternary = sum(by_part(of_float).values()), sum(by_part(of_ternary, products).values())
-    unpriced = sum(n for (_, kind, _), n in of_ternary.items() if kind in ("divisions and functions", "comparisons", "lookups"))
+    unpriced = sum(n for (_, kind, dtype), n in of_ternary.items() if not priced(kind, dtype))
     return {"float": full, "ternary": ternary, "saving": full / ternary, "products": products,
             "scaling": of_ternary["BitLinear", "multiplications", "float32"] - products, "scaled_by_formula": formula.scaled,
             "saving_by_formula": energy.saving(formula, energy.prices("7nm")), "unpriced": unpriced}
@@ -87,9 +92,9 @@ def joules(of_float, of_ternary):
 
 def shares(tally, name):
     """-> {"of": "energy", or "operations" of an engine whose integers and words Table 2 has no price for, part: its share}, the largest first."""
-    priced = by_part(tally, 0 if name == "LLaMA, float" else by_formula().projections) if "integer" not in name else {}
-    sums = priced or {part: sum(kinds.values()) for part, kinds in parts(tally).items()}
-    return {"of": "energy" if priced else "operations"} | {part: n / sum(sums.values()) for part, n in sorted(sums.items(), key=lambda s: -s[1])}
+    of_energy = by_part(tally, 0 if name == "LLaMA, float" else by_formula().projections) if "integer" not in name else {}
+    sums = of_energy or {part: sum(kinds.values()) for part, kinds in parts(tally).items()}
+    return {"of": "energy" if of_energy else "operations"} | {part: n / sum(sums.values()) for part, n in sorted(sums.items(), key=lambda s: -s[1])}
 
 
 def in_words(result):
@@ -105,11 +110,11 @@ def in_words(result):
     yield (f"energy of 16 bits over BitNet's, same shape: {e['saving_by_formula']:.2f} x by the papers' formula | {e['saving']:.2f} x "
            f"counted{differs}: {1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules | {s['tokens']} tokens at 7 nm, {s['d_model']} "
            "wide")
-    yield ("The count has what the formula leaves out: the head, the norms, the residual sums, the quantizers' multiplications; and "
-           f"{e['unpriced']:,} operations (divisions, exponentials, comparisons, lookups) that Table 2 has no price for. Attention is alike: at "
-           "64 tokens a block of queries meets every key.")
+    yield ("The count has what the formula leaves out: the head, the norms, the residual sums, the exponentials, the quantizers' "
+           f"multiplications, the rounding to grids that makes sums exact; and {e['unpriced']:,} operations (divisions, roots, comparisons, lookups, "
+           "shifts and sums of a float's bits) that Table 2 has no price for. Attention is alike: at 64 tokens a block of queries meets every key.")
     yield ("Plain products are the head's, and of LLaMA every layer's; BitLinear's are priced as INT8 additions, so that of the ternary model the "
            "head, in full precision, takes the most. The integer engine adds and multiplies words of up to 64 bits, for which Table 2 has no price.")
     yield ("In the float engine a ternary product is still a float32 multiplication: the saving is what an INT8 adder would make of the same "
            "numbers. The packed engine, for one token, and the integer engine count bits, 64 weights to a word, and multiply eight counts a row "
-           "by the places of the bits. float32 operations are priced as FP16, the smallest float that the table has.")
+           "by the places of the bits. Floats of 32 and 64 bits are priced as FP16, the smallest float that the table has.")

@@ -448,6 +448,27 @@ def test_what_the_proof_does_not_cover_is_refused(field, value, text):
         IntegerModel(ModelConfig(**SIZES | {field: value}), {}, {})
 
 
+# ---- systems of 32 bits
+
+class NumPyOf32Bits:
+    """In place of a module's np: what searchsorted returns has 32 bits, as it has where an index has."""
+
+    def __getattr__(self, name):
+        return getattr(np, name) if name != "searchsorted" else lambda *args, **options: np.searchsorted(*args, **options).astype(np.int32)
+
+
+def test_a_system_of_32_bits_gives_the_same_logits(arm, ids, monkeypatch):
+    """Lengths are of 64 bits all the same. Were they not, a shift by 31 and more would add half of the wrong number: 1 << 31 is -2^31 there."""
+    _, model = arm
+    expected = run(model, ids, [], None)[0]
+    monkeypatch.setattr(fixed_point, "np", NumPyOf32Bits())
+    assert fixed_point.np.searchsorted([1, 2], [2]).dtype == np.int32 and fixed_point.bit_length(np.array([7])).dtype == np.int64
+    assert np.array_equal(run(model, ids, [], None)[0], expected)
+    for module in (fixed_point, integer):                  # the comparison sees lengths of 32 bits
+        monkeypatch.setattr(module, "bit_length", lambda x: np.searchsorted(fixed_point.POWERS, x, side="right").astype(np.int32))
+    assert not np.array_equal(run(model, ids, [], None)[0], expected)
+
+
 # ---- no float, no overflow: arrays that raise, NumPy that raises, and source that has no float
 
 class Trapped(Exception):

@@ -1,0 +1,106 @@
+"""The float engine against the model's formulas, written once more in float64 with NumPy's own products, sums and functions, one token per row."""
+import numpy as np
+import pytest
+
+from minibitnet.api import FloatEngine
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.model import Transformer
+
+ARMS = ("ternary", "binary", "float")
+
+
+class Float64:
+    """c: the configuration; parameters: {name: float32 array}, latent weights. eps, theta and factor are here to be planted wrong."""
+
+    def __init__(self, c, parameters, eps=None, theta=None, factor=1.0, Q_b=127):
+        self.c, self.p = c, {name: a.astype(np.float64) for name, a in parameters.items()}
+        self.eps, self.theta, self.factor, self.Q_b = c.norm_eps if eps is None else eps, theta or c.rope_theta, factor, Q_b
+
+    def __call__(self, ids):                     # (B, T) -> (B, T, V)
+        x = self.p["embed_tokens.weight"][ids]
+        for i in range(self.c.n_layers):
+            at = f"layers.{i}."
+            x = x + self.attention(at, self.norm(at + "input_layernorm", x))
+            x = x + self.feed_forward(at, self.norm(at + "post_attention_layernorm", x))
+        return self.rms("norm", x) @ self.p["embed_tokens.weight" if self.c.tied else "lm_head.weight"].T
+
+    def rms(self, name, x):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + self.eps) * self.p[name + ".weight"]
+
+    def norm(self, name, x):
+        if self.c.linear != "binary":
+            return self.rms(name, x)
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + self.eps)
+
+    def sub_norm(self, name, x):
+        return x if self.c.linear == "float" else self.norm(name, x)
+
+    def linear(self, name, x):
+        w = self.p[name + ".weight"]
+        if self.c.linear == "float":
+            return x @ w.T * self.factor
+        size, gamma = np.abs(w).mean(), np.maximum(np.abs(x).max(-1, keepdims=True), 1e-5)
+        codes = np.rint(w / size).clip(-1, 1) if self.c.linear == "ternary" else np.where(w > w.mean(), 1.0, -1.0)
+        return np.rint(x * self.Q_b / gamma) @ codes.T * (gamma / self.Q_b * size * self.factor)
+
+    def rotated(self, x):                        # (B, T, heads, D)
+        T, D = x.shape[1], x.shape[3]
+        angle = np.arange(T)[:, None, None] / self.theta ** (np.arange(D // 2) * 2 / D)
+        a, b = np.split(x, 2, -1)
+        return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], -1)
+
+    def attention(self, at, x):
+        B, T, C = x.shape
+        q, k, v = (self.linear(at + f"self_attn.{name}_proj", x).reshape(B, T, -1, self.c.head_dim) for name in "qkv")
+        q, k, v = self.rotated(q), *(np.repeat(a, self.c.n_heads // self.c.n_kv_heads, 2) for a in (self.rotated(k), v))
+        scores = np.einsum("bthd,bshd->bhts", q, k) / np.sqrt(self.c.head_dim)
+        e = np.exp(scores - scores.max(-1, keepdims=True, where=np.tri(T, dtype=bool), initial=-np.inf)) * np.tri(T)
+        o = np.einsum("bhts,bshd->bthd", e / e.sum(-1, keepdims=True), v).reshape(B, T, C)
+        return self.linear(at + "self_attn.o_proj", self.sub_norm(at + "self_attn.attn_sub_norm", o))
+
+    def feed_forward(self, at, x):
+        gate, up = self.linear(at + "mlp.gate_proj", x), self.linear(at + "mlp.up_proj", x)
+        act = gate / (1 + np.exp(-gate)) if self.c.activation == "silu" else np.maximum(gate, 0) ** 2
+        return self.linear(at + "mlp.down_proj", self.sub_norm(at + "mlp.ffn_sub_norm", act * up))
+
+
+def random_model(seed):
+    """Every third one of the same arm; grouped and tied ones, both activations; gains from 0.3 to 2 and weights of several sizes, as training leaves them."""
+    rng = np.random.default_rng([77, seed])
+    heads, D = int(rng.choice([1, 2, 4])), int(rng.choice([8, 16, 32]))
+    c = ModelConfig(vocab_size=int(rng.integers(10, 60)), linear=ARMS[seed % 3], n_heads=heads, d_model=heads * D, d_ffn=int(rng.integers(10, 200)),
+                    n_kv_heads=int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])), n_layers=int(rng.integers(1, 4)), context=24,
+                    activation=str(rng.choice(["silu", "relu2"])), tied=bool(rng.integers(2)), rope_theta=float(rng.choice([1e4, 5e5])))
+    model = Transformer(c, seed)
+    for p in model.parameters().values():
+        p.data = (p.data * rng.uniform(0.5, 1.5) * (rng.uniform(0.3, 2, p.data.shape) if p.data.ndim == 1 else 1)).astype(np.float32)
+    return c, model, rng.integers(0, c.vocab_size, (1, int(rng.integers(1, c.context + 1))))
+
+
+def difference(seed, **planted):
+    """The largest |float engine - float64| of a random model's logits, relative to the largest logit."""
+    c, model, ids = random_model(seed)
+    real = Float64(c, {name: p.data for name, p in model.parameters().items()}, **planted)(ids)
+    return np.abs(FloatEngine(model)(ids).transpose(1, 2, 0) - real).max() / np.abs(real).max()
+
+
+def median(arm=None, **planted):
+    """Of 50 models, or of those of one arm."""
+    return np.median([difference(seed, **planted) for seed in range(50) if arm is None or seed % 3 == ARMS.index(arm)])
+
+
+def test_the_float_engine_agrees_with_float64():
+    """Half of 50 models to a millionth of their largest logit. (Not all have to: an activation within a hair of a half may get another code.)"""
+    assert median() < 1e-6
+
+
+def test_without_codes_every_model_agrees():
+    """Of the float arm, where no code can differ, all."""
+    assert max(difference(seed) for seed in range(2, 50, 3)) < 5e-6
+
+
+@pytest.mark.parametrize("arm, planted", [("ternary", {"eps": 1e-5}), ("binary", {"factor": 1 + 1e-4}), ("float", {"factor": 1 + 1e-4}), ("float", {"eps": 1e-5}),
+                                          ("binary", {"theta": 10100.0}), ("ternary", {"Q_b": 128})])
+def test_the_comparison_sees_a_wrong_eps_scale_base_or_largest_code(arm, planted):
+    """eps is 1e-6, scales are off by a ten-thousandth, the base of the angles is 10,000 or 500,000, Q_b 127: each moves the median 20 times beyond what is allowed."""
+    assert median(arm, **planted) > 2e-5
