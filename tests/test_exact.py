@@ -157,6 +157,14 @@ def test_on_grid_by_pencil():
     assert on_grid(array([3.2, 0.4]), 1, 4.0).values.tolist() == [[3, 0]]       # |x| = 3.22, the unit 1
 
 
+def test_a_grid_is_no_finer_than_additions_can_make_it(rng):
+    """More than 2^22 units are not asked of float32: beyond, x + c would be where the floats are two units apart."""
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    assert_on_grid(on_grid(x, 1, 2.0**24), x, 1, 2.0**22, l2(x, 1))
+    assert_on_grid(on_one_grid(x, 2.0**24, 3), x, 1, 2.0**22, largest(x) * math.sqrt(3))
+    assert on_one_grid(x, 2.0**53, 3, np.float64).norm == on_grid(x.astype(np.float64), 1, 2.0**53).norm == 2.0**51
+
+
 def test_whole_numbers_are_on_the_grid_of_one():
     """Four codes of at most 127: the norm is at most 127 * 2."""
     codes = array([127, -127, 0, 127])
@@ -255,7 +263,9 @@ def test_products_at_the_ends_of_float32_are_exact_too(rng):
     y, terms = product(A, B), rng.permutation(200)
     assert np.allclose(y, a.astype(float) @ b.astype(float), rtol=2**-9, atol=0)
     assert same(y, product(coarse(a[:, terms], 1), coarse(b[terms], 0)), product(B.T, A.T).T)
-    assert not same(y, (coarse(a, 1).values[:, :, None] * coarse(b, 0).values).sum(1))       # in float32
+    one = on_one_grid(a, COARSE, 200)
+    assert one.extreme and np.allclose(product(one, B), y, rtol=2**-8, atol=0) and same(product(one, B), product(B.T, one.T).T)
+    assert not same(y, (A.values[..., None] * B.values).sum(1))                                            # products in float32
 
 
 @pytest.mark.parametrize("K", [16, 128, 129, 2560])
@@ -350,6 +360,23 @@ def test_values_by_pencil():
     assert sums.ravel().tolist() == [2.5, -2.5] and Z.ravel().tolist() == [2.5] and e.dtype == np.float32
 
 
+def test_weights_by_pencil():
+    """1 stays, 2^-34 is a quarter of a unit and goes, 3 2^-33 is one and a half and becomes two; Z is the sum of what they became."""
+    _, Z, e = exact.weighted_sums(exact.shared_out(np.ones((1, 1, 1, 3), np.float32)), array(1, 2.0**-34, 3 * 2.0**-33).reshape(1, 1, 3, 1), slice(2, 3))
+    assert e.ravel().tolist() == [1, 0, 2.0**-31] and Z.ravel().tolist() == [1 + 2.0**-31]
+
+
+def test_the_gradient_of_values_by_pencil():
+    """2^32 units of a weight leave 2^21 for a sum over queries, 2^18 for the norm of 64, an eighth of it for one: less than 2^15 by the half that rounding
+    takes. So beside a gradient of 1 the unit is 2^-14. 63 gradients of 2^-14 add up exactly; of 2^-16, quarters of a unit, nothing is left."""
+    e = np.ones((1, 1, 1, 64), np.float32)
+    e[..., 0] = 0
+    for size, left in ((2.0**-14, 63 * 2.0**-14), (2.0**-16, 0)):
+        g = np.full((1, 1, 1, 64), size, np.float32)
+        g[..., 0] = 1
+        assert exact.weighted_gradient(g, e).ravel().tolist() == [left]
+
+
 def test_the_gradient_checkers_sums_are_not_rounded(rng):
     v, e = (x.astype(np.float64) for x in keys_and_weights(rng))
     v[0, 0, 0, 0], e[0, 0, 0, 0] = 1 / 3, 2.0**-50
@@ -427,11 +454,11 @@ def test_a_python_float_stays_one():
 
 
 def test_cos_and_sin_of_up_to_100_000(rng):
-    """Within 1e-12: a table of rotary angles rounds to 6e-8, so this is far more than it can hold, and far less than a wrong quarter turn or coefficient."""
+    """Within 1e-15: what is off by 2^-53 or so is the last rounding, ours and the system's. The parts of pi/2 lose nothing, for n has fewer than 25 bits."""
     x = np.r_[numbers(rng, 1e5), np.arange(-40, 41) * (math.pi / 4)]
     cos, sin = cos_sin(x)
-    assert np.allclose(cos, [math.cos(a) for a in x], rtol=0, atol=1e-12) and np.allclose(sin, [math.sin(a) for a in x], rtol=0, atol=1e-12)
-    assert not np.allclose(cos_sin(x + 2e-12)[1], sin, rtol=0, atol=1e-12)                                 # the comparison is checked
+    assert np.allclose(cos, [math.cos(a) for a in x], rtol=0, atol=1e-15) and np.allclose(sin, [math.sin(a) for a in x], rtol=0, atol=1e-15)
+    assert not np.allclose(cos_sin(x * (1 + 2**-50))[1], sin, rtol=0, atol=1e-15)                          # the comparison is checked
     assert cos_sin(np.float64(0)) == (1, 0)
 
 

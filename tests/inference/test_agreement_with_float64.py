@@ -102,5 +102,5 @@ def test_without_codes_every_model_agrees():
 @pytest.mark.parametrize("arm, planted", [("ternary", {"eps": 1e-5}), ("binary", {"factor": 1 + 1e-4}), ("float", {"factor": 1 + 1e-4}), ("float", {"eps": 1e-5}),
                                           ("binary", {"theta": 10100.0}), ("ternary", {"Q_b": 128})])
 def test_the_comparison_sees_a_wrong_eps_scale_base_or_largest_code(arm, planted):
-    """eps is 1e-6, scales are off by a ten-thousandth, the base of the angles is 10,000 or 500,000, Q_b 127: each moves the median 20 times beyond what is allowed."""
+    """eps is 1e-6, the base of the angles 10,000 or 500,000, Q_b 127; a scale is off by a ten-thousandth: each moves the median to 20 times what is allowed."""
     assert median(arm, **planted) > 2e-5
