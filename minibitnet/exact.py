@@ -34,6 +34,7 @@ LIMIT = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**53}     # who
 COARSE, FINE = 2.0**12, 2.0**26              # norms, in units, of gradients in float32 and of forward operands in float64
 SAFE = 2.0**-100, 2.0**100                   # squared norms that float32 squares can be trusted with
 SHORT = 128                                  # terms, see ``fine``
+SHARES, WEIGHTS = 2.0**23, 2.0**29           # units of attention's values and of its weights' sum; float32 values have no more bits than 24
 WEIGHT_UNIT = 2.0**-32                       # of softmax weights
 LN2, LOG2E = 0.6931471805599453, 1.4426950408889634
 AT_ONCE = 2**14                              # numbers that a long chain of passes handles at a time, to stay in the cache
@@ -102,7 +103,8 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
     """x rounded, slice by slice along axis, to multiples of the smallest power of two for which the slice's norm is at most ``norm`` units.
 
     Rounding moves each of K numbers by half a unit at most, and so the norm by sqrt(K) / 2 units: room for that is left. (At more than 2^(p-2)
-    units x + c would leave the floats whose spacing is one unit.) A slice of zeros stays one; one with NaN or infinity becomes NaN.
+    units x + c would leave the floats whose spacing is one unit.) A slice of zeros stays one; what one with NaN or infinity, or of a norm above
+    10^35, gives in a product is not finite.
     """
     norm = min(norm, LIMIT[x.dtype] / 4)
     room = norm - 0.5 * math.sqrt(x.shape[axis])
@@ -148,8 +150,13 @@ def product(a, b):                           # Grids (..., n, K), (..., K, N) ->
     """a b, the same bits in every order of summation."""
     assert a.norm * b.norm <= LIMIT[a.values.dtype], f"{a.values.shape[-1]} features overflow the exact range of {a.values.dtype}"
     if a.extreme or b.extreme:               # a unit of 2^-149, float32's last, times another one is still a float64
-        return (a.values.astype(np.float64) @ b.values.astype(np.float64)).astype(a.values.dtype)
-    return a.values @ b.values
+        return _matmul(a.values.astype(np.float64), b.values.astype(np.float64)).astype(a.values.dtype)
+    return _matmul(a.values, b.values)
+
+
+def _matmul(a, b):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):   # NumPy on arm64 warns of small products without a reason
+        return a @ b
 
 
 def rest_of(codes, g, axis=None):            # a whole Grid, float array -> Grid
@@ -186,14 +193,15 @@ def fine_gradient(x):                        # float32 -> Grid in float64
 
 def fine(x, axis):                           # float32 -> Grid in float64
     """An operand of the forward pass: 26 bits for the norm of each slice along axis. The values are still float32 numbers, for what is
-    rounded to a unit is less than 2^24 of them. (float64, the gradient checker's, stays as it is.) Of up to 128 numbers the norm is taken
-    to be sqrt(128) times the largest, which costs less and a few of the bits."""
+    rounded to a unit is less than 2^24 of them. (float64, the gradient checker's, stays as it is.) Of up to 128 numbers, K, the norm is taken
+    to be sqrt(K) times the largest, which costs less and a few of the bits."""
     if x.dtype == np.float64:
         return Grid(x, 0.0)
+    root = math.sqrt(x.shape[axis])
     if x.shape[axis] > SHORT:
         return on_grid(x.astype(np.float64), axis, FINE)
     bound = np.abs(x).max(axis, keepdims=True).astype(np.float64)
-    bound *= math.sqrt(SHORT) / (FINE - 0.5 * math.sqrt(SHORT))
+    bound *= root / (FINE - 0.5 * root)
     c = _power_of_two(bound)
     c *= 1.5 * 2.0**52
     y = x.astype(np.float64)
@@ -219,20 +227,20 @@ class Values(NamedTuple):
 
 
 def shared_out(v, rounded=False):            # float32 (..., D, S) -> Values
-    """v = shares power, with shares rounded to multiples of 2^-26 if they are not already (``rounded``)."""
+    """v = shares power, with shares rounded to multiples of 2^-23 if they are not already (``rounded``)."""
     if v.dtype == np.float64:
         return Values(v, None, None)
     power = _power_of_two(np.maximum(np.abs(v).max(-2, keepdims=True), np.float32(2.0**-126)).astype(np.float64))
     shares = v.astype(np.float64)
     shares *= 1 / power
     if not rounded:
-        shares += 1.5 * 2.0**52 / FINE
-        shares -= 1.5 * 2.0**52 / FINE
+        shares += 1.5 * 2.0**52 / SHARES
+        shares -= 1.5 * 2.0**52 / SHARES
     return Values(shares, power, np.maximum.accumulate(power, -1))
 
 
 def weighted_gradient(g, e):                 # (..., D, t), (..., s, t) as ``weighted_sums`` gives e -> (..., D, s)
-    """g e^T, where e is at most 2^32 units: g gets what float64 has left for sums over t queries, 18 bits where there are 64."""
+    """g e^T, where e is at most 2^32 units: g gets what float64 has left for sums over t queries, a norm of 2^18 units where there are 64."""
     weights = Grid(e.astype(np.float64), math.sqrt(e.shape[-1]) / WEIGHT_UNIT if e.dtype == np.float32 else 0.0)
     return fine_product(on_one_grid(g, LIMIT[np.dtype(np.float64)] / (weights.norm or 1), e.shape[-1], np.float64), weights.T)
 
@@ -243,8 +251,9 @@ def weighted_sums(v, e, queries):            # Values of S keys, (..., s, t) in 
 
     1. Weights are rounded to multiples of 2^-32; up to 2^21 of them have an exact sum in float64, Z.
     2. Each key's power of two U_s >= |v_s| moves from the values into the weights: sum_s (v_s / U_s) (e_s U_s).
-    3. Now a value is at most 1, in units of 2^-26, and the weights' sum at most Z U, with U the largest U_s that the query may see. They are
-       rounded to the unit at which Z U is 2^26 units: every partial sum is a whole number of units, at most 2^52 but for the rounding.
+    3. Now a value is at most 1, in units of 2^-23, and the weights' sum at most Z U, with U the largest U_s that the query may see. They are
+       rounded to the unit at which Z U is 2^29 units: every partial sum is a whole number of units, at most 2^52 but for the rounding. (Of many
+       keys each has a small share of Z: the weights need the bits more than the values.)
     """
     if v.power is None:
         return v.shares[..., :e.shape[-2]] @ e, total(e, -2), e
@@ -253,10 +262,10 @@ def weighted_sums(v, e, queries):            # Values of S keys, (..., s, t) in 
     w -= 1.5 * 2.0**52 * WEIGHT_UNIT
     e, Z = w.astype(np.float32), w.sum(-2, keepdims=True)
     w *= v.power[..., :e.shape[-2]].swapaxes(-1, -2)
-    c = (1.5 * 2.0**52 / FINE) * v.largest[..., queries] * _power_of_two(Z)
+    c = (1.5 * 2.0**52 / WEIGHTS) * v.largest[..., queries] * _power_of_two(Z)
     w += c
     w -= c
-    return v.shares[..., :e.shape[-2]] @ w, Z, e
+    return _matmul(v.shares[..., :e.shape[-2]], w), Z, e
 
 
 # ---- functions
@@ -331,7 +340,7 @@ def log(x):                                  # float array or number -> the same
         series = series * t + 1 / k
     y = n * LN2 + 2 * s * series
     y = np.where(x64 == 0, -np.inf, np.where(x64 == np.inf, np.inf, np.where(x64 > 0, y, np.nan)))
-    return y.astype(x.dtype) if isinstance(x, np.ndarray | np.generic) else float(y)
+    return y.astype(x.dtype)[()] if isinstance(x, np.ndarray | np.generic) else float(y)
 
 
 def exp_float(x):
@@ -370,7 +379,7 @@ class Random:
         return float(u[0]) if size is None else u
 
     def integers(self, n, size=None):
-        """Uniform whole numbers in [0, n): a word mod n, where words of the last, incomplete n-tuple are thrown away."""
+        """Uniform whole numbers in [0, n), n <= 2^63: a word mod n, where words of the last, incomplete n-tuple are thrown away."""
         drawn = np.empty(0, np.uint64)
         while len(drawn) < (size or 1):
             words = self.words.random_raw((size or 1) - len(drawn))

@@ -88,7 +88,7 @@ def cell(python, kernel, disabled, threads, steps):
     env |= {"NPY_DISABLE_CPU_FEATURES": disabled} if disabled else {}
     root = str(Path(__file__).resolve().parents[1])
     done = subprocess.run([python, "-W", "ignore", __file__, "work", str(steps), str(threads)], env=env | {"PYTHONPATH": root}, capture_output=True, text=True)
-    return json.loads(done.stdout) if done.returncode == 0 else {"refused": done.stderr.strip().splitlines()[-1]}
+    return json.loads(done.stdout) if done.returncode == 0 else {"refused": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
 
 
 def work(steps, threads):

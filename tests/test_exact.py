@@ -113,7 +113,7 @@ def largest(x, axis=None):
 GRIDS = {   # name: x, axis -> the grid, its norm, and what the L2 norm of x is taken to be
     "coarse": lambda x, axis: (coarse(x, axis), COARSE, l2(x, axis)),
     "float64": lambda x, axis: (on_grid(x.astype(np.float64), axis, FINE), FINE, l2(x, axis)),
-    "fine": lambda x, axis: (fine(x, axis), FINE, largest(x, axis) * math.sqrt(SHORT) if x.shape[axis] <= SHORT else l2(x, axis)),
+    "fine": lambda x, axis: (fine(x, axis), FINE, largest(x, axis) * math.sqrt(x.shape[axis]) if x.shape[axis] <= SHORT else l2(x, axis)),
     "one": lambda x, axis: (on_one_grid(x, COARSE, x.shape[axis]), COARSE, largest(x) * math.sqrt(x.shape[axis])),
     "one in float64": lambda x, axis: (on_one_grid(x, FINE, x.shape[axis], np.float64), FINE, largest(x) * math.sqrt(x.shape[axis])),
 }
