@@ -177,6 +177,7 @@ class Operand(NamedTuple):
 
 
 def operand(x, axis):                        # float (n, ...), summed over axis 0 or -1 in the forward pass -> Operand
+    """x, or the tokens of x side by side, made ready for both of its products."""
     columns = x.reshape(len(x), -1)
     return Operand(x, fine(columns, axis), coarse(columns, -1 - axis).T)
 
