@@ -18,7 +18,7 @@ meets only such sums. So no addition ever rounds, and every order, blocking, num
 To put x on a grid takes two additions: ``(x + c) - c`` with c = 1.5 2^(p-1) units, because one unit is the spacing of the floats near c.
 What this rounds away is the whole cost. Codes of quantized operands are whole numbers already, and all bits are the other operand's.
 There are two grades: *gradients* in float32, where each of two floats keeps a norm of 2^12 units, about 8 bits an element, which they
-bear; and products of floats in the *forward pass* in float64, a norm of 2^26 units each, as faithful as float32 itself. In float64,
+bear (attention's and the head's take float64 too: most of their numbers are tiny beside the largest); and products of floats in the *forward pass* in float64, a norm of 2^26 units each, as faithful as float32 itself. In float64,
 which only the gradient checker uses, nothing is put on a grid.
 
 **Sums** go in one order, ``total``'s. **Functions** are made of the IEEE operations: the argument is reduced by whole multiples of log 2

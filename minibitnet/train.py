@@ -259,7 +259,7 @@ def finish(job, model):
 def known_name(settings, name):
     """What the recorded tiny run says of a model's name: the same settings give the same bytes on every machine."""
     record = results.load("exact")
-    tiny = record and record["result"]["tiny"]
+    tiny = record and record["result"].get("tiny")
     if not tiny or settings != tiny["settings"]:
         return ""
     return ", as on every machine" if name == tiny["model_sha256"] else (

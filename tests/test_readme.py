@@ -1,4 +1,6 @@
 """What the README says is there is there."""
+import json
+import math
 import re
 import shlex
 import subprocess
@@ -38,6 +40,14 @@ def test_the_readme_shows_commands():
 
 def test_nothing_is_left_to_be_filled_in():
     assert "@@" not in README
+
+
+def test_the_name_and_the_figures_of_the_tiny_run_are_the_recorded_ones():
+    """data/results/exact.json is their home: sha256, perplexity, times the floor, and how many cells agreed."""
+    result = json.loads((ROOT / "data/results/exact.json").read_text(encoding="utf-8"))["result"]
+    tiny, ran = result["tiny"], [cell for cell in result["cells"] if "refused" not in cell]
+    assert f"model sha256 {tiny['model_sha256']}\n" in README and f"lists the {len(ran)} combinations" in README
+    assert f"| {tiny['val_ppl']:.3f} | {math.exp(tiny['val_loss'] - tiny['floor']):.2f} |" in README
 
 
 def test_links_lead_to_files_that_exist():

@@ -1,9 +1,10 @@
 """Key-value caches of one layer: the keys and values of the tokens seen so far, so that a token is computed once.
 
 A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives all, as attention takes
-them: each key and each value on a grid of its own (``exact.fine``), where it was put once, when it came. What is summed up of them is
+them: each key and each value on a grid of its own (``exact.fine``, ``exact.shared_out``), where it was put once, when it came. What is summed up of them is
 exact, so how they came, one by one or all at once, changes no bit. ``nbytes`` is what the cache takes. Keys are kept after the rotation,
-as in [a48] §3.1, so that they are never touched again. A number that float16 does not hold (65,520 and above) is a UserError, as a value of 16 bits and as the scale of codes alike.
+as in [a48] §3.1, so that they are never touched again. A number that float16 does not hold (65,520 and above) is a UserError, as a value of
+16 bits and as the scale of codes alike.
 
 [a48] BitNet a4.8, arXiv 2411.04965: key-value caches of 4 and of 3 bits.
 """
@@ -28,7 +29,7 @@ def as_float16(x):                               # float32 or float64 -> float16
 
 
 class KVCache:
-    """Rotated keys and values in float32, which holds what ``fine`` leaves of them, or rounded once more, to float16: 8 or 4 bytes for each
+    """Rotated keys and values in float32, which holds what these grids leave of them, or rounded once more, to float16: 8 or 4 bytes for each
     feature of a key and its value."""
 
     def __init__(self, c, batch=1, dtype=np.float32):
@@ -53,7 +54,7 @@ class QuantizedKVCache:
     """The same as codes of 8 or 4 bits with one float16 scale for each head and token: 2 + 4 / D or 1 + 4 / D bytes in place of 8.
 
     Codes of 4 bits lie in [-7, 7], two in a byte: feature i of a head in the low half, feature i + D/2 in the high one.
-    A code times its scale has 18 bits, fewer than a grid's 26, so these numbers lie on one from the beginning.
+    A code times its scale has 18 bits, fewer than a grid's 23 or 26, so these numbers lie on one from the beginning.
     Departure: [a48] writes "unsigned integers" and gives no formula; these are signed, the absmax of the rest of the model.
     """
 

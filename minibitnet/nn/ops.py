@@ -26,6 +26,7 @@ QUERY_BLOCK = 64     # queries that attention handles at a time
 
 
 def columns(x):                                  # (m, ...) -> (m, tokens)
+    """All tokens side by side, one to a column."""
     return x.reshape(len(x), -1)
 
 
@@ -160,6 +161,7 @@ def rotary_tables(head_dim, length, theta):      # -> cos, sin (D/2, length), fl
 
 
 def split_heads(x, head_dim, n_kv_heads=None):   # (H D, B, T) -> (B, K, H/K, D, T), a view; K = H where it is not given
+    """Features into K heads of keys and values, each with the query heads that it serves."""
     return x.reshape(n_kv_heads or len(x) // head_dim, -1, head_dim, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
 
 
