@@ -130,7 +130,7 @@ def main():
         golden = {arm: run(arm, GOLDEN) for arm in ARMS}
         result = {"config": {"steps": args.steps, "golden_steps": GOLDEN}, "arms": {arm: ran[0][arm] for arm in ARMS}, "golden": golden,
                   "cells": [{key: value for key, value in r.items() if key not in ARMS} for r in results]} | ({"tiny": tiny()} if args.tiny else {})
-        record = files.envelope("exact", result, time.monotonic() - began) | {"command": "python tests/exact_matrix.py" + " --tiny" * args.tiny}
+        record = files.envelope("exact", result, time.monotonic() - began) | {"command": "python tests/exact_matrix.py" + " --python OLD NEW" * (len(args.python) == 2) + " --tiny" * args.tiny}
         files.save(args.out, record)
     return 0 if same else 1
 
