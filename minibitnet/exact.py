@@ -105,18 +105,28 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
     Rounding moves each of K numbers by half a unit at most, and so the norm by sqrt(K) / 2 units: room for that is left. (At more than 2^(p-2)
     units x + c would leave the floats whose spacing is one unit.) A slice of zeros stays one; what one with NaN or infinity, or of a norm above
     10^35, gives in a product is not finite.
+
+    A sum in any order may find the unit where its order cannot decide it: two sums of K squares differ by a share of K eps at most, and if the
+    norm, so much smaller or larger, still has one power of two above it, that is the one. Else ``total`` decides.
     """
     norm = min(norm, LIMIT[x.dtype] / 4)
     room = norm - 0.5 * math.sqrt(x.shape[axis])
     assert room > 0, f"{x.shape[axis]} terms are more than {LIMIT[x.dtype]:.0f} units can be shared out to"
-    y = np.square(x)
-    squares, extreme = total(y, axis), False
+    if axis == -1:                           # six times as fast, in an order of the library's own: see below
+        squares, slack = np.vecdot(x, x)[..., None], (x.shape[-1] + 8) * float(np.finfo(x.dtype).eps)
+    else:
+        squares, slack = total(np.square(x), axis), 0.0
+    extreme = False
     if x.dtype == np.float32 and squares.size and not (np.minimum.reduce(squares, None) >= SAFE[0] and np.maximum.reduce(squares, None) <= SAFE[1]):
-        squares = total(np.square(x, dtype=np.float64), axis)             # 1e-23 squared is 0 in float32
+        squares, slack = total(np.square(x, dtype=np.float64), axis), 0.0             # 1e-23 squared is 0 in float32
         extreme = not ((squares >= SAFE[0]) & (squares <= SAFE[1]) | (squares == 0)).all()
-    unit = _power_of_two(np.sqrt(squares) * ((1 + 2**-16) / room))        # 2^-16 is for the rounding of the norm itself
+    scale = (1 + 2**-16) / room              # 2^-16 is for the rounding of the norm itself
+    norms = np.sqrt(squares) * scale
+    unit = _power_of_two(norms * (1 + slack) if slack else norms)
+    if slack and (norms * (1 - slack) < unit / 2).any():
+        unit = _power_of_two(np.sqrt(total(np.square(x), axis)) * scale)
     c = (unit * (0.75 * LIMIT[x.dtype])).astype(x.dtype, copy=False)
-    np.add(x, c, out=y)
+    y = x + c
     y -= c
     return Grid(y, norm, extreme)
 

@@ -189,9 +189,10 @@ class ScaledRows(NamedTuple):
         return np.ldexp(self.codes[v].astype(np.float32), -self.bits[v][..., None].astype(np.intc))
 
 
-def scaled_rows(matrix, most=62):
-    """(V, C) of any float -> ScaledRows: each row with as many bits as int16 holds, up to ``most``."""
-    codes, bits = np.empty(matrix.shape, np.int16), np.empty(len(matrix), np.int8)
+def scaled_rows(matrix, most=62, in_place=False):
+    """(V, C) of any float -> ScaledRows: each row with as many bits as int16 holds, up to ``most``. in_place: codes take the memory of a matrix of 16
+    bits, which is lost; two of that of a large model do not fit everywhere."""
+    codes, bits = matrix.view(np.int16) if in_place else np.empty(matrix.shape, np.int16), np.empty(len(matrix), np.int8)
     for rows in row_blocks(matrix):
         w = widen(matrix[rows])
         bits[rows] = np.minimum(15 - np.frexp(np.abs(w).max(1))[1], most)

@@ -28,3 +28,11 @@ def pool_of(threads):
         pool.shutdown()
         return Caller()
     return pool
+
+
+def share_out(work, shares, pool):
+    """work(0), ..., work(shares - 1). The caller does the first itself: a thread that has slept may wake late, and beside a caller who waits two were seen
+    to take turns on one core."""
+    rest = pool.map(work, range(1, shares))
+    work(0)
+    list(rest)

@@ -25,6 +25,13 @@ from minibitnet.text.batches import part_of
 from minibitnet.text.streams import TokenStream
 
 
+@pytest.fixture(autouse=True)
+def nothing_pinned(monkeypatch):
+    """``bench`` says so where one of these is set."""
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 # ---- from times to figures
 
 def took(monkeypatch, facts={}, **seconds):
@@ -103,6 +110,17 @@ def test_what_fails_in_a_process_is_told_once(make, message, capfd):
     with pytest.raises(UserError, match=message) as e:
         bench.take_turns({"first": (bench.kernel_call, "bit planes", 4, 64, 1, 1), "second": make}, rounds=1, seconds=0)
     assert "\n" not in str(e.value) and capfd.readouterr().err == ""
+
+
+def test_a_variable_that_pins_a_kernel_is_named(monkeypatch, capsys):
+    """One line before the figures, and none where nothing is set."""
+    for pinned in ({}, {"OPENBLAS_CORETYPE": "Haswell"}, {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "512"}):
+        for name, value in pinned.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(bench, "train", lambda argv: 0)
+        assert bench.main(["train"]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == bool(pinned) and all(f"{name}={value}" in lines[0] for name, value in pinned.items())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")

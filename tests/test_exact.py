@@ -165,6 +165,34 @@ def test_a_grid_is_no_finer_than_additions_can_make_it(rng):
     assert on_one_grid(x, 2.0**53, 3, np.float64).norm == on_grid(x.astype(np.float64), 1, 2.0**53).norm == 2.0**51
 
 
+def around_powers_of_two(K, norm, dtype, rng):
+    """(200, K): rows whose norms, as ``on_grid`` scales them, are a power of two but for a few last bits: there, and only there, an order of summation
+    would decide the unit."""
+    x = rng.standard_normal((200, K))
+    x *= 2.0**4 * (norm - 0.5 * math.sqrt(K)) / (1 + 2**-16) / np.sqrt(np.square(x).sum(1, keepdims=True))
+    return (x * (1 + np.finfo(dtype).eps * rng.integers(-K, K, (200, 1)))).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype, norm", [(F32, 2.0**12), (F64, 2.0**26)])
+@pytest.mark.parametrize("K", [2, 64, 512, 3000])
+def test_the_unit_is_that_of_the_total_whatever_a_library_sums_up(K, dtype, norm, rng, monkeypatch):
+    """Along the last axis the library finds the unit, and where its order could decide, it must not: in place of its sums, the least and the most
+    that any order gives."""
+    x = np.concatenate([around_powers_of_two(K, norm, dtype, rng), rng.standard_normal((200, K)).astype(dtype)])
+    expected = on_grid(np.ascontiguousarray(x.T), 0, norm).values.T
+    assert same(np.ascontiguousarray(expected), on_grid(x, -1, norm).values)
+    vecdot, wrong = np.vecdot, set()
+    for share in (-K, -K / 2, K / 2, K):
+        def shifted(a, b):
+            return (vecdot(a, b, dtype=np.longdouble) * (1 + share * float(np.finfo(dtype).eps) / 2)).astype(dtype)
+        monkeypatch.setattr(np, "vecdot", shifted)
+        assert same(np.ascontiguousarray(expected), on_grid(x, -1, norm).values)
+        scale = (1 + 2**-16) / (norm - 0.5 * math.sqrt(K))
+        units = [exact._power_of_two(np.sqrt(squares) * scale) for squares in (exact.total(np.square(x), 1)[:, 0], shifted(x, x))]
+        wrong.add(bool((units[0] != units[1]).any()))
+    assert True in wrong                         # without the check of both ends some units would be others
+
+
 def test_whole_numbers_are_on_the_grid_of_one():
     """Four codes of at most 127: the norm is at most 127 * 2."""
     codes = array([127, -127, 0, 127])

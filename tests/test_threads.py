@@ -66,6 +66,30 @@ def test_the_refusal_is_one(monkeypatch):
         list(pool.map(abs, [-1, 2]))
 
 
+def test_shares_go_to_the_caller_and_to_the_threads():
+    """The caller has the first one, at the same time as a thread the second; alone it has all, in their order."""
+    together, done = threading.Barrier(2), {}
+
+    def work(k):
+        if k < 2:
+            together.wait(timeout=60)
+        done[k] = threading.current_thread()
+    with pool_of(2) as pool:
+        threads.share_out(work, 4, pool)
+    here = threading.current_thread()
+    assert sorted(done) == [0, 1, 2, 3] and [done[k] is here for k in range(4)] == [True, False, False, False]
+    order = []
+    threads.share_out(order.append, 3, Caller())
+    assert order == [0, 1, 2]
+
+
+def test_an_error_in_a_share_reaches_the_caller():
+    with pool_of(2) as pool:
+        for bad in (0, 1):
+            with pytest.raises(ZeroDivisionError):
+                threads.share_out(lambda k: 1 / (k - bad), 2, pool)
+
+
 @pytest.mark.parametrize("linear", ["ternary", "float"])
 def test_training_gives_the_same_bytes_where_no_thread_starts(linear, monkeypatch, rng):
     """Of four shards, with three threads, with one refused, and without."""

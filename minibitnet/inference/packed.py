@@ -21,12 +21,12 @@ from ..exact import FINE, Grid, fine, product, whole
 from ..nn import ops
 from ..packing import ScaledRows, all_finite, row_blocks, scaled_rows, widen
 from ..quant import absmax_int8, split_groups
-from ..threads import pool_of
+from ..threads import pool_of, share_out
 from .cache import KINDS
 from .kernels import matmul, repack, stack
 
-HEAD_BLOCK = 2**17       # weights of the head that are multiplied at a time, 1 MB of float64
-FEW = 16                 # blocks of a head that threads do not share: to wake them takes longer than they save
+HEAD_BLOCK = 2**19       # weights of the head that are multiplied at a time, 4 MB of float64
+FEW = 4                  # blocks of a head that threads do not share: to wake them takes longer than they save
 
 
 def finite(call):
@@ -46,15 +46,16 @@ def finite(call):
 class PackedModel:
     """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
     reads them; threads: of its own, which share the large products; kv_bits: of its key-value caches, a key of ``cache.KINDS``.
-    ``matrices`` is emptied, so that the bytes of the file and the resident form of the whole model are never in memory together."""
+    ``matrices`` is emptied and a head of 16 bits turned into codes where it lies, so that the bytes of the file and the resident form of the
+    whole model are never in memory together."""
     logit_scale = 1.0
 
     def __init__(self, c, matrices, arrays, threads=1, kv_bits=32):
         self.config, self.kv_bits = c, kv_bits
-        self.threads, self.pool = threads, (pool := pool_of(threads) if threads > 1 else None)
+        self.threads, self.pool = threads, (pool := pool_of(threads))
         self.embedding, self.gain = arrays["embed_tokens.weight"], widen(arrays["norm.weight"])
         head = self.embedding if c.tied else arrays["lm_head.weight"]
-        self.head = on_grid(head) if head.dtype == np.float32 else scaled_rows(head)
+        self.head = on_grid(head) if head.dtype == np.float32 else scaled_rows(head, in_place=True)
         if c.tied and head.dtype != np.float32:            # one copy of a large matrix
             self.embedding = self.head
         self.blocks = [Block(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
@@ -82,13 +83,15 @@ class PackedModel:
         shares = self.threads if len(blocks) > FEW else 1
 
         def share(k):
+            buffer = np.empty(codes[blocks[0]].shape)
             for rows in blocks[k::shares]:
-                w = codes[rows].astype(np.float64)
+                w = buffer[:len(codes[rows])]
+                np.copyto(w, codes[rows])
                 if codes is head:
                     y[rows] = product(Grid(w, FINE), X)
                 else:
                     y[rows] = np.ldexp(product(whole(w, 2**15, -1), X), -head.bits[rows, None].astype(np.intc))
-        list((self.pool.map if shares > 1 else map)(share, range(shares)))
+        share_out(share, shares, self.pool)
         return y.reshape(-1, *x.shape[1:])
 
     def new_caches(self, batch=1):

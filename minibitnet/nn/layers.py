@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..exact import fine, operand
+from ..exact import fine, fine_gradient, operand
 from ..quant import Quantized
 from . import ops, ste
 from .autograd import Tensor
@@ -104,14 +104,14 @@ class BinaryLinear(BitLinear):
 
 class Head(Linear):
     """The Linear that makes logits, from floats in every arm."""
+    grids = None, None
 
     def __call__(self, x):
-        return ops.head(x, self.weight)
+        return ops.head(x, self.weight, grids=self.grids)
 
-    def quantized(self, training=False):         # in training the matrix may be the embedding as well, and stays as it is
+    def quantized(self, training=False):         # its matrix may be the embedding as well, and stays as it is
         twin = copy.copy(self)
-        if not training:
-            twin.weight = Tensor(fine(self.weight.data, -1))
+        twin.grids = fine(self.weight.data, -1), fine_gradient(self.weight.data) if training else None
         return twin
 
 

@@ -103,13 +103,13 @@ def ready(x):                                    # (m, B, T) -> Operand
 
 
 @op
-def head(x, w):                                  # (m, B, T), (n, m) -> (n, B, T)
+def head(x, w, *, grids=(None, None)):           # (m, B, T), (n, m) -> (n, B, T)
     """y = W x, whose gradients are as fine as itself. The gradient of a logit is a probability, and most of them are tiny beside the target's:
-    of 32,000 tokens each starts at 2^-15, which 12 bits round away. W: an array, or already ``fine`` by rows, in what only runs."""
+    of 32,000 tokens each starts at 2^-15, which 12 bits round away. grids: W's, where they were made once for several calls."""
     def vjp(g):                                  # dx = W^T g,  dW = g x^T
-        W, G, X = map(fine_gradient, (w, columns(g), columns(x)))
+        W, G, X = grids[1] or fine_gradient(w), fine_gradient(columns(g)), fine_gradient(columns(x))
         return fine_product(W.T, G).reshape(x.shape), fine_product(G, X.T)
-    return fine_product(w if isinstance(w, Grid) else fine(w, -1), fine(columns(x), 0)).reshape(-1, *x.shape[1:]), vjp
+    return fine_product(grids[0] or fine(w, -1), fine(columns(x), 0)).reshape(-1, *x.shape[1:]), vjp
 
 
 @op

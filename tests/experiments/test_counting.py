@@ -50,12 +50,16 @@ POWERS_OF_TWO = {dtype: {("additions", dtype): 4, ("word operations", dtype): 4}
                                                            ("additions", "float64"): 2 * 12}),
     (lambda x: exact.on_grid(x, 0, 2.0**12), POWERS_OF_TWO["int32"] | {("multiplications", "float32"): 12 + 4 + 4, ("additions", "float32"): 8 + 2 * 12,
                                                                        ("divisions and functions", "float32"): 4, ("comparisons", "float32"): 3 + 3}),
+    (lambda x: exact.on_grid(x.T, -1, 2.0**12), POWERS_OF_TWO["int32"] | {("multiplications", "float32"): 12 + 4 * 4, ("additions", "float32"): 8 + 2 * 12,
+                                                ("divisions and functions", "float32"): 4 + 4, ("comparisons", "float32"): 3 + 3 + 4,
+                                                ("comparisons", "bool"): 3}),
     (lambda x: exact.on_one_grid(x, 2.0**12, 3), {("comparisons", "float32"): 11 + 11, ("additions", "float32"): 2 * 12}),
     (exact.shared_out, POWERS_OF_TWO["int64"] | {("comparisons", "float32"): 12 + 8 + 4, ("divisions and functions", "float64"): 4,
                                                  ("multiplications", "float64"): 12, ("additions", "float64"): 2 * 12, ("comparisons", "float64"): 3})])
 def test_rounding_to_grids_by_pencil_is_a_part_of_its_own(rounded, expected):
     """(3, 4) numbers take two additions each. Before, for a unit of each of 4 columns: ``fine`` 12 + 8 comparisons for the largest |x|, and two factors
-    a column; ``on_grid`` 12 squares, 8 additions, a root and two factors a column, 3 + 3 comparisons of the squared norms' ends. ``on_one_grid``:
+    a column; ``on_grid`` 12 squares, 8 additions, a root and two factors a column, 3 + 3 comparisons of the squared norms' ends; along the last axis two
+    more factors, a half and a comparison each, and 3 of whether one is true, to see that the sum's order decides nothing. ``on_one_grid``:
     11 comparisons for the largest number, 11 for the smallest. ``shared_out``: no power below 2^-126 (4), 1 / power (4), each share (12), and
     3 comparisons for the largest power so far."""
     assert tallied(rounded, np.ones((3, 4), np.float32), part="rounding to grids") == expected

@@ -11,7 +11,6 @@ import pytest
 
 from minibitnet import packing
 from minibitnet.errors import UserError
-from minibitnet.exact import Grid
 from minibitnet.formats.packed import PackedMatrix
 from minibitnet.inference import fixed_point, integer, kernels, sampling
 from minibitnet.inference.integer import IntegerModel
@@ -44,7 +43,7 @@ def engines(c):
 def converted(running):
     data = {name: p.data for name, p in running.parameters().items()}
     matrices = {name: PackedMatrix(pack_ternary(d.codes), len(d.codes), d.scale[0, 0]) for name, d in data.items() if isinstance(d, Quantized)}
-    return matrices, {name: d.values.astype(np.float32) if isinstance(d, Grid) else d for name, d in data.items() if name not in matrices}
+    return matrices, {name: d for name, d in data.items() if name not in matrices}
 
 
 @pytest.fixture(params=ARMS)

@@ -19,6 +19,7 @@ from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 from minibitnet.packing import BFLOAT16, rounded
 from minibitnet.quant import absmax_int8
+from minibitnet.threads import Caller
 
 
 def arrays_of(model):
@@ -108,13 +109,16 @@ def test_the_head_in_blocks_is_the_head(rng, monkeypatch):
     c = ModelConfig(vocab_size=50, d_model=32, n_layers=1, n_heads=2, context=16)
     engine = engine_of(Transformer(c), BFLOAT16)
     x = rng.standard_normal((32, 2, 3)).astype(np.float32)
-    for rows in (7, 1):                          # 8 blocks, which one thread handles, and 50
+    for rows, shares in (20, 1), (7, 3), (1, 3):  # 3 blocks, which one thread handles, 8 and 50
         monkeypatch.setattr(module, "HEAD_BLOCK", rows * 32)
-        engine.pool = None
+        engine.threads, engine.pool = 1, Caller()
         alone = engine.project(x)
         assert np.allclose(alone, np.tensordot(engine.head.row(np.arange(50)), x, 1), rtol=1e-5, atol=1e-5)
-        with ThreadPoolExecutor(3) as engine.pool:
-            assert np.array_equal(engine.project(x), alone)
+        with ThreadPoolExecutor(3) as pool:
+            asked, ask = [], pool.map
+            monkeypatch.setattr(pool, "map", lambda work, ks: asked.extend(ks) or ask(work, ks))
+            engine.threads, engine.pool = 3, pool
+            assert np.array_equal(engine.project(x), alone) and asked == list(range(1, shares))
 
 
 def in_pieces(engine, ids, cuts):
