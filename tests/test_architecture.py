@@ -22,7 +22,7 @@ FLOORS = {
                                              "report_costs", "savings", "variance")},
     "experiments.energy_shares": 10, "experiments.report": 10,
     "experiments.timing": 7, "experiments.random_models": 7, "experiments.held_out": 7,
-    "experiments.groups": 8, "experiments.joules": 8, "experiments.latency": 8, "experiments.throughput": 9, "experiments.kv_cache": 9,
+    "experiments.groups": 8, "experiments.recipes": 8, "experiments.joules": 8, "experiments.latency": 8, "experiments.throughput": 9, "experiments.kv_cache": 9,
     "_command": 8, "train": 11, "evaluate": 11, "generate": 11, "pack": 11, "tokenizer": 11, "bench": 11, "data": 11, "reproduce": 11, "__main__": 11,
 }
 COMMANDS = {name for name, floor in FLOORS.items() if floor == 11} | {"_command"}

@@ -161,6 +161,8 @@ ROWS = (
     Row("2b4t-scores", "[2b4t] Table 1", "29 ms a token on a processor, and an average score of 54.19",
         NEVER + "the time is of bitnet.cpp on another processor, and the tasks need its weights"),
     # ours
+    Row("recipes", "[b158] §1", "matches full precision in perplexity from 3B on", MEASURED, "recipes",
+        but="models of a million parameters do not: ternary is worse, binary worse again"),
     Row("components", "[b158] §3", "parameters and bytes of the papers' models by component", INFERRED, "components"),
     Row("operations", "[bitnet] §2.3", "products of matrices contribute the most to a model's energy", MEASURED, "operations",
         but="a small model saves less than half of what the formula says"),

@@ -1,0 +1,99 @@
+"""The training runs that the pages of results show, each by the command that a reader types.
+
+[b158] §1 says that ternary models match full precision in perplexity from 3 billion parameters on. These have one million, and do not.
+
+A run is a process of its own, ``python -m minibitnet.train ...`` into runs/recipes/NAME. One that is there and finished is read, one that was
+interrupted goes on, so ``full`` may be stopped at any time. What a run gives is the same on every machine, whoever made it.
+"""
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+
+from ..errors import UserError
+from ..exact import exp_float
+from ..formats import checkpoint
+from ..formats.rundir import RunDirectory
+
+HOME = Path("runs/recipes")
+FRESH, FRESH_TEXT = HOME / "fresh.txt", "data make stories --seed 1 --size 16000000"
+REAL = "--data tinyshakespeare --context 64 --batch 12 --steps 2000 --eval-every 2000"
+LONG = "--tokenizer bpe:512 --context 256 --batch 8 --steps 3200"
+ARMS = "ternary", "float", "binary"
+RECIPES = {  # name: options of train
+    **{f"tinyshakespeare-{arm}-{seed}": f"{REAL} --linear {arm} --seed {seed}" for arm in ARMS for seed in (0, 1, 2)},
+    **{f"tiny-{seed}": f"--tiny --seed {seed}" for seed in (0, 1, 2)},
+    **{f"tinyshakespeare-bpe-{arm}": f"{REAL} --linear {arm} --tokenizer bpe:512 --batch 6" for arm in ("ternary", "float")},
+    **{f"stories-{arm}": f"--data stories {LONG} --linear {arm}" for arm in ("ternary", "float")},
+    "fresh-float": f"--data {FRESH} {LONG} --val-fraction 0.02 --linear float",
+    **{f"tinyshakespeare-{arm}-lr-{lr}": f"{REAL} --linear {arm} --lr {lr}" for arm, lr in
+       (("ternary", "4e-3"), ("ternary", "8e-3"), ("float", "2e-3"), ("float", "4e-3"))},
+}
+TASKS = "tiny-0", "stories-ternary"              # runs that answer questions about stories
+QUICK = {f"quick-{arm}": f"--data stories --linear {arm} --d-model 64 --n-layers 2 --context 64 --steps 100" for arm in ARMS}
+
+
+def quick():
+    """Of each arm 100 steps of a small model: seconds, and far from the end of a run."""
+    return run_all(QUICK, [])
+
+
+def full(progress=iter):
+    """All of RECIPES: about two hours on one core. tinyshakespeare must have been fetched."""
+    if not FRESH.is_file():
+        HOME.mkdir(parents=True, exist_ok=True)
+        command(*FRESH_TEXT.split(), "--out", str(FRESH))
+    return run_all(RECIPES, TASKS, progress)
+
+
+def run_all(recipes, tasks, progress=iter):
+    """-> {"config": {name: command}, "runs": {name: what the run gave}, "tasks": {name: what ``evaluate --tasks stories`` says}}"""
+    runs = {name: run(name, options) for name, options in progress(list(recipes.items()))}
+    return {"config": {name: f"python -m minibitnet.train {options}" for name, options in recipes.items()}, "runs": runs,
+            "tasks": {name: json.loads(command("evaluate", "--model", str(HOME / name), "--tasks", "stories", "--json")) for name in tasks}}
+
+
+def run(name, options):
+    """Train, unless it is done -> the last evaluation's numbers, the model's name, its stories that are right of ten."""
+    directory, told = RunDirectory(HOME / name), HOME / f"{name}.txt"
+    if not (directory.is_finished() and directory.packed.exists() == ("float" not in name) and told.is_file()):
+        resumes = directory.last.is_file() and not directory.is_finished()
+        where = ["--resume", str(directory.path)] if resumes else [*shlex.split(options), "--out", str(directory.path), "--overwrite"]
+        words = command("train", *where)
+        told.write_text(words, encoding="utf-8")
+    last = [line for line in directory.metrics() if "val_loss" in line][-1]
+    saved, _, _ = checkpoint.load_latest(directory.last, directory.prev)
+    stories = re.search(r"(\d+) of 10 stories", told.read_text(encoding="utf-8"))
+    return {"val_loss": last["val_loss"], "val_ppl": last["val_ppl"], "bits_per_byte": last["bits_per_byte"], "train_loss": last["loss"],
+            "best_val_loss": min(line["val_loss"] for line in directory.metrics() if "val_loss" in line), "floor": last["floor"],
+            "tokens": last["tokens"], "parameters": sum(p.size for p in saved.parameters.values()), "settings": saved.config,
+            "stories_of_10": stories and int(stories[1]), "model_sha256": checkpoint.parameters_sha256(saved.parameters)}
+
+
+def command(*words):
+    """What a command of ours prints; UserError with its last line where it fails."""
+    done = subprocess.run([sys.executable, "-m", f"minibitnet.{words[0]}", *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+                          env={**os.environ, "PYTHONUTF8": "1"})
+    if done.returncode:
+        raise UserError(f"minibitnet.{' '.join(words)}: exit {done.returncode}: {(done.stderr.splitlines() or ['no message'])[-1]}")
+    return done.stdout
+
+
+def in_words(r):
+    """Every run beside the best of its kind that is full precision."""
+    groups = {}
+    for name, row in r["runs"].items():
+        groups.setdefault((row["settings"]["corpus"]["name"], row["settings"]["train"]["tokenizer"], row["settings"]["model"]["linear"]), []).append((name, row))
+    for (corpus, tokenizer, linear), runs in groups.items():
+        loss = mean(row["val_loss"] for _, row in runs)
+        base = groups.get((corpus, tokenizer, "float"))
+        beside = "" if linear == "float" or not base else f", float {mean(row['val_loss'] for _, row in base):.3f}"
+        differs = " (differs)" if beside and loss > mean(row["val_loss"] for _, row in base) else ""
+        first = runs[0][1]
+        above = "" if first["floor"] is None else f", {exp_float(loss - first['floor']):.3f} times the floor"
+        yield (f"{linear}: the perplexity of full precision from 3B on | {loss:.3f} nats a token{beside}{above}{differs} | {corpus}, {tokenizer}: "
+               f"{first['parameters']:,} parameters, {first['tokens']:,} tokens, {len(runs)} run{'s' if len(runs) > 1 else ''}")
