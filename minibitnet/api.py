@@ -13,6 +13,7 @@ from .formats import checkpoint as checkpoints
 from .formats import packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
 from .inference.cache import KINDS
+from .inference.cache import caches as caches_of
 from .inference.integer import IntegerModel
 from .inference.packed import PackedModel, finite
 from .inference.sampling import check_sampling, decode, surprisal
@@ -33,7 +34,9 @@ class FloatEngine:
 
     def __init__(self, transformer):
         self.running, self.config = transformer.quantized(), transformer.config
-        self.new_caches = self.running.new_caches
+
+    def new_caches(self, batch=1):
+        return caches_of(self.config, batch)
 
     @finite
     def __call__(self, ids, caches=None, last=False):     # (B, T) int -> logits (V, B, T), or of the last token alone
@@ -117,7 +120,7 @@ class LanguageModel:
 
     def along(self, text):
         """Where a document costs what -> (nats of each token, where each ends in the text, in characters), its end token last. Beside
-        ``text.grammar.along``: on average over fresh documents no model's cumulative sums are below those."""
+        ``stories.entropy.along``: on average over fresh documents no model's cumulative sums are below those."""
         ids = np.append(self._checked(self.encode(text)), [] if self.begin is None else [self.begin]).astype(np.int64)
         if len(ids) > self.config.context + 1:
             raise UserError(f"{len(ids) - 1:,} tokens: expected at most the context of {self.config.context:,}")

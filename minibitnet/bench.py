@@ -26,8 +26,8 @@ import numpy as np
 from . import exact
 from .api import FloatEngine
 from .errors import UserError
-from .experiments.random_models import SHAPES, packed_bytes, write_model
-from .experiments.timing import peak_bytes, ratio, repeat, spread, streamed
+from .measure.random_models import SHAPES, packed_bytes, write_model
+from .measure.timing import peak_bytes, ratio, repeat, spread, streamed
 from .formats.packed import load
 from .inference.integer import IntegerModel
 from .inference.kernels import bit_planes, by_bit_planes, by_blas, by_lookup, exact_in_float32, table_indices
@@ -259,7 +259,7 @@ def training_step(name, size, linear, threads):
     if name in (OURS, FLOOR):
         step = (our_step if name == OURS else gemms)(config, ids, targets, ThreadPoolExecutor(threads))
     else:
-        from .experiments.peers import training_step
+        from .measure.peers import training_step
         step = training_step(config, ids, targets, threads, compiled=name == COMPILED)
     return step, {"tokens": ids.size}
 
@@ -306,7 +306,7 @@ def dense_shared_out(w, codes, threads):
 
 def pytorch_dense(w, codes, threads):
     """The same product by PyTorch."""
-    from .experiments.peers import dense_product
+    from .measure.peers import dense_product
     return dense_product(w, codes, threads)
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from .errors import UserError
 from .files import write_atomically
-from .text import grammar
+from .stories import walk
 from .text.corpora import END, load_corpus, packaged, pieces, texts
 from .text.downloads import DOWNLOADS, data_folder, fetch, text_path
 from .text.streams import count
@@ -50,7 +50,7 @@ def make_text(argv):
         raise UserError(f"--seed {args.seed}: expected a whole number from 0 to {2**32 - 1:,}")
     if args.out.exists() and not args.overwrite:
         raise UserError(f"{args.out} is there already: expected a new file; replace it with --overwrite")
-    data = grammar.corpus(args.seed, args.size).encode("utf-8")
+    data = walk.corpus(args.seed, args.size).encode("utf-8")
     if not data:
         raise UserError(f"--size {args.size}: expected room for a story, about 550 bytes")
     write_atomically(args.out, [data], len(data))

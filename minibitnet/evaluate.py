@@ -13,13 +13,14 @@ from tqdm import tqdm
 from .api import ENGINES, FloatEngine, LanguageModel, load, model_of, run_at
 from .errors import UserError
 from .exact import exp_float
-from .experiments.agreement import CLEAR, MOVED, TokenByToken, agreement
-from .experiments.held_out import text_to_score
-from .experiments.trigram import trigram_loss
+from .measure import held_out
+from .measure.agreement import CLEAR, MOVED, TokenByToken, agreement
+from .measure.held_out import text_to_score
+from .measure.trigram import trigram_loss
 from .formats import checkpoint
 from .formats.safetensors import FormatError
 from .nn.training import mean_loss
-from .text import tasks
+from .stories import tasks
 from .text.batches import repeated
 from .threads import pool_of
 
@@ -79,7 +80,7 @@ def main(argv):
 def scores(model, part, pool, learnt):
     """What a model needs for a text, and the least that any could need, where that is known. learnt: the Part that it was trained on, if the
     text is of the same corpus: documents that are in it have an entropy, but no floor."""
-    loss, entropy = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), part.floor(model.tokenizer)
+    loss, entropy = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), held_out.floor(part, model.tokenizer)
     n_bytes = part.count_bytes(model.tokenizer)
     trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
     floor = None if trained_on else entropy

@@ -5,7 +5,7 @@ import json
 
 from .api import latest, model_of, run_at
 from .errors import UserError
-from .experiments.costs import memory
+from .measure.costs import memory
 from .formats import packed
 
 DESCRIPTION = """Write packed.safetensors: the weights of every BitLinear in two bits, with one scale a matrix; embedding, head and norms as they

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .errors import UserError
-from .experiments import results
+from .measure import results
 from .experiments.report import page
 from .experiments.rows import ROWS, after, find
 

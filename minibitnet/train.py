@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .api import FloatEngine, LanguageModel, tokenizer_of
 from .errors import UserError
 from .exact import exp_float
-from .experiments import plotting, results
+from .measure import held_out, plotting, results
 from .formats import checkpoint, packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
 from .nn.config import ModelConfig, check_size
@@ -27,7 +27,7 @@ from .nn.training import TrainConfig, train, with_defaults
 from .options import from_json
 from .text.batches import Part, parts, repeated
 from .text.corpora import Corpus, load_corpus, texts
-from .text.grammar import read
+from .stories.walk import read
 from .text.streams import token_stream
 from .text.tokenizer import make_tokenizer
 
@@ -204,7 +204,7 @@ def fit(job, threads):
     job.run.cut_metrics(start)
     replaced = f", {job.corpus.replaced:,} places were not UTF-8 and became U+FFFD" if job.corpus.replaced else ""
     print(f"model    {job.model_config.n_parameters:,} parameters, {job.model_config.linear}, context {job.model_config.context}")
-    floor = job.validation.floor(job.tokenizer)
+    floor = held_out.floor(job.validation, job.tokenizer)
     if job.corpus.has_documents and job.training.windows is None:
         _command.say("note: this tokenizer has no end token, so the lines <|endoftext|> are text like any other, and documents are not told apart")
     repeats = 0 if floor is None else repeated(job.validation, job.training)

@@ -126,7 +126,7 @@ def main():
     same = all(len(values) == 1 for values in found.values())
     print(f"{len(ran)} of {len(results)} cells ran; " + ("one sha256 for each arm" if same else "THEY DIFFER: " + json.dumps(found, indent=1)))
     if args.out and same:
-        from minibitnet.experiments import results as files
+        from minibitnet.measure import results as files
         golden = {arm: run(arm, GOLDEN) for arm in ARMS}
         result = {"config": {"steps": args.steps, "golden_steps": GOLDEN}, "arms": {arm: ran[0][arm] for arm in ARMS}, "golden": golden,
                   "cells": [{key: value for key, value in r.items() if key not in ARMS} for r in results]} | ({"tiny": tiny()} if args.tiny else {})

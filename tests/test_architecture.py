@@ -10,18 +10,18 @@ ROOT = Path(minibitnet.__file__).parent
 FLOORS = {
     "errors": 0, "files": 0, "exact": 0, "packing": 0, "quant": 1, "options": 1, "threads": 0,
     "nn.autograd": 0, "nn.ops": 2, "nn.ste": 2, "nn.gradcheck": 2, "nn.optim": 1, "nn.config": 2, "nn.layers": 3, "nn.model": 4, "nn.training": 6,
-    "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "text.storybook": 0, "text.grammar": 1,
-    "text.tasks": 2, "text.streams": 3, "text.batches": 4,
+    "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "stories.storybook": 0, "stories.building": 1, "stories.walk": 2, "stories.entropy": 3,
+    "stories.tasks": 4, "text.streams": 3, "text.batches": 4,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3, "formats.packed": 2,
     "inference.sampling": 2, "inference.cache": 3, "inference.kernels": 2, "inference.packed": 4, "inference.fixed_point": 1, "inference.integer": 3,
     "api": 7,
-    "experiments.plotting": 7, "experiments.agreement": 7, "experiments.costs": 7, "experiments.trigram": 7, "experiments.peers": 7,
-    "experiments.paper": 6, "experiments.results": 7, "experiments.rows": 7, "experiments.energy": 8, "experiments.counting": 7,
+    "measure.plotting": 7, "measure.agreement": 7, "measure.costs": 6, "measure.trigram": 7, "measure.peers": 7,
+    "experiments.paper": 6, "measure.results": 7, "experiments.rows": 7, "experiments.energy": 8, "measure.counting": 7,
     **{f"experiments.{name}": 9 for name in ("bitlinear_flow", "components", "contexts", "energy_table", "equivalences", "experts", "largest_batch",
                                              "memory_ratios", "memory_table", "ninety_percent", "one_product", "operations", "parameters",
                                              "report_costs", "savings", "variance")},
     "experiments.energy_shares": 10, "experiments.report": 10,
-    "experiments.timing": 7, "experiments.random_models": 7, "experiments.held_out": 7,
+    "measure.timing": 7, "measure.random_models": 7, "measure.held_out": 7,
     "experiments.groups": 8, "experiments.recipes": 8, "experiments.joules": 8, "experiments.latency": 8, "experiments.throughput": 9, "experiments.kv_cache": 9,
     "_command": 8, "train": 11, "evaluate": 11, "generate": 11, "pack": 11, "tokenizer": 11, "bench": 11, "data": 11, "reproduce": 11, "__main__": 11,
 }
@@ -65,9 +65,11 @@ def violations(name, tree):
             yield f"{name} imports {ours}"
         if name.startswith("inference.") and ours.startswith("nn.") and ours != "nn.ops":
             yield f"{name} imports {ours}; of nn/ only ops.py is for inference"
-        if other == "matplotlib" and name != "experiments.plotting":
+        if ours.startswith("experiments.") and not name.startswith("experiments.") and name != "reproduce":
+            yield f"{name} imports {ours}: nobody but reproduce enters experiments/"
+        if other == "matplotlib" and name != "measure.plotting":
             yield f"{name} imports matplotlib"
-        if other == "torch" and name != "experiments.peers":
+        if other == "torch" and name != "measure.peers":
             yield f"{name} imports torch"
         if other == "argparse" and name not in COMMANDS:
             yield f"{name} imports argparse"
@@ -83,7 +85,7 @@ def violations(name, tree):
 # Where results are made, every number is exact or rounded by one IEEE operation that is written there (exact.py): what a library adds up in an order of
 # its own, or rounds in its own way, is refused. In kernels and integer.py all numbers are whole.
 RESULTS = ("quant", "nn.autograd", "nn.ops", "nn.ste", "nn.layers", "nn.model", "nn.optim", "nn.training", "inference.packed", "inference.cache",
-           "inference.sampling", "inference.fixed_point", "text.batches", "text.grammar", "api", "train", "evaluate")
+           "inference.sampling", "inference.fixed_point", "text.batches", "stories.building", "stories.walk", "stories.entropy", "api", "train", "evaluate")
 PRODUCTS = {"matmul", "dot", "vdot", "vecdot", "matvec", "vecmat", "inner", "outer", "einsum", "tensordot", "kron", "linalg", "convolve"}
 SUMS = {"sum", "mean", "nansum", "nanmean", "std", "var", "average", "reduceat", "trapezoid"}
 FUNCTIONS = {"exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "sin", "cos", "tan", "arctan", "arctanh", "power", "float_power",
@@ -94,9 +96,9 @@ ALLOWED = {  # sums of whole numbers
     ("nn.training", "sum((q.size - np.count_nonzero(q) for _, q in codes))"),
     ("text.batches", "sum((tokenizer.count_bytes(tokens[i:i + 2 ** 20]) for i in range(1, len(tokens), 2 ** 20)))"),
     ("text.batches", "sum((wanted[document] for document in learnt))"), ("text.batches", "counts.sum"),
-    ("text.grammar", "sum((weight for opening, weight in zip(openings, weights) if opening.startswith(rest)))"),
-    ("text.grammar", "sum(map(str.isspace, text))"), ("text.grammar", "sum(part.weights)"), ("text.grammar", "sum(weights)"), ("text.grammar", "sum(map(len, texts))"),
-    ("text.grammar", "sum((sum(map(str.isspace, text)) for text in texts))"),
+    ("stories.walk", "sum((weight for opening, weight in zip(openings, weights) if opening.startswith(rest)))"),
+    ("stories.entropy", "sum(map(str.isspace, text))"), ("stories.entropy", "sum(part.weights)"), ("stories.walk", "sum(weights)"), ("stories.building", "sum(weights)"), ("stories.walk", "sum(part.weights)"), ("stories.entropy", "sum(map(len, texts))"),
+    ("stories.entropy", "sum((sum(map(str.isspace, text)) for text in texts))"),
     ("train", "sum(map(is_story, stories))"),
 }
 
@@ -136,8 +138,9 @@ def test_imports_point_down():
     ("nn.ste", "from . import ops", "nn.ste (floor 2) imports nn.ops (floor 2)"),
     ("quant", "from .errors import UserError", "quant imports errors"),
     ("inference.sampling", "def f():\n    from ..nn import autograd", "inference.sampling imports nn.autograd; of nn/ only ops.py is for inference"),
-    ("formats.checkpoint", "from ..experiments import plotting", "formats.checkpoint (floor 2) imports experiments.plotting (floor 7)"),
+    ("formats.checkpoint", "from ..measure import plotting", "formats.checkpoint (floor 2) imports measure.plotting (floor 7)"),
     ("api", "import matplotlib.pyplot", "api imports matplotlib"),
+    ("train", "from .experiments.paper import table", "train imports experiments.paper: nobody but reproduce enters experiments/"),
     ("text.corpora", "import argparse", "text.corpora imports argparse"),
     ("text.corpora", "import pickle", "text.corpora imports pickle"),
     ("nn.optim", "exec('1')", "nn.optim calls exec"),
@@ -146,6 +149,17 @@ def test_imports_point_down():
 ])
 def test_planted_violations_are_seen(name, code, message):
     assert message in list(violations(name, ast.parse(code)))
+
+
+def folders_that_import_each_other(edges):
+    """edges: (folder, folder) of every import between two of them -> those that go both ways."""
+    return {(a, b) for a, b in edges if a < b and (b, a) in edges}
+
+
+def test_no_two_folders_import_each_other():
+    edges = {(name.split(".")[0], ours.split(".")[0]) for name, tree in modules() for ours, _ in imports(name, tree) if "." in name and "." in ours}
+    assert ("inference", "nn") in edges and folders_that_import_each_other({(a, b) for a, b in edges if a != b}) == set()
+    assert folders_that_import_each_other(edges | {("nn", "inference")}) == {("inference", "nn")}
 
 
 def test_results_are_made_of_exact_operations():

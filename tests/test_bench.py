@@ -14,7 +14,7 @@ import pytest
 
 from minibitnet import bench, exact
 from minibitnet.errors import UserError
-from minibitnet.experiments import timing
+from minibitnet.measure import timing
 from minibitnet.inference.kernels import reference
 from minibitnet.nn import ops
 from minibitnet.nn.config import ModelConfig

@@ -9,7 +9,7 @@ import pytest
 
 from minibitnet import data
 from minibitnet.errors import UserError
-from minibitnet.text import grammar
+from minibitnet.stories import walk
 from minibitnet.text.corpora import packaged
 from minibitnet.text.downloads import DOWNLOADS, Download
 
@@ -92,7 +92,7 @@ def test_mistakes_are_one_line(tmp_path):
 def test_make_writes_the_stories_of_the_seed(tmp_path):
     for name in ("a.txt", "b.txt"):
         assert command("make", "stories", "--seed", 3, "--size", 20_000, "--out", name, cwd=tmp_path).returncode == 0
-    assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes() == grammar.corpus(3, 20_000).encode()
+    assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes() == walk.corpus(3, 20_000).encode()
     assert "documents" in command("info", "a.txt", cwd=tmp_path).stdout
 
 
@@ -104,7 +104,7 @@ def test_every_action_explains_itself(tmp_path):
 def test_the_packaged_stories_are_those_of_seed_0():
     """Byte for byte: whoever changes the grammar makes the file anew, and writes its sha256 into data/README.md."""
     data = packaged("stories.txt").read_bytes()
-    assert data == grammar.corpus(0, 1_400_000).encode() and len(data) <= 1_500_000
+    assert data == walk.corpus(0, 1_400_000).encode() and len(data) <= 1_500_000
     assert hashlib.sha256(data).hexdigest() in (packaged("README.md")).read_text(encoding="utf-8")
 
 

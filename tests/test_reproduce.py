@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.experiments import joules, latency, results
-from minibitnet.experiments.costs import Shape
+from minibitnet.experiments import joules, latency
+from minibitnet.measure import results
+from minibitnet.measure.costs import Shape
 from minibitnet.experiments.report import body, page, section
 from minibitnet.experiments.rows import EXACT, INFERRED, MEASURED, NEVER, NOT_YET, ROWS, Row, find
 from minibitnet.reproduce import main
@@ -158,7 +159,7 @@ def test_names_of_experiments_lead_to_their_row():
 def test_a_full_run_is_written_and_is_what_the_page_shows(tmp_path, monkeypatch, capsys):
     """Outside a checkout it goes to results/ of the current folder."""
     assert results.home() == ROOT / "data/results"
-    monkeypatch.setattr(results, "__file__", str(tmp_path / "lib/minibitnet/experiments/results.py"))
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "lib/minibitnet/measure/results.py"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(latency, "MODELS", {"13B": Shape(1, 64, 64, 64, 128, 4, 1)})
     monkeypatch.setattr(latency, "full", lambda progress: latency.measure(("13B",), prompt=0, rounds=1, seconds=0, progress=progress))

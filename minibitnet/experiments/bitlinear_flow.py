@@ -12,7 +12,7 @@ from ..nn import layers, model, ops
 from ..nn.autograd import Tensor
 from ..nn.config import ModelConfig
 from ..quant import QB, absmax_int8, sign_binary
-from . import plotting
+from ..measure import plotting
 
 SIZES, TOKENS, SEED = {"vocab_size": 32, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ffn": 16, "context": 5, "linear": "binary"}, 5, 0
 BATCH = 3

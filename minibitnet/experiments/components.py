@@ -1,5 +1,5 @@
 """Parameters and bytes of the papers' models by component: BitLinears in 2 bits and the rest in 16, beside everything in 16 bits."""
-from .costs import MODELS, PAPER_SIZES, memory
+from ..measure.costs import MODELS, PAPER_SIZES, memory
 
 PARTS = ("BitLinear weights", "embedding", "head")
 

@@ -1,5 +1,5 @@
 """[b158] §4: 8 bits in the key-value cache, in place of 16, double the context in the same memory; 4 bits again. Counted."""
-from .costs import MODELS, cache_bytes, weight_bytes
+from ..measure.costs import MODELS, cache_bytes, weight_bytes
 
 SIZES, BITS = ("3B", "7B", "13B", "70B", "BitNet b1.58 2B"), (16, 8, 4)
 BUDGET = 24e9            # bytes: a large consumer card

@@ -4,7 +4,8 @@ The left panel shows the arithmetic of a matrix product alone, the 71.4 times of
 width) a point of it has is inferred, too, all of them in [bitnet]'s block: at 3B the picture has [bitnet]'s 2.7B (21.65), not [b158]'s own
 3B of 26 layers, 3200 wide (25.05); 70B is LLaMA's.
 """
-from . import energy, paper, plotting
+from . import energy, paper
+from ..measure import plotting
 from .savings import point, series, told
 
 FIGURE_3 = {"1.3B": (24, 2048), "3B": (32, 2560), "7B": (32, 4096), "13B": (40, 5120), "70B": (80, 8192)}

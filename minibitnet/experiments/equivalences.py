@@ -4,8 +4,9 @@ Memory and energy are counted, and so are the bytes read for a token, which boun
 memory. Ours does not: beside them stands what ``latency.py`` measured, a block's time times the layers, packed beside dense float32.
 """
 from ..errors import UserError
-from . import energy, results
-from .costs import MODELS, cache_bytes, weight_bytes
+from . import energy
+from ..measure import results
+from ..measure.costs import MODELS, cache_bytes, weight_bytes
 from .latency import DENSE, PACKED, in_words as words_of_latency
 
 PAIRS = (("13B", "3B"), ("30B", "7B"), ("70B", "13B"))
@@ -40,7 +41,7 @@ def cost(size, ternary):
 
 def in_words(result):
     """One line for every cost, and four for every pair."""
-    yield (f"Shapes of 13B to 70B are LLaMA's (experiments/costs.py); the energy formula is inferred. {result['positions']} tokens in the "
+    yield (f"Shapes of 13B to 70B are LLaMA's (measure/costs.py); the energy formula is inferred. {result['positions']} tokens in the "
            f"cache, in {result['cache_bits'][0]} bits of the ternary model and in {result['cache_bits'][1]} of the other.")
     rows = result["rows"]
     less = {what: sum(r["of_ternary"][key] < r["of_float16"][key] for r in rows) for what, key, *_ in COSTS}

@@ -4,7 +4,7 @@ The experts of a layer have the matrices of one feed-forward network as wide as 
 """
 import math
 
-from .costs import Shape, weight_bytes
+from ..measure.costs import Shape, weight_bytes
 
 EXPERTS, ACTIVE, WIDTH = 8, 2, 14_336            # Mixtral 8x7B's
 ATTENTION = Shape(n_layers=32, d=4096, d_attention=4096, d_kv=1024, d_ffn=0, n_heads=32, vocab=32_000)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from ..nn.config import ModelConfig
 from . import paper
-from .random_models import SEED, SHAPES, engines, model_step
-from .timing import blas_threads, repeat
+from ..measure.random_models import SEED, SHAPES, engines, model_step
+from ..measure.timing import blas_threads, repeat
 
 POWERCAP = Path("/sys/class/powercap")
 IDLE, NAP, PAST = "idle", 0.05, 64

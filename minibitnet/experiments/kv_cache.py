@@ -14,11 +14,11 @@ import numpy as np
 
 from ..api import load
 from ..errors import UserError
-from ..inference.cache import KINDS
+from ..inference.cache import KINDS, caches
 from ..inference.sampling import surprisal
 from ..nn.config import ModelConfig
 from . import paper
-from .held_out import text_to_score
+from ..measure.held_out import text_to_score
 
 BATCH, BUDGET, MOST_TARGETS = 16, 2**30, 100_000     # sequences at a time; bytes; of the quick form, the widest windows first
 TRAIN_AGAIN = "python -m minibitnet.train --tiny makes runs/tiny anew"
@@ -72,7 +72,7 @@ def measure(model, batches, most_targets=None):
 
 def nats_of_windows(model, ids, targets, bits):
     """Two (B, T) -> the nats of each of the B rows: keys and values go through the cache, as they do token by token."""
-    logits = model.engine(ids, [KINDS[bits](model.config, len(ids)) for _ in range(model.config.n_layers)])
+    logits = model.engine(ids, caches(model.config, len(ids), bits))
     return [float(surprisal(logits[:, b, row >= 0], row[row >= 0]).sum()) for b, row in enumerate(targets)]
 
 

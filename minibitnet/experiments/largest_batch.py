@@ -7,7 +7,7 @@ the paper's program spends the rest is not printed. If a sequence and the overhe
 what they cost (inferred): two equations of two unknowns.
 """
 from . import paper
-from .costs import MODELS, cache_bytes, weight_bytes
+from ..measure.costs import MODELS, cache_bytes, weight_bytes
 
 BUDGET, POSITIONS = 2 * 80e9, 512
 

@@ -12,10 +12,11 @@ from statistics import median
 
 import numpy as np
 
-from . import paper, plotting
-from .costs import MODELS
-from .random_models import SEED, decode_step, dense_block, packed_block, prefill_step
-from .timing import FILL, blas_threads, peak_bytes, ratio, spread, streamed, take_turns
+from . import paper
+from ..measure import plotting
+from ..measure.costs import MODELS
+from ..measure.random_models import SEED, decode_step, dense_block, packed_block, prefill_step
+from ..measure.timing import FILL, blas_threads, peak_bytes, ratio, spread, streamed, take_turns
 
 SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B")
 DENSE, PACKED = "dense float32", "packed"

@@ -1,6 +1,7 @@
 """[b158] Fig. 2, memory: LLaMA's over BitNet b1.58's, 1.3B to 70B; of the weights alone, as ``memory_table.py`` counts them."""
-from . import paper, plotting
-from .costs import weight_bytes
+from . import paper
+from ..measure import plotting
+from ..measure.costs import weight_bytes
 
 
 def quick():

@@ -4,7 +4,7 @@ The paper prints the memory of a running program. Its weights can be counted: tw
 the rest, 16 bits for everything of LLaMA's; GB is 10^9 bytes. What remains (activations, cache, library) is the program's.
 """
 from . import paper
-from .costs import weight_bytes
+from ..measure.costs import weight_bytes
 
 
 def quick():

@@ -2,7 +2,7 @@
 import math
 
 from . import paper
-from .costs import MODELS, memory
+from ..measure.costs import MODELS, memory
 
 BITS = {"entropy limit, log2(3)": math.log2(3), "5 trits a byte": 8 / 5, "llama.cpp's TQ1_0": 54 * 8 / 256, "2 bits, as shipped": 2}
 MORE_THAN = 0.9 + 1e-12            # 1 - 1.6 / 16 is 0.9, but for its last bit

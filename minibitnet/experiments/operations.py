@@ -1,13 +1,14 @@
 """The energy of a small model, counted while it runs instead of assumed: our three engines, operation by operation (``counting.py``)."""
 import numpy as np
 
+from ..api import FloatEngine
 from ..formats.packed import pack
 from ..inference.integer import IntegerModel
 from ..inference.packed import PackedModel
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from . import energy
-from .counting import count
+from ..measure.counting import count
 
 SIZES = {"vocab_size": 512, "d_model": 128, "n_layers": 2, "n_heads": 4, "d_ffn": 352, "context": 64}
 TOKENS, SEED = 64, 0
@@ -34,7 +35,7 @@ def engines():
     c = ModelConfig(**SIZES)
     ternary = Transformer(c, SEED)
     matrices, arrays = pack({name: p.data for name, p in ternary.parameters().items()}, c)
-    return {"LLaMA, float": Transformer(ModelConfig(linear="float", **SIZES), SEED).quantized(), "ternary, float": ternary.quantized(),
+    return {"LLaMA, float": FloatEngine(Transformer(ModelConfig(linear="float", **SIZES), SEED)), "ternary, float": FloatEngine(ternary),
             "ternary, packed": PackedModel(c, dict(matrices), arrays), "ternary, integer": IntegerModel(c, dict(matrices), arrays)}
 
 
@@ -101,7 +102,7 @@ def in_words(result):
     """What every engine's energy consists of, and what the ternary model saves; all counts are in the result."""
     s, e = result["config"], result["energy"]
     yield (f"A random model of {s['n_layers']} layers, {s['d_model']} wide, {s['vocab_size']} tokens; every operation counted while it runs "
-           "(what counts: experiments/counting.py; the counts: --json).")
+           "(what counts: measure/counting.py; the counts: --json).")
     for name, by in result["shares"].items():
         of_products, said = sum(by.get(part, 0) for part in PRODUCTS), ", ".join(f"{part} {n:.1%}" for part, n in by.items() if part != "of")
         yield (f"products of matrices contribute the most | {of_products:.0%} of the {by['of']}{'' if of_products > 0.5 else ' (differs)'}: {said} | "

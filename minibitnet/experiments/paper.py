@@ -17,7 +17,6 @@ from ..errors import UserError
 from ..text.corpora import packaged
 
 CHECKED = ("text", "no")
-UNITS = {"M": 1e6, "B": 1e9}      # of the parameters in a model's name
 
 
 class Table(NamedTuple):

@@ -1,4 +1,5 @@
 """[bitnet] Table 5: eight shapes, and the parameters that they have. Counted: 12 d^2 weights a layer, an embedding and a head of 16,000 tokens."""
+from ..measure.costs import UNITS
 from . import energy, paper
 
 VOCABULARY = 16_000
@@ -9,7 +10,7 @@ def quick():
     rows = []
     for size, row in paper.table("b1_table_5").rows.items():
         n_layers, d = int(row["Layers"]), int(row["Hidden"])
-        projections, rest, unit = energy.b1_products(n_layers, d, tokens=1).projections, 2 * VOCABULARY * d, paper.UNITS[size[-1]]
+        projections, rest, unit = energy.b1_products(n_layers, d, tokens=1).projections, 2 * VOCABULARY * d, UNITS[size[-1]]
         rows.append({"size": size, "layers": n_layers, "width": d, "projections": projections, "embedding and head": rest,
                      "off": (projections + rest) / (float(size[:-1]) * unit) - 1, "agrees": paper.agrees((projections + rest) / unit, size[:-1])})
     return {"rows": rows}
@@ -22,7 +23,7 @@ def in_words(result):
     yield f"{sizes[0]} to {sizes[-1]} | {paper.how_many_agree(result['rows'])}, {max(off):+.1%} to {min(off):+.1%} | counted"
     for r in result["rows"]:
         total, unit = r["projections"] + r["embedding and head"], r["size"][-1]
-        yield (f"{r['size']} | {total / paper.UNITS[unit]:.4g}{unit}, {r['off']:+.1%}{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, "
+        yield (f"{r['size']} | {total / UNITS[unit]:.4g}{unit}, {r['off']:+.1%}{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, "
                f"{r['width']} wide: {r['projections']:,} in projections, {r['embedding and head']:,} in embedding and head")
     yield ("All eight have fewer parameters than their names say, the small ones by most. What the names count besides is not printed; in the "
            "energy, which has no embedding, the shapes come out (b1-fig-1).")

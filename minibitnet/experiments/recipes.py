@@ -30,8 +30,6 @@ RECIPES = {  # name: options of train
     **{f"tinyshakespeare-bpe-{arm}": f"{REAL} --linear {arm} --tokenizer bpe:512 --batch 6" for arm in ("ternary", "float")},
     **{f"stories-{arm}": f"--data stories {LONG} --linear {arm}" for arm in ("ternary", "float")},
     "fresh-float": f"--data {FRESH} {LONG} --val-fraction 0.02 --linear float",
-    **{f"tinyshakespeare-{arm}-lr-{lr}": f"{REAL} --linear {arm} --lr {lr}" for arm, lr in
-       (("ternary", "4e-3"), ("ternary", "8e-3"), ("float", "2e-3"), ("float", "4e-3"))},
 }
 TASKS = "tiny-0", "stories-ternary"              # runs that answer questions about stories
 QUICK = {f"quick-{arm}": f"--data stories --linear {arm} --d-model 64 --n-layers 2 --context 64 --steps 100" for arm in ARMS}
@@ -43,7 +41,7 @@ def quick():
 
 
 def full(progress=iter):
-    """All of RECIPES: about two hours on one core. tinyshakespeare must have been fetched."""
+    """All of RECIPES: about an hour and a half on one core. tinyshakespeare must have been fetched."""
     if not FRESH.is_file():
         HOME.mkdir(parents=True, exist_ok=True)
         command(*FRESH_TEXT.split(), "--out", str(FRESH))

@@ -3,7 +3,7 @@ import importlib
 from urllib.parse import quote
 
 from ..errors import UserError
-from . import results
+from ..measure import results
 from .rows import ROWS, after
 
 INTRODUCTION = """# The papers, row by row

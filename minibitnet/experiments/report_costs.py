@@ -6,7 +6,7 @@ formula that was inferred from the other papers (``energy.py``), over the publis
 import math
 
 from . import energy, paper
-from .costs import MODELS
+from ..measure.costs import MODELS
 
 
 def quick():

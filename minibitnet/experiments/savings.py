@@ -1,5 +1,6 @@
 """[bitnet] Fig. 1: how much less energy BitNet takes than an FP16 Transformer, 125M to 30B. The formula of ``energy.py``, inferred."""
-from . import energy, paper, plotting
+from . import energy, paper
+from ..measure import plotting
 
 
 def quick():

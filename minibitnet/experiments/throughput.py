@@ -12,11 +12,12 @@ from statistics import median
 
 from ..inference.cache import KVCache
 from ..nn.config import ModelConfig
-from . import paper, plotting
-from .costs import MODELS
+from . import paper
+from ..measure import plotting
+from ..measure.costs import MODELS
 from .latency import DENSE, PACKED
-from .random_models import SEED, SHAPES, decode_step, dense_block, engines, model_step, packed_block
-from .timing import blas_threads, ratio, spread, streamed, take_turns
+from ..measure.random_models import SEED, SHAPES, decode_step, dense_block, engines, model_step, packed_block
+from ..measure.timing import blas_threads, ratio, spread, streamed, take_turns
 
 POSITIONS, SEQUENCES = 512, 16       # of Table 3: length of a sequence, LLaMA's batch
 

@@ -94,4 +94,9 @@ def from_bytes(packed, axis=0):                  # the inverse, of bytes along a
     return np.concatenate([packed << 4 >> 4, packed >> 4], axis)
 
 
+def caches(c, batch=1, bits=32):
+    """Of every layer of a model, empty. c: its configuration; bits: a key of KINDS."""
+    return [KINDS[bits](c, batch) for _ in range(c.n_layers)]
+
+
 KINDS = {32: KVCache, 16: partial(KVCache, dtype=np.float16), 8: QuantizedKVCache, 4: partial(QuantizedKVCache, bits=4)}     # bits: kind

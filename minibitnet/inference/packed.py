@@ -22,7 +22,7 @@ from ..nn import ops
 from ..packing import ScaledRows, all_finite, row_blocks, scaled_rows, widen
 from ..quant import absmax_int8, split_groups
 from ..threads import pool_of, share_out
-from .cache import KINDS
+from .cache import caches
 from .kernels import matmul, repack, stack
 
 HEAD_BLOCK = 2**19       # weights of the head that are multiplied at a time, 4 MB of float64
@@ -95,7 +95,7 @@ class PackedModel:
         return y.reshape(-1, *x.shape[1:])
 
     def new_caches(self, batch=1):
-        return [KINDS[self.kv_bits](self.config, batch) for _ in self.blocks]
+        return caches(self.config, batch, self.kv_bits)
 
 
 def on_grid(matrix):

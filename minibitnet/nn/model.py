@@ -14,7 +14,6 @@ input is normed once and quantized once. One word changes the arm (``layers.ARMS
 import numpy as np
 
 from ..exact import Random
-from ..inference.cache import KVCache
 from . import ops
 from .config import check_size
 from .layers import ARMS, Attention, Embedding, FeedForward, Head, Module, RMSNorm
@@ -71,6 +70,3 @@ class Transformer(Module):
 
     def loss(self, ids, targets):                # two (B, T) int -> (), mean nats per token
         return ops.cross_entropy(self(ids), targets)
-
-    def new_caches(self, batch=1):
-        return [KVCache(self.config, batch) for _ in self.layers]

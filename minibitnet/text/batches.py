@@ -12,7 +12,6 @@ import numpy as np
 
 from ..errors import UserError
 from ..exact import LN2, Random
-from .grammar import floor
 from .streams import TokenStream, documents_of
 
 IGNORED = -1               # a target that does not count: padding
@@ -45,12 +44,6 @@ class Part(NamedTuple):
         """The bytes that the targets stand for."""
         tokens = self.stream.tokens
         return sum(tokenizer.count_bytes(tokens[i:i + 2**20]) for i in range(1, len(tokens), 2**20))
-
-    def floor(self, tokenizer):
-        """The least nats per target that a model can need on average which was not trained on these documents: their entropy, known where the
-        grammar told every one, else None."""
-        nats = None if self.windows is None else floor(map(tokenizer.decode, documents_of(self.stream)))
-        return None if nats is None else nats / self.n_targets
 
     def per_document(self, nats):
         """Nats per target -> nats per document."""

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.experiments import kv_cache, results
-from minibitnet.experiments.costs import MODELS, cache_bytes
+from minibitnet.experiments import kv_cache
+from minibitnet.measure import results
+from minibitnet.measure.costs import MODELS, cache_bytes
 from minibitnet.inference.cache import KVCache
 
 TEXT = "".join(f"{i} and {j} are {i + j}.\n" for i in range(40) for j in range(20))

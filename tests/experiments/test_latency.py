@@ -3,8 +3,9 @@ import re
 
 import pytest
 
-from minibitnet.experiments import latency, results
-from minibitnet.experiments.costs import MODELS, Shape
+from minibitnet.experiments import latency
+from minibitnet.measure import results
+from minibitnet.measure.costs import MODELS, Shape
 from minibitnet.experiments.latency import DENSE, PACKED, SIZES
 from minibitnet.experiments.rows import find
 

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from minibitnet.experiments import results, throughput
-from minibitnet.experiments.costs import Shape
+from minibitnet.measure import results
+from minibitnet.experiments import throughput
+from minibitnet.measure.costs import Shape
 from minibitnet.experiments.throughput import DENSE, PACKED
 from minibitnet.nn.config import ModelConfig
 

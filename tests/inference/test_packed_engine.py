@@ -9,7 +9,7 @@ import pytest
 
 from minibitnet.api import FloatEngine, LanguageModel
 from minibitnet.errors import NonFiniteError, UserError
-from minibitnet.experiments import random_models
+from minibitnet.measure import random_models
 from minibitnet.formats import packed
 from minibitnet.inference.cache import KINDS, QuantizedKVCache, from_bytes, two_in_a_byte
 from minibitnet.inference.packed import BitLinear, PackedModel

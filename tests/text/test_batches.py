@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.text import batches, grammar
+from minibitnet.text import batches
+from minibitnet.measure.held_out import floor
+from minibitnet.stories import entropy, walk
 from minibitnet.text.batches import (all_windows, document_windows, part_of, parts, random_batch, random_document_batch, split, split_documents,
                                       windows_of)
 from minibitnet.text.corpora import Corpus, texts
@@ -158,7 +160,7 @@ def test_one_document_cannot_be_split():
 def test_the_source_itself_needs_exactly_the_floor(spec):
     """The grammar's true distribution as the model: each token costs what prefix_nats grows by, the end token nothing. Summed over the very
     windows that evaluation scores, that is ``Part.floor``: begin given, end scored, every token once, nothing of padding."""
-    text = grammar.corpus(7, 12_000)
+    text = walk.corpus(7, 12_000)
     corpus = Corpus("s", text, "", 0, len(text), True)
     tokenizer = make_tokenizer(spec, texts(corpus), end=True)
     part = part_of(token_stream(corpus, tokenizer), 1000)
@@ -166,21 +168,21 @@ def test_the_source_itself_needs_exactly_the_floor(spec):
     for ids, targets in part.all(4):
         for row, wanted in zip(ids, targets):
             known = [tokenizer.decode(row[1:n + 1]) + tokenizer.decode([token]) for n, token in enumerate(wanted) if token >= 0]
-            costs = np.diff([0.0, *map(grammar.prefix_nats, known)])
+            costs = np.diff([0.0, *map(entropy.prefix_nats, known)])
             total += costs.sum()
-    assert total / part.n_targets == pytest.approx(part.floor(tokenizer), rel=1e-9) and part.n_documents > 15
+    assert total / part.n_targets == pytest.approx(floor(part, tokenizer), rel=1e-9) and part.n_documents > 15
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", grammar.END])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", walk.END])
 def test_the_floor_does_not_depend_on_how_the_last_document_ends(end):
     """Editors and ``generate > story.txt`` end a file with a line end: it belongs to no story, whether there are others before it or not."""
     for n in (1, 3):
-        told = [story.text for story in islice(grammar.stories(7), n)]
-        text = grammar.END.join(told) + end
+        told = [story.text for story in islice(walk.stories(7), n)]
+        text = walk.END.join(told) + end
         corpus = Corpus("s", text, "", 0, len(text), n > 1)
         tokenizer = make_tokenizer("byte", "", end=True)
         part = part_of(token_stream(corpus, tokenizer, documents=True), 1000)
-        assert part.per_document(part.floor(tokenizer)) == pytest.approx(sum(map(grammar.nats, told)) / n)
+        assert part.per_document(floor(part, tokenizer)) == pytest.approx(sum(map(entropy.nats, told)) / n)
 
 
 def test_documents_that_are_in_both_parts_are_counted_by_pencil():

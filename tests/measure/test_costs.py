@@ -4,8 +4,9 @@ import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.experiments import components, contexts, equivalences, experts, largest_batch, memory_ratios, memory_table
-from minibitnet.experiments import ninety_percent, parameters, results
-from minibitnet.experiments.costs import MODELS, Shape, cache_bytes, memory, weight_bytes
+from minibitnet.experiments import ninety_percent, parameters
+from minibitnet.measure import results
+from minibitnet.measure.costs import MODELS, Shape, cache_bytes, memory, weight_bytes
 from minibitnet.nn.config import ModelConfig
 
 

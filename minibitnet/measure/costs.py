@@ -4,6 +4,8 @@ from typing import NamedTuple
 from ..formats.packed import is_bitlinear, tensor_shapes
 from ..nn.config import ModelConfig
 
+UNITS = {"M": 1e6, "B": 1e9}      # of the parameters in a model's name
+
 
 class Shape(NamedTuple):
     """A LLaMA-like model: q, o between d and d_attention, k, v to d_kv, gate, up, down between d and d_ffn."""

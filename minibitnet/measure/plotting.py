@@ -1,6 +1,6 @@
 """Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each function -> False where it is absent."""
 
-from .paper import UNITS
+from .costs import UNITS
 
 GREYS, MARKERS = ("black", "0.55", "0.8"), (".", "x", "s")
 PRINTED = {"linestyle": "none", "marker": "o", "markersize": 9, "fillstyle": "none", "color": "black", "zorder": 3}     # over a line, which shows

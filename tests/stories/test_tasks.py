@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.text.grammar import log_likelihood, prefix_nats
-from minibitnet.text.tasks import KINDS, Item, ceiling, guess, items, read_jsonl, score
+from minibitnet.stories.entropy import log_likelihood, prefix_nats
+from minibitnet.stories.tasks import KINDS, Item, ceiling, guess, items, read_jsonl, score
 
 N = 40
 

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 @pytest.mark.parametrize("linear", ["ternary", "float"])
 def test_same_weights_same_loss_same_gradients(linear, rng):
     """Our weights copied over: the losses agree to float32 rounding, and so do the gradients of the first and last matrices."""
-    from minibitnet.experiments import peers
+    from minibitnet.measure import peers
     c = ModelConfig(vocab_size=11, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, context=12, linear=linear)
     ours, theirs = Transformer(c), peers.Transformer(c)
     p = {name: torch.from_numpy(t.data) for name, t in ours.parameters().items()}

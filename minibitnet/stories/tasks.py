@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
-from . import grammar
+from . import entropy, walk
 
 # kind: (slot, form) of the words that decide; None is any.
 KINDS = {
@@ -44,9 +44,9 @@ def items(kind, seed, n):
     for i in count():
         if len(found) == n:
             return found
-        dice = grammar.Dice(seed, i, *kind.encode())
+        dice = walk.Dice(seed, i, *kind.encode())
         places = places or _shuffled(range(N_CHOICES), dice)
-        item = _item(kind, grammar.tell(dice), dice, places[-1])
+        item = _item(kind, walk.tell(dice), dice, places[-1])
         if item:
             found.append(item)
             places.pop()
@@ -66,7 +66,7 @@ def _item(kind, story, dice, gold):
     named = _named(context, capital=mention.form[0].isupper())
     words = [right, *_others(mention, right, named, dice)]
     choices = [story.text[cut:mention.start] + word + after for word in words]
-    if len(choices) < N_CHOICES or any(grammar.log_likelihood(context, wrong) > -math.inf for wrong in choices[1:]):
+    if len(choices) < N_CHOICES or any(entropy.log_likelihood(context, wrong) > -math.inf for wrong in choices[1:]):
         return None                                       # the story could also go on with a wrong one
     for of_words in (choices, words):
         of_words[0], of_words[gold] = of_words[gold], of_words[0]
@@ -110,7 +110,7 @@ def _shuffled(things, dice):
 
 def ceiling(from_stories):
     """The accuracy of the stories' true distribution: what no model can beat but by luck."""
-    return score(from_stories, lambda context, choices: [grammar.log_likelihood(context, choice) for choice in choices]).accuracy
+    return score(from_stories, lambda context, choices: [entropy.log_likelihood(context, choice) for choice in choices]).accuracy
 
 
 def guess(from_stories):

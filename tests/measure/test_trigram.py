@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.experiments.trigram import trigram_loss
+from minibitnet.measure.trigram import trigram_loss
 
 
 def test_by_pencil():

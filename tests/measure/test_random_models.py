@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from minibitnet.experiments import random_models
+from minibitnet.measure import random_models
 from minibitnet.formats import packed
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.layers import BitLinear, Linear

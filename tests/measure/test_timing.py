@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minibitnet.experiments import timing
+from minibitnet.measure import timing
 
 
 def test_contenders_take_turns_after_one_call_each():

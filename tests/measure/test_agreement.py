@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minibitnet.experiments.agreement import TokenByToken, agreement
+from minibitnet.measure.agreement import TokenByToken, agreement
 
 
 def model_of(*columns, scale=1.0):

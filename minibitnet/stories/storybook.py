@@ -1,4 +1,4 @@
-"""The words and sentences of the story language that ``grammar.py`` tells, reads and measures.
+"""The words and sentences of the story language that ``entropy.py`` tells, reads and measures.
 
 A rule is text in which
     [one|another]     is a choice; ``[3*one|another]`` gives the first three chances in four

@@ -4,9 +4,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from minibitnet.api import FloatEngine
 from minibitnet import exact
 from minibitnet.experiments import operations
-from minibitnet.experiments.counting import count, counted, counting
+from minibitnet.measure.counting import count, counted, counting
 from minibitnet.inference import kernels
 from minibitnet.nn import ops
 from minibitnet.nn.config import ModelConfig
@@ -155,13 +156,13 @@ def test_one_token_takes_no_product_of_weights_but_words(monkeypatch, engine):
 def test_one_token_after_others_attends_to_all_of_them_and_leaves_the_caches_as_they_were():
     """The last of T tokens: in each of 2 layers a score and a weighted value of T keys of 16 numbers, in each of 2 heads T weights that take
     their keys' powers of two, and exp's 5 factors, and 2 factors for the query's unit. One query needs no mask."""
-    model = Transformer(ModelConfig(**C)).quantized()
+    model = FloatEngine(Transformer(ModelConfig(**C)))
     caches = model.new_caches()
     model(ids()[:, :-1], caches)
     logits, tally = count(model, ids()[:, -1:], caches)
     assert of(tally, "attention", "multiplications", "float64") == 2 * (2 * T * 16 + 2 * T + 2 * 2)
     assert of(tally, "attention", "multiplications") == 2 * 5 * 2 * T
-    assert caches[0].length == T - 1 and np.array_equal(logits, model(ids()[:, -1:], caches).data)
+    assert caches[0].length == T - 1 and np.array_equal(logits, model(ids()[:, -1:], caches))
 
 
 def test_the_integer_engine_has_no_operation_on_floats(monkeypatch):

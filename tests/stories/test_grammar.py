@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.text.grammar import END, Dice, GrammarError, along, build, corpus, expected, floor, nats, prefix_nats, read, retell, stories, tell
-from minibitnet.text.storybook import WORDS, table, with_article
+from minibitnet.stories.building import GrammarError, build
+from minibitnet.stories.entropy import along, expected, floor, nats, prefix_nats
+from minibitnet.stories.walk import END, Dice, corpus, read, retell, stories, tell
+from minibitnet.stories.storybook import WORDS, table, with_article
 
 PETS = build("""
 story:

@@ -1,6 +1,6 @@
 import pytest
 
-from minibitnet.experiments import plotting
+from minibitnet.measure import plotting
 
 
 def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
-"""Which text a trained model is scored on: what it has not seen of its own corpus, or all of another."""
+"""Which text a trained model is scored on, what it has not seen of its own corpus or all of another, and the least that any model needs for it."""
 from ..errors import UserError
+from ..stories import entropy
 from ..text.batches import part_of, parts
 from ..text.corpora import load_corpus
-from ..text.streams import token_stream
+from ..text.streams import documents_of, token_stream
 
 
 def text_to_score(model, data=None, split=None, report=lambda n: None, hint="if the text is elsewhere now, name it with --data"):
@@ -25,3 +26,10 @@ def text_to_score(model, data=None, split=None, report=lambda n: None, hint="if 
         return corpus, split, whole, None
     training, validation = parts(stream, model.config.context, model.settings["train"]["val_fraction"])
     return corpus, split, {"validation": validation, "train": training, "all": whole}[split], training
+
+
+def floor(part, tokenizer):
+    """The least nats per target of a Part that a model can need on average which was not trained on these documents: their entropy, known
+    where the grammar told every one, else None."""
+    nats = None if part.windows is None else entropy.floor(map(tokenizer.decode, documents_of(part.stream)))
+    return None if nats is None else nats / part.n_targets
