@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..packing import all_finite
+from ..float16 import all_finite
 from . import safetensors
 from .safetensors import FormatError
 

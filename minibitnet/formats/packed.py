@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import packing, quant
+from ..float16 import BFLOAT16, all_finite, rounded
 from . import safetensors
 from .safetensors import FormatError
 
 FORMAT = "minibitnet packed 1"
 DENSE = "minibitnet dense 1 (to compare its size; no engine runs it)"
 QUANTIZERS = {"ternary": quant.absmean_ternary, "binary": quant.sign_binary}
-FLOATS = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": packing.BFLOAT16}
+FLOATS = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": BFLOAT16}
 
 
 class PackedMatrix(NamedTuple):
@@ -47,13 +48,13 @@ def save(path, config, step, matrices, arrays, dtype="float32"):
     for name, matrix in matrices.items():
         tensors[foreign(name)] = matrix.packed
         tensors[foreign(name) + "_scale"] = np.array([matrix.scale], np.float32)
-    tensors |= {foreign(name): packing.rounded(a, FLOATS[dtype]) for name, a in arrays.items()}
+    tensors |= {foreign(name): rounded(a, FLOATS[dtype]) for name, a in arrays.items()}
     safetensors.save(path, tensors, {"format": FORMAT, "step": str(step), "config": json.dumps(config)})
 
 
 def save_dense(path, config, parameters, dtype="float16"):
     """Write every parameter as 16-bit floats: the size of the papers' baseline, which is all that the file is for."""
-    safetensors.save(path, {foreign(name): packing.rounded(a, FLOATS[dtype]) for name, a in parameters.items()},
+    safetensors.save(path, {foreign(name): rounded(a, FLOATS[dtype]) for name, a in parameters.items()},
                      {"format": DENSE, "config": json.dumps(config)})
 
 
@@ -86,7 +87,7 @@ def load(path, config_of):
             matrices[name] = PackedMatrix(packed, shape[0], scale)
         else:
             arrays[name] = _take(tensors, foreign(name), shape, FLOATS.values(), path)
-            if not packing.all_finite(arrays[name]):
+            if not all_finite(arrays[name]):
                 raise FormatError(f"{path}: tensor {foreign(name)!r} holds values that are not finite")
     if tensors:
         raise FormatError(f"{path}: tensor {min(tensors)!r} is not of this model")

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import write_atomically
-from ..packing import BFLOAT16
+from ..float16 import BFLOAT16
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
           "BF16": BFLOAT16, "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}

@@ -128,9 +128,10 @@ import numpy as np
 
 from ..errors import UserError
 from ..exact import LN2, total
+from ..float16 import all_finite, row_blocks, scaled_rows, widen
 from ..nn import ops
+from ..packing import unpack_ternary
 from ..quant import QB
-from ..packing import all_finite, row_blocks, scaled_rows, unpack_ternary, widen
 from .fixed_point import EXP2_BITS, FRACTION_BITS, bit_length, divide, exp2, mantissa, narrow, ratio, shift
 from .kernels import BitPlanes, matmul, repack
 

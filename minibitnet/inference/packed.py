@@ -18,8 +18,8 @@ import numpy as np
 
 from ..errors import NonFiniteError
 from ..exact import FINE, Grid, fine, product, whole
+from ..float16 import ScaledRows, all_finite, row_blocks, scaled_rows, widen
 from ..nn import ops
-from ..packing import ScaledRows, all_finite, row_blocks, scaled_rows, widen
 from ..quant import absmax_int8, split_groups
 from ..threads import pool_of, share_out
 from .cache import caches

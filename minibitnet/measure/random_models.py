@@ -7,7 +7,7 @@ from ..formats.packed import FLOATS, PackedMatrix, is_bitlinear, save, tensor_sh
 from ..inference import packed
 from ..inference.cache import KVCache
 from ..nn import model, ops
-from ..packing import rounded
+from ..float16 import rounded
 
 # sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T but for its context, which is 4,096
 SHAPES = {

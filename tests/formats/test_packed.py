@@ -10,7 +10,8 @@ from minibitnet.formats import checkpoint, packed, safetensors
 from minibitnet.formats.safetensors import FormatError
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
-from minibitnet.packing import unpack_ternary, widen
+from minibitnet.float16 import widen
+from minibitnet.packing import unpack_ternary
 from minibitnet.quant import absmean_ternary
 
 C = ModelConfig(vocab_size=9, d_model=8, n_layers=1, n_heads=2, d_ffn=6, context=4)

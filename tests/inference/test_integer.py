@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minibitnet import packing
+from minibitnet import float16
 from minibitnet.errors import UserError
 from minibitnet.formats.packed import PackedMatrix
 from minibitnet.inference import fixed_point, integer, kernels, sampling
@@ -18,7 +18,8 @@ from minibitnet.inference.sampling import decode, sampler
 from minibitnet.nn import ops
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
-from minibitnet.packing import BFLOAT16, pack_ternary, rounded
+from minibitnet.float16 import BFLOAT16, rounded
+from minibitnet.packing import pack_ternary
 from minibitnet.quant import Quantized, absmax_int8
 
 SIZES = {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 4, "context": 12}
@@ -192,7 +193,7 @@ def test_the_head_in_blocks_of_rows_gives_the_same_integers(arm, ids, monkeypatc
     """Blocks of 3 rows: the last of 40 is alone."""
     _, model = arm
     whole = model(ids)
-    monkeypatch.setattr(packing, "ROWS", 3 * 32)
+    monkeypatch.setattr(float16, "ROWS", 3 * 32)
     assert np.array_equal(model(ids), whole)
 
 

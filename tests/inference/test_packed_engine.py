@@ -17,7 +17,7 @@ from minibitnet.nn import layers
 from minibitnet.nn.autograd import Tensor
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
-from minibitnet.packing import BFLOAT16, rounded
+from minibitnet.float16 import BFLOAT16, rounded
 from minibitnet.quant import absmax_int8
 from minibitnet.threads import Caller
 

@@ -7,7 +7,8 @@ from minibitnet.measure import random_models
 from minibitnet.formats import packed
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.layers import BitLinear, Linear
-from minibitnet.packing import unpack_ternary, widen
+from minibitnet.float16 import widen
+from minibitnet.packing import unpack_ternary
 
 C = ModelConfig(vocab_size=20, d_model=64, n_layers=2, n_heads=4, d_ffn=128, context=16)
 
