@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from minibitnet.quant import QB, absmax_int8, absmax_nonnegative, absmean_ternary, dequantize, round_clip, sign_binary
+from minibitnet.quant import QB, absmax_int8, absmax_nonnegative, absmean_ternary, dequantize, in_groups, round_clip, sign_binary
 
 
 def array(*rows):
@@ -19,7 +19,7 @@ def test_absmean_ternary_by_pencil():
 def test_absmean_ternary_in_groups_gives_each_half_of_the_rows_its_own_gamma():
     """The first two rows have mean 1, the last two mean 10: without groups gamma = 5.5 would round the first two to zero."""
     w = array([1, -1], [1, 1], [10, 10], [-10, 10])
-    codes, scale = absmean_ternary(w, groups=2)
+    codes, scale = in_groups(absmean_ternary, w, 2)
     assert np.array_equal(scale, [[1], [1], [10], [10]])
     assert np.array_equal(dequantize(codes, scale), w)
     assert not absmean_ternary(w).codes[:2].any()
@@ -55,7 +55,7 @@ def test_absmax_int8_in_groups_of_features():
     """Features 0-1 and 2-3 are quantized as if they were two inputs, per token and per tensor."""
     x = np.random.default_rng(0).standard_normal((4, 3, 5)).astype(np.float32)
     for axis in (0, None):
-        whole = absmax_int8(x, axis, groups=2)
+        whole = in_groups(lambda x: absmax_int8(x, axis), x, 2)
         halves = [absmax_int8(part, axis) for part in (x[:2], x[2:])]
         assert np.array_equal(whole.codes, np.concatenate([h.codes for h in halves]))
         assert np.array_equal(dequantize(*whole), np.concatenate([dequantize(*h) for h in halves]))
@@ -71,7 +71,7 @@ def test_absmax_nonnegative_by_pencil():
 
 def test_absmax_nonnegative_in_groups():
     x = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
-    (codes, scale), eta = absmax_nonnegative(x, groups=2)
+    (codes, scale), eta = in_groups(absmax_nonnegative, x, 2)
     (low, low_scale), low_eta = absmax_nonnegative(x[:2])
     assert np.array_equal(codes[:2], low) and np.array_equal(scale[:2], np.repeat(low_scale, 2, 0))
     assert np.array_equal(eta[:2], np.repeat(low_eta, 2, 0))
@@ -84,9 +84,7 @@ def test_round_clip_rounds_halves_to_even():
 
 def test_groups_must_divide_the_rows():
     with pytest.raises(ValueError, match="groups = 3 does not divide the first axis"):
-        absmean_ternary(np.ones((4, 2), np.float32), groups=3)
-    with pytest.raises(ValueError, match="axis must be 0 or None"):
-        absmax_int8(np.ones((4, 2), np.float32), axis=1, groups=2)
+        in_groups(absmean_ternary, np.ones((4, 2), np.float32), 3)
 
 
 @pytest.mark.parametrize("quantize", [absmean_ternary, sign_binary, absmax_int8, lambda x: absmax_int8(x, axis=None)])
@@ -128,9 +126,9 @@ QUANTIZERS = [absmean_ternary, sign_binary, absmax_int8, absmax_nonnegative]
                                      (np.ones((2, 2), bool), "bool"), (np.ones((2, 2), complex), "complex128"), ([[1.0, 2.0]], "list")])
 def test_other_types_are_refused_in_one_line_that_names_them(quantize, x, name):
     """127 / 1e-5 is infinite in float16, codes of whole numbers have no room, and a list has no type at all."""
-    for groups in (1, 2):
+    for call in (quantize, lambda x: in_groups(quantize, x, 2)):
         with pytest.raises(TypeError, match=rf"of {name}: a quantizer takes float32 or float64 \(x.astype\(np.float32\)\)$") as raised:
-            quantize(x, groups=groups)
+            call(x)
         assert "\n" not in str(raised.value)
 
 
@@ -141,11 +139,11 @@ def test_other_types_are_refused_in_one_line_that_names_them(quantize, x, name):
 def test_numbers_that_are_none_make_no_codes(quantize, bad, dtype, rng):
     """One among 24, in the first group or in the last; of finite numbers the groups have codes, the largest too."""
     x = rng.standard_normal((6, 4)).astype(dtype)
-    for groups in (1, 3):
-        quantize(x, groups=groups)
+    for call in (quantize, lambda x: in_groups(quantize, x, 3)):
+        call(x)
         for place in ((0, 0), (5, 3)):
             spoiled = x.copy()
             spoiled[place] = bad
             with pytest.raises(FloatingPointError, match="NaN or infinity among the numbers to quantize"):
-                quantize(spoiled, groups=groups)
+                call(spoiled)
     assert np.isfinite(quantize(x * dtype(1e37) / np.abs(x).max())[0][0]).all()

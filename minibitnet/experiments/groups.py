@@ -15,7 +15,7 @@ import numpy as np
 from ..nn import ops
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
-from ..quant import Quantized, absmax_int8, sign_binary, split_groups
+from ..quant import Quantized, absmax_int8, in_groups, sign_binary, split_groups
 
 BY_ROWS = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj"}
 BY_COLUMNS = {"o": "self_attn.o_proj", "down": "mlp.down_proj"}
@@ -41,17 +41,17 @@ class Network:
 def block(w, x, rotary, c, G):                   # {name: (n, m)}, (C, B, T) -> (C, B, T)
     """A block with group quantization. G = 1 is the model of nn/model.py."""
     n = quantize(x, c)
-    q, k, v = (ops.quantized_linear.forward(n, sign_binary(w[name], G)) for name in "qkv")
+    q, k, v = (ops.quantized_linear.forward(n, in_groups(sign_binary, w[name], G)) for name in "qkv")
     h = x + sum_of_groups(w["o"], attention(q, k, v, rotary, c), c, G)
     n = quantize(h, c)
-    gate, up = (ops.quantized_linear.forward(n, sign_binary(w[name], G)) for name in ("gate", "up"))
+    gate, up = (ops.quantized_linear.forward(n, in_groups(sign_binary, w[name], G)) for name in ("gate", "up"))
     return h + sum_of_groups(w["down"], ops.swiglu.forward(gate, up), c, G)
 
 
 def sum_of_groups(w, x, c, G):                   # (n, m), (m, B, T) -> (n, B, T)
     """y = sum_g W~^(g) x~^(g) beta_g gamma_g / Q_b,  groups along the m features that are summed."""
-    codes, scale = absmax_int8(ops.layer_norm.forward(x, eps=c.norm_eps, groups=G), groups=G)
-    W, beta = sign_binary(np.ascontiguousarray(w.T), G)                                  # (m, n), (m or 1, 1)
+    codes, scale = in_groups(absmax_int8, ops.layer_norm.forward(x, eps=c.norm_eps, groups=G), G)
+    W, beta = in_groups(sign_binary, np.ascontiguousarray(w.T), G)                                  # (m, n), (m, 1)
     s = split_groups(np.broadcast_to(beta[..., None] * scale, x.shape), G)[:, :1]        # (G, 1, B, T): one a group and token
     y = split_groups(W, G).swapaxes(1, 2) @ split_groups(codes, G).reshape(G, -1, s[0].size)
     return (y.reshape(G, len(w), *x.shape[1:]) * s).sum(0)

@@ -5,7 +5,7 @@ import pytest
 from minibitnet.exact import Operand
 from minibitnet.nn import ops
 from minibitnet.nn.gradcheck import vjp_error
-from minibitnet.quant import Quantized, absmax_int8, absmean_ternary
+from minibitnet.quant import Quantized, absmax_int8, absmean_ternary, in_groups
 
 TOLERANCE = 1e-6   # central differences at 1e-6 in float64 are good to about 1e-9; a wrong term shows at 1e-2 and above
 
@@ -199,7 +199,7 @@ def test_rescaling_before_the_product_is_not_exact(rng):
 
 def test_quantized_product_refuses_a_scale_that_varies_along_the_sum():
     """Activations quantized in groups of features have no common factor to rescale with."""
-    x, w = absmax_int8(np.ones((4, 1, 1)), groups=2), absmean_ternary(np.ones((4, 4)))
+    x, w = in_groups(absmax_int8, np.ones((4, 1, 1)), 2), absmean_ternary(np.ones((4, 4)))
     with pytest.raises(AssertionError, match="cannot be taken out of the sum"):
         ops.quantized_linear.forward(x, w)
 
