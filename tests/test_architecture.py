@@ -13,7 +13,7 @@ FLOORS = {
     "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "stories.storybook": 0, "stories.building": 1, "stories.walk": 2, "stories.entropy": 3,
     "stories.tasks": 4, "text.streams": 3, "text.batches": 4,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3, "formats.packed": 2,
-    "inference.sampling": 2, "inference.cache": 3, "inference.kernels": 2, "inference.packed": 4, "inference.fixed_point": 1, "inference.integer": 3,
+    "inference.sampling": 2, "inference.cache": 3, "inference.kernels": 2, "inference.packed": 4, "inference.fixed_point": 1, "inference.integer_convert": 3, "inference.integer": 4,
     "api": 7,
     "measure.plotting": 7, "measure.agreement": 7, "measure.costs": 6, "measure.trigram": 7, "measure.peers": 7,
     "experiments.paper": 6, "measure.results": 7, "experiments.rows": 7, "experiments.energy": 8, "measure.counting": 7,

@@ -77,9 +77,9 @@ def test_the_table_of_exp2_is_the_same_on_every_machine():
 
 
 def test_exp2_by_pencil():
-    """2^0, 2^-1, 2^-24 and nothing; 2^-1/2 = 0.70711 is a table entry."""
+    """2^0, 2^-1, 2^-24; 2^-25 is half a unit, which goes up, and then nothing. 2^-1/2 = 0.70711 is a table entry."""
     one = 1 << 16
-    assert exp2(integers(0, one, 24 * one, 25 * one + 1, 2**61)).tolist() == [2**24, 2**23, 1, 0, 0]
+    assert exp2(integers(0, one, 24 * one, 25 * one, 25 * one + 1, 2**61)).tolist() == [2**24, 2**23, 1, 1, 0, 0]
     assert exp2(integers(one >> 1)).tolist() == [round(2**23.5)]
 
 

@@ -12,7 +12,7 @@ import pytest
 from minibitnet import float16
 from minibitnet.errors import UserError
 from minibitnet.formats.packed import PackedMatrix
-from minibitnet.inference import fixed_point, integer, kernels, sampling
+from minibitnet.inference import fixed_point, integer, integer_convert, kernels, sampling
 from minibitnet.inference.integer import IntegerModel
 from minibitnet.inference.sampling import decode, sampler
 from minibitnet.nn import ops
@@ -70,7 +70,7 @@ def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
     """The same codes but for values within a hair of a half (1 in 1,000 at most), and the same scale to 6 digits."""
     x = np.rint(rng.standard_normal((64, 2, 50)) * size * 2**20).astype(np.int64)
     gain = None if centred else rng.uniform(-2, 2, 64).astype(np.float32)
-    norm, unit = integer.integer_norm(gain, centred, 64, 1e-6, 2.0**-20)
+    norm, unit = integer_convert.integer_norm(gain, centred, 64, 1e-6, 2.0**-20)
     out = integer.quantized(*integer.normed(norm, x))
     codes, scale = absmax_int8(float_norm(x / 2**20, gain))
     assert np.abs(out.codes - codes).max() <= 1 and (out.codes != codes).mean() < 1e-3
@@ -80,14 +80,14 @@ def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
 def test_codes_do_not_change_when_a_token_is_multiplied(rng):
     """Why 1/rms is not needed for them: 8 x has the codes of x (eps = 0), and its scale is the same too."""
     x = rng.integers(-2**20, 2**20, (16, 1, 5))
-    norm, _ = integer.integer_norm(np.ones(16, np.float32), False, 16, 0.0, 1.0)
+    norm, _ = integer_convert.integer_norm(np.ones(16, np.float32), False, 16, 0.0, 1.0)
     for a, b in zip(integer.quantized(*integer.normed(norm, x)), integer.quantized(*integer.normed(norm, 8 * x))):
         assert np.array_equal(a, b)
 
 
 def test_a_token_of_zeros_has_codes_zero():
     """And S = 1, even without eps: a root of 0 would have no mantissa."""
-    norm, _ = integer.integer_norm(None, True, 16, 0.0, 1.0)
+    norm, _ = integer_convert.integer_norm(None, True, 16, 0.0, 1.0)
     y, S = integer.normed(norm, np.zeros((16, 1, 1), np.int64))
     assert S == 1 and not integer.quantized(y, S).codes.any()
 
@@ -97,7 +97,7 @@ def test_eps_counts_in_tokens_of_any_size(rng, size):
     """Units of 2^-44, those of silu(gate) up: 64 eps is then 2^74.1, more than the 60 bits it has, and is kept as 2^58.1 times 4^8. To be added
     to it, even a token far smaller than that must give up 8 bits; what vanishes is below 2^7 units, 2^-27 in n."""
     x = np.rint(rng.uniform(-size, size, (64, 1, 20))).astype(np.int64)
-    norm, _ = integer.integer_norm(None, False, 64, 1e-6, 2.0**-44)
+    norm, _ = integer_convert.integer_norm(None, False, 64, 1e-6, 2.0**-44)
     y, S = integer.normed(norm, x)
     real = ops.rms_norm.forward(x * 2.0**-44, np.ones(64), eps=1e-6)
     assert norm.eps_exponent == 8 and np.abs(y * np.sqrt(64 / S) - real).max() < max(2.0**-27, np.abs(real).max() * 2.0**-23)
@@ -145,13 +145,13 @@ def test_gates_are_the_float_ones(rng):
 
 def test_rows_take_the_bits_that_fit():
     """Row 0's largest is 0.75: 15 bits hold it as 24576; row 1's is 3: 13 bits; row 2 is so small that only `most` stops it."""
-    matrix = integer.scaled_rows(np.float32([[0.75, -0.5], [3, 0], [2**-12, 0]]), most=20)
+    matrix = float16.scaled_rows(np.float32([[0.75, -0.5], [3, 0], [2**-12, 0]]), most=20)
     assert matrix.bits.tolist() == [15, 13, 20] and matrix.codes.tolist() == [[24576, -16384], [24576, 0], [256, 0]]
 
 
 def test_a_row_just_below_a_power_of_two_stays_in_int16():
     """0.999999 * 32768 = 32767.97 would be 32768, which int16 reads as -32768."""
-    matrix = integer.scaled_rows(np.float32([[0.999999, -0.999999], [1, -1]]), most=20)
+    matrix = float16.scaled_rows(np.float32([[0.999999, -0.999999], [1, -1]]), most=20)
     assert matrix.bits.tolist() == [15, 14] and matrix.codes.tolist() == [[32767, -32768], [16384, -16384]]
 
 
@@ -307,9 +307,9 @@ def test_golden_logits(name):
 def test_no_output_exceeds_its_bound_and_one_comes_near():
     """Row 0 is all ones, the token too: |n| = sqrt(m), the largest sum there is, 64 s_w (and 1/4 more for the rounding of x~)."""
     w, ones = np.vstack([np.ones(64), np.eye(64)[0]]), np.ones((64, 1, 1), np.int64)
-    bound = integer.largest_output(w, 0.5, None)
-    x = integer.quantized(*integer.normed(integer.integer_norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
-    y = integer.bit_linear(integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(0.5 / 127 * 8 * 2**16)), x)[0, 0, 0] / 2**16
+    bound = integer_convert.largest_output(w, 0.5, None)
+    x = integer.quantized(*integer.normed(integer_convert.integer_norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
+    y = integer.bit_linear(integer_convert.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(0.5 / 127 * 8 * 2**16)), x)[0, 0, 0] / 2**16
     assert y == pytest.approx(32, rel=1e-6) and y <= bound < 1.3 * y
 
 
@@ -324,7 +324,7 @@ def test_bounds_hold_for_tokens_that_look_for_them(rng, arm):
 
 def test_a_norm_at_its_limits_is_exact():
     """2^15 features of 2^62 - 1 and the largest gain: narrowed to 2^23 each, S = 2^15 2^46 = 2^61, y = 2^46."""
-    norm = integer.Norm(np.full(2**15, 2**23, np.int32), False, 0, 0)
+    norm = integer_convert.Norm(np.full(2**15, 2**23, np.int32), False, 0, 0)
     y, S = integer.normed(norm, np.full((2**15, 1, 1), 2**62 - 1))
     assert S == 2**61 and (y == 2**46).all() and (integer.absmax_codes(y)[0] == 127).all()
 
@@ -339,7 +339,7 @@ def test_attention_at_its_limits_is_exact(sign):
 
 def product_of_codes(w, norm, scale, x, bits=0):
     """W^ x^ of tokens x (m, B, T) in units of 2^-bits, with a Norm of unit 1."""
-    linear = integer.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(scale / 127 * len(x)**0.5 * 2.0**bits))
+    linear = integer_convert.BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(scale / 127 * len(x)**0.5 * 2.0**bits))
     return integer.bit_linear(linear, integer.quantized(*integer.normed(norm, x)))
 
 
@@ -347,17 +347,17 @@ def test_rounding_codes_can_double_an_output_and_the_bound_knows_it():
     """n = 1 everywhere and gains 253, 1, 1 ...: x~ = 127, round(127/253 = 0.502) = 1, so a row that skips feature 0 gives 63 * 253/127 = 125.5.
     By Cauchy and Schwarz it would be sqrt(63) 8 = 63.5 at most; the rounding may add 63 * 8 * 253/254 = 502."""
     gain, w = np.float32([253] + [1] * 63), np.float32([[0] + [1] * 63])
-    norm, unit = integer.integer_norm(gain, False, 64, 0.0, 1.0)
+    norm, unit = integer_convert.integer_norm(gain, False, 64, 0.0, 1.0)
     y = product_of_codes(w, norm, unit, np.full((64, 1, 1), 2**20), bits=8)
-    assert y == round(63 * 253 / 127 * 256) and integer.largest_output(w, 1.0, gain) == pytest.approx(1.001 * (63.5 + 502), abs=0.1)
+    assert y == round(63 * 253 / 127 * 256) and integer_convert.largest_output(w, 1.0, gain) == pytest.approx(1.001 * (63.5 + 502), abs=0.1)
 
 
 def bits_of(name, bound, head_dim=4, layers=1):
     """activation_bits where one matrix alone, of a row [s], decides; its largest output is ``bound``."""
     one = np.ones((1, 1))
-    matrix = PackedMatrix(pack_ternary(one), 1, np.float32(bound / integer.largest_output(one, 1.0, None)))
+    matrix = PackedMatrix(pack_ternary(one), 1, np.float32(bound / integer_convert.largest_output(one, 1.0, None)))
     matrices = {f"layers.{i}.{name}.weight": matrix for i in range(layers)}
-    return integer.activation_bits(SimpleNamespace(head_dim=head_dim), matrices, {"embed_tokens.weight": np.zeros((1, 1), np.float32)})
+    return integer_convert.activation_bits(SimpleNamespace(head_dim=head_dim), matrices, {"embed_tokens.weight": np.zeros((1, 1), np.float32)})
 
 
 def test_bits_by_pencil():
@@ -375,7 +375,7 @@ def test_the_largest_query_of_the_smallest_head_stays_below_its_range():
     The scale is the largest for 14 bits, were it not for the factor 1.028 of queries, with which 2^28 would be passed."""
     c, ones = ModelConfig(**SIZES | {"d_model": 4, "n_heads": 2, "context": 19, "n_layers": 1}), np.ones((4, 4))
     matrices, arrays = converted(Transformer(c).quantized())
-    scale = np.float32(2**14 / 1.0001 / 2**0.5 / integer.largest_output(ones, 1.0, None))
+    scale = np.float32(2**14 / 1.0001 / 2**0.5 / integer_convert.largest_output(ones, 1.0, None))
     model = IntegerModel(c, matrices | {"layers.0.self_attn.q_proj.weight": PackedMatrix(pack_ternary(ones), 4, scale)}, arrays)
     x = integer.quantized(*integer.normed(model.blocks[0].input_layernorm, np.full((4, 1, 1), 2**20)))
     q = integer.rotated(integer.bit_linear(model.blocks[0].q, x), model.rotary[..., 18:])
@@ -416,7 +416,7 @@ def test_activations_take_as_many_bits_as_their_bound_allows(arm):
     def scaled(n):
         return {name: w._replace(scale=w.scale * 2**n) for name, w in matrices.items()}, arrays
     assert model.bits == 20
-    assert np.diff([integer.activation_bits(running.config, *scaled(n)) for n in (6, 7, 8)]).tolist() == [-1, -1]
+    assert np.diff([integer_convert.activation_bits(running.config, *scaled(n)) for n in (6, 7, 8)]).tolist() == [-1, -1]
     with pytest.raises(UserError, match="activations may reach .* the integer engine holds up to 65,536"):
         IntegerModel(running.config, *scaled(16))
 
@@ -654,12 +654,12 @@ def test_a_float_that_numpy_or_math_would_make_is_caught(code, no_floats):
     """These do not begin with a trapped array: the modules' np and math are trapped as well."""
     no_floats()
     with pytest.raises(Trapped):
-        eval(code, vars(integer) | {"a": np.arange(3)})
+        eval(code, {"np": integer.np, "math": kernels.math, "a": np.arange(3)})     # integer.py imports no math
 
 
 @pytest.mark.parametrize("name, value", [
-    ("bits", 20.0), ("rotary", np.ones((2, 4, 12))), ("blocks", [integer.Norm(np.ones(3, np.float32), False, 0, 0)]),
-    ("blocks", [integer.BitLinear(np.ones((2, 2), np.int8), 1.5, 0)]), ("extra", {"hidden": 1.5})])
+    ("bits", 20.0), ("rotary", np.ones((2, 4, 12))), ("blocks", [integer_convert.Norm(np.ones(3, np.float32), False, 0, 0)]),
+    ("blocks", [integer_convert.BitLinear(np.ones((2, 2), np.int8), 1.5, 0)]), ("extra", {"hidden": 1.5})])
 def test_a_float_in_the_model_is_caught(name, value):
     """So the test above runs on a model of which every number is an integer, and every array carries the trap."""
     _, model = engines(ARMS["ternary"])
@@ -668,15 +668,14 @@ def test_a_float_in_the_model_is_caught(name, value):
         trapped(model)
 
 
-CONVERSION = {"mantissa", "logit_scale", "convert", "check_limits", "check_finite", "activation_bits", "ceil_log2", "query_factor", "input_gain", "largest_output",
-              "scaled_rows", "integer_norm", "integer_block"}
-
-
 def floats_in(source, only=None):
-    """What divides to a float or names one in this source's functions (all but the conversion's): Python's own numbers carry no trap."""
-    for function in ast.walk(ast.parse(source)):
-        if isinstance(function, ast.FunctionDef) and function.name not in CONVERSION and function.name in (only or [function.name]):
-            yield from (f"{function.name}: {ast.unparse(node)}" for node in ast.walk(function) if makes_float(node))
+    """What divides to a float or names one in this source, or in these functions of it: Python's own numbers carry no
+    trap."""
+    tree = ast.parse(source)
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in (only or ())]
+    assert len(named) == len(only or ()), f"{only} are not all there"
+    for part in named if only else [tree]:
+        yield from (ast.unparse(node) for node in ast.walk(part) if makes_float(node))
 
 
 def makes_float(node):
@@ -693,7 +692,9 @@ def whole_power(node):
 
 
 def test_the_source_between_id_and_token_has_no_float():
-    assert list(floats_in(inspect.getsource(fixed_point))) == list(floats_in(inspect.getsource(integer))) == []
+    assert list(floats_in(inspect.getsource(integer))) == []
+    whole = {name for name, value in vars(fixed_point).items() if inspect.isfunction(value)} - {"mantissa", "exp"}
+    assert list(floats_in(inspect.getsource(fixed_point), only=whole)) == []
     assert list(floats_in(inspect.getsource(sampling), only={"sample_integer"})) == []
     assert list(floats_in(inspect.getsource(kernels), only={"matmul", "by_bit_planes", "_words"})) == []
 
