@@ -23,7 +23,7 @@ from .formats.rundir import RunDirectory, tokenizer_sha256
 from .nn.config import ModelConfig, check_size
 from .nn.model import Transformer
 from .nn.optim import AdamW
-from .nn.training import TrainConfig, train, with_defaults
+from .nn.training import Recorder, TrainConfig, train, with_defaults
 from .options import from_json
 from .text.batches import Part, parts, repeated
 from .text.corpora import Corpus, load_corpus, texts
@@ -217,9 +217,9 @@ def fit(job, threads):
           f"{threads} thread{'s' if threads > 1 else ''}, learning rate {c.lr:.2g}", flush=True)
 
     with Interruption() as interruption, Progress(start, c.steps, floor) as progress:
-        done = train(model, optimizer, c, job.training, job.validation, run=job.run, settings=job.settings, start=start, threads=threads,
-                     val_bytes=job.validation.count_bytes(job.tokenizer), floor=floor,
-                     best=saved.best_val_loss if saved else math.inf, report=progress, stopped=lambda: interruption.signal)
+        recorder = Recorder(job.run, job.settings, job.validation, job.validation.count_bytes(job.tokenizer), floor=floor,
+                            done=start, best=saved.best_val_loss if saved else math.inf, report=progress)
+        done = train(model, optimizer, c, job.training, recorder, threads=threads, stopped=lambda: interruption.signal)
     if done < c.steps:
         _command.say(f"interrupted after step {done:,}; saved. Go on with: python -m minibitnet.train --resume {job.run.path}")
         return 128 + interruption.signal

@@ -8,11 +8,11 @@ import minibitnet
 
 ROOT = Path(minibitnet.__file__).parent
 FLOORS = {
-    "errors": 0, "files": 0, "exact": 0, "packing": 0, "float16": 0, "quant": 1, "options": 1, "threads": 0,
-    "nn.autograd": 0, "nn.ops": 2, "nn.ste": 2, "nn.gradcheck": 2, "nn.optim": 1, "nn.config": 2, "nn.layers": 3, "nn.model": 4, "nn.training": 6,
+    "errors": 0, "files": 0, "exact": 0, "packing": 0, "float16": 0, "quant": 1, "options": 1, "threads": 0, "variants": 2,
+    "nn.autograd": 0, "nn.ops": 2, "nn.ste": 2, "nn.gradcheck": 2, "nn.optim": 1, "nn.config": 3, "nn.layers": 3, "nn.model": 4, "nn.training": 6,
     "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "stories.storybook": 0, "stories.building": 1, "stories.walk": 2, "stories.entropy": 3,
     "stories.tasks": 4, "text.streams": 3, "text.batches": 4,
-    "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3, "formats.packed": 2,
+    "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3, "formats.packed": 3,
     "inference.sampling": 2, "inference.cache": 3, "inference.kernels": 2, "inference.packed": 4, "inference.fixed_point": 1, "inference.integer_convert": 3, "inference.integer": 4,
     "api": 7,
     "measure.plotting": 7, "measure.agreement": 7, "measure.costs": 6, "measure.trigram": 7, "measure.peers": 7,
@@ -22,6 +22,7 @@ FLOORS = {
                                              "report_costs", "savings", "variance")},
     "experiments.energy_shares": 10, "experiments.report": 10,
     "measure.timing": 7, "measure.random_models": 7, "measure.held_out": 7,
+    "measure.train_bench": 8, "measure.kernel_bench": 8, "measure.decode_bench": 8, "measure.step_profile": 9,
     "experiments.groups": 8, "experiments.recipes": 8, "experiments.joules": 8, "experiments.latency": 8, "experiments.throughput": 9, "experiments.kv_cache": 9,
     "_command": 8, "train": 11, "evaluate": 11, "generate": 11, "pack": 11, "tokenizer": 11, "bench": 11, "data": 11, "reproduce": 11, "__main__": 11,
 }

@@ -95,11 +95,11 @@ def test_training_gives_the_same_bytes_where_no_thread_starts(linear, monkeypatc
     """Of four shards, with three threads, with one refused, and without."""
     monkeypatch.setattr(training, "SHARD_TOKENS", 8)
     c = ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8, linear=linear)
-    running, (ids, targets) = Transformer(c).quantized(training=True), rng.integers(0, 13, (2, 4, 8))
+    quantized, (ids, targets) = Transformer(c).quantized(training=True), rng.integers(0, 13, (2, 4, 8))
 
     def result():
         with pool_of(3) as pool:
-            loss, grads = training.loss_and_gradients(running, ids, targets, pool)
+            loss, grads = training.loss_and_gradients(quantized, ids, targets, pool)
         return type(pool) is Caller, (loss, {name: g.tobytes() for name, g in grads.items()})
     results = [result()]
     for started in (1, 0):

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import packing, quant
+from .. import packing
 from ..float16 import BFLOAT16, all_finite, rounded
+from ..variants import VARIANTS
 from . import safetensors
 from .safetensors import FormatError
 
 FORMAT = "minibitnet packed 1"
 DENSE = "minibitnet dense 1 (to compare its size; no engine runs it)"
-QUANTIZERS = {"ternary": quant.absmean_ternary, "binary": quant.sign_binary}
+QUANTIZERS = {name: variant.quantize for name, variant in VARIANTS.items() if variant.quantize}
 FLOATS = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": BFLOAT16}
 
 
@@ -74,14 +75,14 @@ def load(path, config_of):
     if c.linear not in QUANTIZERS:
         raise FormatError(f"{path}: its config says linear = {c.linear!r}: expected {' or '.join(QUANTIZERS)}, whose weights are codes")
     matrices, arrays = {}, {}
-    for name, shape in tensor_shapes(c).items():
+    for name, shape in c.tensor_shapes().items():
         if is_bitlinear(name):
             packed = _take(tensors, foreign(name), (-(-shape[0] // 4), shape[1]), (np.uint8,), path)
             scale = _take(tensors, foreign(name) + "_scale", (1,), (np.float32,), path)[0]
             if not 0 < scale < np.inf:
                 raise FormatError(f"{path}: {foreign(name)}_scale is {scale}: expected a positive number")
             try:
-                packing.check_packed(packed, shape[0], binary=c.linear == "binary")
+                packing.check_packed(packed, shape[0], binary=0 not in c.variant.codes)
             except ValueError as e:
                 raise FormatError(f"{path}: tensor {foreign(name)!r}: {e}") from None
             matrices[name] = PackedMatrix(packed, shape[0], scale)
@@ -102,19 +103,6 @@ def _take(tensors, name, shape, dtypes, path):
         raise FormatError(f"{path}: tensor {name!r} is {safetensors.NAMES[a.dtype]} {a.shape}: expected "
                           f"{' or '.join(safetensors.NAMES[np.dtype(d)] for d in dtypes)} {shape}")
     return a
-
-
-def tensor_shapes(c):
-    """{name: shape} of a ternary or binary model's parameters, in the model's order; c: its configuration."""
-    d, d_kv, F = c.d_model, c.n_kv_heads * c.head_dim, c.d_ffn
-    gains = c.linear == "ternary"                # LayerNorm, of the binary arm, has none
-    shapes = {"embed_tokens.weight": (c.vocab_size, d)}
-    for i in range(c.n_layers):
-        block = {"input_layernorm": (d,), "self_attn.q_proj": (d, d), "self_attn.k_proj": (d_kv, d), "self_attn.v_proj": (d_kv, d),
-                 "self_attn.attn_sub_norm": (d,), "self_attn.o_proj": (d, d), "post_attention_layernorm": (d,),
-                 "mlp.gate_proj": (F, d), "mlp.up_proj": (F, d), "mlp.ffn_sub_norm": (F,), "mlp.down_proj": (d, F)}
-        shapes |= {f"layers.{i}.{name}.weight": shape for name, shape in block.items() if gains or len(shape) == 2}
-    return shapes | {"norm.weight": (d,)} | ({} if c.tied else {"lm_head.weight": (c.vocab_size, d)})
 
 
 def is_bitlinear(name):

@@ -1,7 +1,7 @@
 """What a model costs, counted from its sizes: parameters and bytes, here of our own models and of the papers'."""
 from typing import NamedTuple
 
-from ..formats.packed import is_bitlinear, tensor_shapes
+from ..formats.packed import is_bitlinear
 from ..nn.config import ModelConfig
 
 UNITS = {"M": 1e6, "B": 1e9}      # of the parameters in a model's name
@@ -60,7 +60,7 @@ def memory(c, bytes_of_rest=4):
     number. One token in the key-value cache costs the last line in addition: float32 as the engines keep it by default.
     """
     rows = {name: [0, 0] for name in ("BitLinear weights", "BitLinear scales", "norms", "embedding", "head")}
-    for name, shape in tensor_shapes(c).items():
+    for name, shape in c.tensor_shapes().items():
         n, m = shape if len(shape) == 2 else (shape[0], 1)
         if is_bitlinear(name):
             _add(rows["BitLinear weights"], n * m, -(-n // 4) * m)

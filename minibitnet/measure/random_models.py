@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from ..formats.packed import FLOATS, PackedMatrix, is_bitlinear, save, tensor_shapes
+from ..formats.packed import FLOATS, PackedMatrix, is_bitlinear, save
 from ..inference import packed
 from ..inference.cache import KVCache
 from ..nn import model, ops
@@ -26,7 +26,7 @@ class RandomModel(dict):
     """Packed matrices or arrays of a model, made when they are asked for: a large one never exists twice."""
 
     def __init__(self, c, dtype=np.dtype(np.float32), seed=SEED):
-        self.shapes, self.dtype, self.rng = tensor_shapes(c), dtype, np.random.default_rng(seed)
+        self.shapes, self.dtype, self.rng = c.tensor_shapes(), dtype, np.random.default_rng(seed)
 
     def __getitem__(self, name):
         n, m = (*self.shapes[name], 1)[:2]

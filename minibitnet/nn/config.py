@@ -1,24 +1,27 @@
 """The model's configuration: sizes, checked and counted before any array exists."""
+import math
 from dataclasses import dataclass
 
 from ..errors import UserError
 from ..options import check_choices, check_range, option
+from ..variants import RMS, VARIANTS, Variant
 
 MAX_PARAMETERS = 2**29    # 2 GiB of float32
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The sizes of a Transformer, and which arm it is; UserError for sizes that make no model."""
+    """The sizes of a Transformer, and which variant it is; UserError for sizes that make no model."""
     vocab_size: int = option(256, "token ids; the train command takes the tokenizer's number")
-    linear: str = option("ternary", "what the projections are", choices=("ternary", "binary", "float"))
+    linear: str = option("ternary", "what the projections are", choices=tuple(VARIANTS))
     d_model: int = option(128, "width of the residual stream")
     n_layers: int = option(4, "blocks")
     n_heads: int = option(4, "query heads; must divide d-model")
     n_kv_heads: int = option(0, "key/value heads; must divide n-heads; 0: as many as n-heads")
     d_ffn: int = option(0, "width of the feed-forward layer; 0: 2.75 times d-model")
     context: int = option(128, "longest sequence, in tokens")
-    activation: str = option("silu", "feed-forward gate: SwiGLU, or the squared ReLU of 2B-4T", choices=("silu", "relu2"))
+    activation: str = option("silu", "feed-forward gate: SwiGLU, or the squared ReLU of 2B-4T",
+                             choices=("silu", "relu2"))
     tied: bool = option(False, "share one matrix between embedding and head")
     rope_theta: float = option(10000.0, "base of the rotary angles")
     norm_eps: float = option(1e-6, "added to the mean square inside every norm")
@@ -27,8 +30,8 @@ class ModelConfig:
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
         object.__setattr__(self, "d_ffn", self.d_ffn or 11 * self.d_model // 4)
         check_choices(self)
-        check_range(self, vocab_size=(1, 2**31), d_model=(1, 2**20), n_layers=(1, 1024), n_heads=(1, 2**20), n_kv_heads=(1, 2**20),
-                    d_ffn=(1, 2**24), context=(1, 2**24), rope_theta=(1, 1e12), norm_eps=(0, 1))
+        check_range(self, vocab_size=(1, 2**31), d_model=(1, 2**20), n_layers=(1, 1024), n_heads=(1, 2**20),
+                    n_kv_heads=(1, 2**20), d_ffn=(1, 2**24), context=(1, 2**24), rope_theta=(1, 1e12), norm_eps=(0, 1))
         if self.d_model % self.n_heads or self.head_dim % 2:
             raise UserError(f"n_heads = {self.n_heads} cuts d_model = {self.d_model} into heads of "
                             f"{self.d_model / self.n_heads:g}: expected a whole, even number")
@@ -40,15 +43,43 @@ class ModelConfig:
         return self.d_model // self.n_heads
 
     @property
+    def variant(self) -> Variant:
+        return VARIANTS[self.linear]
+
+    def tensor_shapes(self):
+        """{name: shape} of every parameter, in the model's order: matrices (n, m), outputs by inputs, and gains.
+
+        The names are those of Hugging Face's ``BitNetForCausalLM`` (which adds "model." before all but the head's).
+        """
+        V, d, d_kv, F = self.vocab_size, self.d_model, self.n_kv_heads * self.head_dim, self.d_ffn
+        gain = {RMS: 1}                          # the other norms have none
+        norm, sub_norm = gain.get(self.variant.norm, 0), gain.get(self.variant.sub_norm, 0)
+        block = {
+            "input_layernorm": (d,) * norm,
+            "self_attn.q_proj": (d, d),
+            "self_attn.k_proj": (d_kv, d),
+            "self_attn.v_proj": (d_kv, d),
+            "self_attn.attn_sub_norm": (d,) * sub_norm,
+            "self_attn.o_proj": (d, d),
+            "post_attention_layernorm": (d,) * norm,
+            "mlp.gate_proj": (F, d),
+            "mlp.up_proj": (F, d),
+            "mlp.ffn_sub_norm": (F,) * sub_norm,
+            "mlp.down_proj": (d, F),
+        }
+        shapes = {"embed_tokens.weight": (V, d)}
+        for i in range(self.n_layers):
+            shapes |= {f"layers.{i}.{name}.weight": shape for name, shape in block.items() if shape}
+        return shapes | {"norm.weight": (d,)} | ({} if self.tied else {"lm_head.weight": (V, d)})
+
+    @property
     def n_parameters(self):
         """Counted from the sizes, before any array exists."""
-        d, d_kv, F = self.d_model, self.n_kv_heads * self.head_dim, self.d_ffn
-        gains = {"ternary": 3 * d + F, "binary": 0, "float": 2 * d}[self.linear]
-        block = 2 * d * d + 2 * d * d_kv + 3 * d * F + gains
-        return self.n_layers * block + (1 if self.tied else 2) * self.vocab_size * d + d
+        return sum(map(math.prod, self.tensor_shapes().values()))
 
 
 def check_size(c):
     """UserError for a model of more than 2 GiB: a mistyped size should not take the machine down."""
     if c.n_parameters > MAX_PARAMETERS:
-        raise UserError(f"this model has {c.n_parameters:,} parameters: expected at most {MAX_PARAMETERS:,}; is a size mistyped?")
+        raise UserError(f"this model has {c.n_parameters:,} parameters: expected at most {MAX_PARAMETERS:,}; "
+                        f"is a size mistyped?")

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..exact import fine, fine_gradient, operand
 from ..quant import Quantized
+from ..variants import LAYER, RMS
 from . import ops, ste
 from .autograd import Tensor
 
@@ -37,23 +38,26 @@ class Module:
         return found
 
     def quantized(self, training=False):
-        """A twin that shares every parameter, except that each BitLinear holds codes and scale in place of its latent
-        weight. Taking the gradient of its weights for that of the latent weights of the same name *is* the
-        straight-through estimator (``ste.py``), made outside the tape: weights are quantized once, however often the
-        twin is then called.
+        """The quantized model: a Module of the same class whose parameters have the same names. Each weight of a
+        BitLinear is another Tensor, a ``Quantized`` pair of codes and scale in place of the latent matrix; the rest
+        are the very Tensors of this one. (Other matrices may come with grids for their products.)
+
+        So weights are quantized once, however often it is called, outside the tape: dL/d(codes * scale) ends at the
+        quantized weight. Training hands it to the latent weight of the same name (``training.step``), and that *is*
+        the straight-through estimator of ``ste.py``.
         """
-        twin = copy.copy(self)
+        quantized = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Module):
-                setattr(twin, name, value.quantized(training))
+                setattr(quantized, name, value.quantized(training))
             elif isinstance(value, list):
-                setattr(twin, name, [m.quantized(training) for m in value])
-        return twin
+                setattr(quantized, name, [m.quantized(training) for m in value])
+        return quantized
 
 
 class Linear(Module):
-    """y = W x, W (n, m), no bias. W starts with variance 1/m, which makes Var(y) = E[x^2]; with quantized weights, whose
-    magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary), at every width."""
+    """y = W x, W (n, m), no bias. W starts with variance 1/m, which makes Var(y) = E[x^2]; with quantized weights,
+    whose magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary), at every width."""
 
     def __init__(self, m, n, rng):
         self.weight = Tensor(normal(rng, (n, m), std=1 / math.sqrt(m)))
@@ -64,17 +68,18 @@ class Linear(Module):
     def __call__(self, x):                       # (m, B, T) -> (n, B, T)
         return ops.linear(x, self.weight)
 
-    def quantized(self, training=False):         # nothing to quantize, but rounded for its products once for all calls
-        twin = copy.copy(self)
-        twin.weight = Tensor(operand(self.weight.data, -1))
-        return twin
+    def quantized(self, training=False):         # no codes, but rounded for its products once for all calls
+        quantized = copy.copy(self)
+        quantized.weight = Tensor(operand(self.weight.data, -1))
+        return quantized
 
 
 class BitLinear(Linear):
     """y = W~ Quant(x): ternary weights, 8-bit activations (BitNet b1.58).   [bitnet] eq. 11 with [b158] eqs. 1-3
 
-    ``weight`` is the latent float matrix that the optimizer moves. x comes out of a norm: the norm that the papers draw
-    inside the BitLinear stands in front of it here, so that q, k and v (gate and up) share one norm and one Quant(x).
+    ``weight`` is the latent float matrix that the optimizer moves. x comes out of a norm: the norm that the papers
+    draw inside the BitLinear stands in front of it here, so that q, k and v (gate and up) share one norm and one
+    Quant(x).
     """
     quantize_weight = staticmethod(ste.ternary_weight)
     axis = training_axis = 0                     # one activation scale per token
@@ -87,11 +92,11 @@ class BitLinear(Linear):
         return ops.quantized_linear(self.quantize_input(x), w)
 
     def quantized(self, training=False):
-        twin = copy.copy(self)
+        quantized = copy.copy(self)
         if not isinstance(self.weight.data, Quantized):
-            twin.weight = Tensor(self.quantize_weight.forward(self.weight.data))
-        twin.axis = self.training_axis if training else self.axis
-        return twin
+            quantized.weight = Tensor(self.quantize_weight.forward(self.weight.data))
+        quantized.axis = self.training_axis if training else self.axis
+        return quantized
 
 
 class BinaryLinear(BitLinear):
@@ -103,16 +108,16 @@ class BinaryLinear(BitLinear):
 
 
 class Head(Linear):
-    """The Linear that makes logits, from floats in every arm."""
+    """The Linear that makes logits, from floats in every variant."""
     grids = None, None
 
     def __call__(self, x):
         return ops.head(x, self.weight, grids=self.grids)
 
     def quantized(self, training=False):         # its matrix may be the embedding as well, and stays as it is
-        twin = copy.copy(self)
-        twin.grids = fine(self.weight.data, -1), fine_gradient(self.weight.data) if training else None
-        return twin
+        quantized = copy.copy(self)
+        quantized.grids = fine(self.weight.data, -1), fine_gradient(self.weight.data) if training else None
+        return quantized
 
 
 class Embedding(Module):
@@ -152,18 +157,15 @@ class Identity(Module):
         return x
 
 
-# linear -> (projection, norm before q k v and gate up, norm before o and down). The sub-norms belong to the BitLinears:
-# with "float", no sub-norm and plain projections, the block is LLaMA's, the papers' baseline.
-ARMS = {
-    "ternary": (BitLinear, RMSNorm, RMSNorm),
-    "binary": (BinaryLinear, LayerNorm, LayerNorm),
-    "float": (Linear, RMSNorm, Identity),
-}
+# What the words of ``variants.py`` mean here. The sub-norms belong to the BitLinears: with "float", no sub-norm and
+# plain projections, the block is LLaMA's, the papers' baseline.
+PROJECTIONS = {"ternary": BitLinear, "binary": BinaryLinear, "float": Linear}
+NORMS = {RMS: RMSNorm, LAYER: LayerNorm, None: Identity}
 
 
 class Attention(Module):
     def __init__(self, c, rng):
-        projection, _, sub_norm = ARMS[c.linear]
+        projection, sub_norm = PROJECTIONS[c.linear], NORMS[c.variant.sub_norm]
         d_kv = c.n_kv_heads * c.head_dim
         self.q_proj = projection(c.d_model, c.d_model, rng)
         self.k_proj = projection(c.d_model, d_kv, rng)
@@ -186,7 +188,7 @@ class Attention(Module):
 
 class FeedForward(Module):
     def __init__(self, c, rng):
-        projection, _, sub_norm = ARMS[c.linear]
+        projection, sub_norm = PROJECTIONS[c.linear], NORMS[c.variant.sub_norm]
         self.gate_proj = projection(c.d_model, c.d_ffn, rng)
         self.up_proj = projection(c.d_model, c.d_ffn, rng)
         self.ffn_sub_norm = sub_norm(c.d_ffn, c.norm_eps)

@@ -4,11 +4,11 @@
     x = h + down(sub_norm(act(gate) * up))                 with gate, up from norm(h)
 
 Embedding, head, norms and residual stream stay in floating point; every other matrix is a BitLinear. Each BitLinear's
-input is normed once and quantized once. One word changes the arm (``layers.ARMS``):
+input is normed once and quantized once. One word changes the variant (``variants.py``):
 
     linear="ternary"   BitNet b1.58
-    linear="binary"    BitNet b1's quantizers, LayerNorm and scales in this same block. Departures: b1's own block is an
-                       older transformer (no gate, no rotary embedding); the last norm stays RMSNorm with a gain.
+    linear="binary"    BitNet b1's quantizers, LayerNorm and scales in this same block. Departures: b1's own block is
+                       an older transformer (no gate, no rotary embedding); the last norm stays RMSNorm with a gain.
     linear="float"     the full-precision LLaMA baseline: no quantizers, no sub-norms
 """
 import numpy as np
@@ -16,12 +16,12 @@ import numpy as np
 from ..exact import Random
 from . import ops
 from .config import check_size
-from .layers import ARMS, Attention, Embedding, FeedForward, Head, Module, RMSNorm
+from .layers import NORMS, Attention, Embedding, FeedForward, Head, Module, RMSNorm
 
 
 class Block(Module):
     def __init__(self, c, rng):
-        _, norm, _ = ARMS[c.linear]
+        norm = NORMS[c.variant.norm]
         self.input_layernorm = norm(c.d_model, c.norm_eps)
         self.self_attn = Attention(c, rng)
         self.post_attention_layernorm = norm(c.d_model, c.norm_eps)
@@ -35,8 +35,8 @@ class Block(Module):
 class Transformer(Module):
     """Token ids to logits. c: ModelConfig; seed: of the initial weights. Call it inside ``record()`` to differentiate.
 
-    Training and inference run ``quantized()``, a twin with every weight quantized beforehand. (For "binary" only the
-    twin for training takes b1's per-tensor activation scales.)
+    Training and inference run ``quantized()``, the model with every weight quantized beforehand. (For "binary" only
+    ``quantized(training=True)`` takes b1's per-tensor activation scales.)
     """
 
     def __init__(self, c, seed=0):
@@ -47,7 +47,7 @@ class Transformer(Module):
         self.layers = [Block(c, rng) for _ in range(c.n_layers)]
         self.norm = RMSNorm(c.d_model, c.norm_eps)
         self.lm_head = Head(c.d_model, c.vocab_size, rng)
-        if c.tied:                               # one matrix, with the head's start: unit embeddings would give logits of size sqrt(d)
+        if c.tied:       # one matrix, with the head's start: unit embeddings would give logits of size sqrt(d)
             self.embed_tokens.weight = self.lm_head.weight
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
@@ -58,8 +58,8 @@ class Transformer(Module):
         start = caches[0].length if caches else 0
         if start + ids.shape[1] > self.config.context:
             raise ValueError(f"{start + ids.shape[1]} tokens: expected at most the context of {self.config.context}")
-        # Repeated for every sequence of the batch: rope then multiplies contiguous arrays.
-        rotary = [np.repeat(table[:, None, start:start + ids.shape[1]], len(ids), axis=1) for table in self.rotary]   # (D/2, B, T)
+        # (D/2, B, T), repeated for every sequence of the batch: rope then multiplies contiguous arrays.
+        rotary = [np.repeat(table[:, None, start:start + ids.shape[1]], len(ids), axis=1) for table in self.rotary]
         x = self.embed_tokens(ids)
         for block, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
             x = block(x, rotary, cache)

@@ -1,4 +1,4 @@
-"""Training: the configuration, one step, and the loop."""
+"""Training: the configuration, one ``step``, the loop around it, and the ``Recorder`` of what it leaves behind."""
 import math
 import time
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from ..exact import exp_float
 from ..formats import checkpoint
 from ..options import check_choices, check_range, option
 from ..threads import pool_of
+from ..variants import VARIANTS
 from .autograd import backward, record
 from .optim import clip_global_norm, cosine, two_stage
 
@@ -18,13 +19,15 @@ SHARD_TOKENS = 512     # tokens in a shard of the batch, about: its arrays then 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    data: str = option("stories", "stories (a source of known entropy), pydoc (Python's help texts), a fetched corpus (python -m "
-                       "minibitnet.data list) or the path of a UTF-8 text file")
-    tokenizer: str = option("char", "char, byte, bpe:SIZE (SIZE tokens, learned from the corpus), or the path of a tokenizer.json or rank file")
+    data: str = option("stories", "stories (a source of known entropy), pydoc (Python's help texts), a fetched corpus "
+                                  "(python -m minibitnet.data list) or the path of a UTF-8 text file")
+    tokenizer: str = option("char", "char, byte, bpe:SIZE (SIZE tokens, learned from the corpus), or the path of a "
+                                    "tokenizer.json or rank file")
     steps: int = option(1000, "optimizer steps")
     batch: int = option(16, "sequences a step")
     lr: float = option(0.0, "peak learning rate; 0: chosen by --linear and --d-model")
-    schedule: str = option("two-stage", "learning rate: linear with a drop at half time, or cosine", choices=("two-stage", "cosine"))
+    schedule: str = option("two-stage", "learning rate: linear with a drop at half time, or cosine",
+                           choices=("two-stage", "cosine"))
     second_lr: float = option(0.0, "peak of the two-stage schedule's second half; 0: two thirds of lr")
     warmup: int = option(-1, "steps of linear warm-up; -1: a fiftieth of steps")
     weight_decay: float = option(0.1, "of the matrices; two-stage turns it off at half time")
@@ -39,33 +42,34 @@ class TrainConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_range(self, steps=(1, 10**9), batch=(1, 10**6), lr=(0, 1e9), second_lr=(0, 1e9), warmup=(-1, 10**9), weight_decay=(0, 10),
-                    beta1=(0, 0.99999), beta2=(0, 0.99999), clip=(0, 1e9), seed=(0, 2**63), val_fraction=(0.001, 0.999), log_every=(1, 10**9),
-                    eval_every=(0, 10**9), save_every=(0, 10**9))
+        check_range(self, steps=(1, 10**9), batch=(1, 10**6), lr=(0, 1e9), second_lr=(0, 1e9), warmup=(-1, 10**9),
+                    weight_decay=(0, 10), beta1=(0, 0.99999), beta2=(0, 0.99999), clip=(0, 1e9), seed=(0, 2**63),
+                    val_fraction=(0.001, 0.999), log_every=(1, 10**9), eval_every=(0, 10**9), save_every=(0, 10**9))
 
 
 def with_defaults(c, model_config):
     """The TrainConfig with a value for every 0 or -1 that means "choose for me"."""
     lr = c.lr or default_lr(model_config.linear, model_config.d_model)
-    return replace(c, lr=lr, second_lr=c.second_lr or lr * 2 / 3, warmup=c.warmup if c.warmup >= 0 else max(1, c.steps // 50),
+    return replace(c, lr=lr, second_lr=c.second_lr or lr * 2 / 3,
+                   warmup=c.warmup if c.warmup >= 0 else max(1, c.steps // 50),
                    eval_every=c.eval_every or math.ceil(c.steps / 4), save_every=c.save_every or math.ceil(c.steps / 10))
 
 
 def default_lr(linear, d_model):
-    """About the best of a sweep at width 128 (README for ternary and float; binary: 3, 4 and 6e-3 end within 0.005), falling
-    with the root of the width."""
-    return {"ternary": 6e-3, "binary": 6e-3, "float": 3e-3}[linear] * math.sqrt(128 / d_model)
+    """The variant's, falling with the root of the width."""
+    return VARIANTS[linear].lr * math.sqrt(128 / d_model)
 
 
 def schedule(c, step):
     """-> (learning rate, weight decay) of one step, for a TrainConfig with defaults filled in."""
     if c.schedule == "cosine":
         return cosine(step, c.steps, c.warmup, c.lr), c.weight_decay
-    return two_stage(step, c.steps, c.warmup, c.lr, c.second_lr), c.weight_decay if step < c.steps // 2 else 0.0
+    weight_decay = c.weight_decay if step < c.steps // 2 else 0.0
+    return two_stage(step, c.steps, c.warmup, c.lr, c.second_lr), weight_decay
 
 
-def loss_and_gradients(running, ids, targets, pool):
-    """Mean loss over the batch's targets and its gradients {name: array}; running is ``model.quantized(training=True)``.
+def loss_and_gradients(quantized, ids, targets, pool):
+    """Mean loss over the batch's targets and its gradients {name: array}, by the parameters of the quantized model.
 
     The batch is cut into shards whose number depends on its shape alone, each differentiated on a thread of the pool,
     and the gradients are summed in the shards' order: the result does not depend on the number of threads.
@@ -76,11 +80,12 @@ def loss_and_gradients(running, ids, targets, pool):
         shard_ids, shard_targets = shard
         weight = n_targets(shard_targets) / n_targets(targets)
         with np.errstate(all="ignore"), record() as tape:     # what overflows shows in the loss or the gradients' norm
-            loss = running.loss(shard_ids, shard_targets)
+            loss = quantized.loss(shard_ids, shard_targets)
             return float(loss.data) * weight, backward(tape, loss, seed=weight)
 
-    parameters, total, summed = running.parameters(), 0.0, {}
-    for loss, grads in pool.map(differentiate, (shard for shard in shards if n_targets(shard[1]))):     # padding alone has no mean loss
+    parameters, total, summed = quantized.parameters(), 0.0, {}
+    shards = (shard for shard in shards if n_targets(shard[1]))            # padding alone has no mean loss
+    for loss, grads in pool.map(differentiate, shards):
         total += loss
         for name, p in parameters.items():
             if name in summed:
@@ -101,8 +106,8 @@ def n_targets(targets):
 
 
 def mean_loss(loss, part, pool, batch=16, progress=iter):
-    """Nats per token over all targets of a Part of a corpus; loss(ids, targets) gives the mean of a batch. progress wraps the
-    iteration over batches (tqdm, say)."""
+    """Nats per token over all targets of a Part of a corpus; loss(ids, targets) gives the mean of a batch. progress
+    wraps the iteration over batches (tqdm, say)."""
     def nats(window):
         ids, targets = window
         with np.errstate(all="ignore"):                        # of this thread: a pool's threads do not inherit the caller's
@@ -111,71 +116,100 @@ def mean_loss(loss, part, pool, batch=16, progress=iter):
 
 
 def code_statistics(before, after):
-    """Of two quantized twins -> (share of zeros among the codes of after, share of codes that differ), None without codes."""
+    """Of two quantized models -> (share of zeros among the codes of after, share of codes that differ); None without
+    codes."""
     codes = [(p.data.codes, q.data.codes) for p, q in zip(before.parameters().values(), after.parameters().values())
              if hasattr(p.data, "codes")]
     size = sum(p.size for p, _ in codes)
     if not size:
         return None, None
-    return sum(q.size - np.count_nonzero(q) for _, q in codes) / size, sum(np.count_nonzero(p != q) for p, q in codes) / size
+    zeros = sum(q.size - np.count_nonzero(q) for _, q in codes)
+    return zeros / size, sum(np.count_nonzero(p != q) for p, q in codes) / size
 
 
-def train(model, optimizer, c, training, validation, *, run, settings, val_bytes, floor=None, start=0, best=math.inf, threads=1,
-          report=lambda line: None, stopped=lambda: False):
-    """Steps start..c.steps of training; returns the number of steps done, fewer than c.steps where stopped() said so.
+def step(model, quantized, optimizer, batch, c, number, pool):
+    """One step of training -> (loss, norm of its gradient, the model quantized anew). number: of the steps before it;
+    quantized: ``model.quantized(training=True)``."""
+    loss, gradients = loss_and_gradients(quantized, *batch, pool)           # by the quantized weights ...
+    norm = clip_global_norm(gradients, c.clip)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise NonFiniteError(f"the loss is {loss}, the gradient norm {norm}; nothing was updated")
+    optimizer.step(gradients, *schedule(c, number))      # ... that move the latent ones of the same names: straight through
+    return loss, norm, model.quantized(training=True)
 
-    training, validation: Parts of the corpus. val_bytes: the bytes that validation's targets stand for; floor: the least nats per
-    token that any model could need for them, where that is known. run: RunDirectory. settings: what its checkpoints carry as config.
-    report(line) is called after every step, with the keys of a metrics line as far as they are known.
-    """
-    kept = f"{run.last} holds step {start:,}" if start else "there is no checkpoint yet"
 
-    def save(path, done, m={}, v={}, keep=None):
-        parameters = {name: p.data for name, p in model.parameters().items()}
-        if not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values()):
-            raise NonFiniteError(f"step {done}: a weight or a moment is not finite; nothing was saved, {kept}")
-        checkpoint.save(path, checkpoint.Checkpoint(done, best, settings, parameters, m, v), keep)
-
-    step = start
+def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda: False):
+    """Train from step ``recorder.done`` to c.steps on a Part of a corpus -> steps done, fewer than c.steps where
+    stopped() said so."""
+    s = recorder.done
     try:
-        with pool_of(threads) as pool, np.errstate(all="ignore"):      # what overflows is told below, in one line
-            running = model.quantized(training=True)
-            for step in range(start, c.steps):
-                began = time.perf_counter()
-                lr, weight_decay = schedule(c, step)
-                ids, targets = training.random(step, seed=c.seed, batch=c.batch)
-                loss, grads = loss_and_gradients(running, ids, targets, pool)
-                grad_norm = clip_global_norm(grads, c.clip)
-                if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-                    raise NonFiniteError(f"step {step + 1}: the loss is {loss}, the gradient norm {grad_norm}; nothing was updated, {kept}")
-                optimizer.step(grads, lr, weight_decay)
-                before, running = running, model.quantized(training=True)
-
-                done, stop = step + 1, stopped()
-                line = {"step": done, "tokens": done * ids.size, "loss": loss, "ppl": exp_float(min(loss, 700)), "lr": lr,
-                        "weight_decay": weight_decay, "grad_norm": grad_norm, "tokens_per_s": ids.size / (time.perf_counter() - began)}
-                finished = done == c.steps
-                log, evaluate = finished or done % c.log_every == 0, finished or done % c.eval_every == 0
-                if log:
-                    line["zero_fraction"], line["flip_rate"] = code_statistics(before, running)
-                if evaluate:
-                    evaluated = model.quantized()
-                    val_loss = mean_loss(lambda ids, targets: float(evaluated.loss(ids, targets).data), validation, pool)
-                    if not math.isfinite(val_loss):
-                        raise NonFiniteError(f"step {done}: the validation loss is {val_loss}; nothing was saved, {kept}")
-                    line |= {"val_loss": val_loss, "val_ppl": exp_float(min(val_loss, 700)), "floor": floor,
-                             "bits_per_byte": validation.bits_per_byte(val_loss, val_bytes)}
-                    if val_loss < best:
-                        best = val_loss
-                        save(run.best, done)
-                report(line)
-                if log or evaluate:
-                    run.log(line)
-                if finished or stop or done % c.save_every == 0:
-                    save(run.last, done, optimizer.m, optimizer.v, keep=run.prev)
-                    kept = f"{run.last} holds step {done:,}"
+        with pool_of(threads) as pool, np.errstate(all="ignore"):           # what overflows is told below, in one line
+            after = model.quantized(training=True)
+            for s in range(recorder.done, c.steps):
+                began, before = time.perf_counter(), after
+                ids, targets = training.random(s, seed=c.seed, batch=c.batch)
+                loss, norm, after = step(model, before, optimizer, (ids, targets), c, s, pool)
+                lr, weight_decay = schedule(c, s)
+                line = {"step": s + 1, "tokens": (s + 1) * ids.size, "loss": loss, "ppl": exp_float(min(loss, 700)),
+                        "lr": lr, "weight_decay": weight_decay, "grad_norm": norm,
+                        "tokens_per_s": ids.size / (time.perf_counter() - began)}
+                stop = stopped()
+                recorder.record(line, model, optimizer, c, before, after, pool, stop)
                 if stop:
-                    return done
+                    break
+    except NonFiniteError as e:
+        raise NonFiniteError(f"step {s + 1}: {e}, {recorder.kept}") from None
     except FloatingPointError as e:              # a quantizer met NaN or infinity
-        raise NonFiniteError(f"step {step + 1}: {e}; nothing was saved, {kept}") from None
-    return c.steps
+        raise NonFiniteError(f"step {s + 1}: {e}; nothing was saved, {recorder.kept}") from None
+    return recorder.done
+
+
+class Recorder:
+    """What a run leaves behind: lines of metrics, evaluations, checkpoints.
+
+    run: RunDirectory. settings: what its checkpoints carry as config. validation: a Part of the corpus, whose targets
+    stand for val_bytes bytes; floor: the least nats per token that any model could need for them, where that is
+    known. done, best: steps and lowest validation loss so far, of a run that goes on. report(line) is called after
+    every step, with the keys of a metrics line as far as they are known.
+    """
+
+    def __init__(self, run, settings, validation, val_bytes, *, floor=None, done=0, best=math.inf, report=lambda line: None):
+        self.run, self.settings, self.report = run, settings, report
+        self.validation, self.val_bytes, self.floor = validation, val_bytes, floor
+        self.done, self.best = done, best
+        self.kept = f"{run.last} holds step {done:,}" if done else "there is no checkpoint yet"
+
+    def record(self, line, model, optimizer, c, before, after, pool, stop=False):
+        """After a step: log, evaluate and save where one is due. before, after: the quantized model around the step."""
+        self.done = line["step"]
+        log, evaluate, save = (self.done == c.steps or self.done % every == 0
+                               for every in (c.log_every, c.eval_every, c.save_every))
+        if log:
+            line["zero_fraction"], line["flip_rate"] = code_statistics(before, after)
+        if evaluate:
+            line |= self.evaluate(model.quantized(), pool)
+            if line["val_loss"] < self.best:
+                self.best = line["val_loss"]
+                self.save(self.run.best, model)
+        self.report(line)
+        if log or evaluate:
+            self.run.log(line)
+        if save or stop:
+            self.save(self.run.last, model, optimizer)
+            self.kept = f"{self.run.last} holds step {self.done:,}"
+
+    def evaluate(self, quantized, pool):
+        """The metrics of the validation text."""
+        loss = mean_loss(lambda ids, targets: float(quantized.loss(ids, targets).data), self.validation, pool)
+        if not math.isfinite(loss):
+            raise NonFiniteError(f"the validation loss is {loss}; nothing was saved")
+        return {"val_loss": loss, "val_ppl": exp_float(min(loss, 700)), "floor": self.floor,
+                "bits_per_byte": self.validation.bits_per_byte(loss, self.val_bytes)}
+
+    def save(self, path, model, optimizer=None):
+        """A checkpoint; with the optimizer one to go on from, which keeps the one before it."""
+        parameters = {name: p.data for name, p in model.parameters().items()}
+        m, v, keep = (optimizer.m, optimizer.v, self.run.prev) if optimizer else ({}, {}, None)
+        if not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values()):
+            raise NonFiniteError("a weight or a moment is not finite; nothing was saved")
+        checkpoint.save(path, checkpoint.Checkpoint(self.done, self.best, self.settings, parameters, m, v), keep)

@@ -278,4 +278,4 @@ def test_shapes_are_those_of_the_model():
     rng = np.random.default_rng(0)
     for _ in range(20):
         model = Transformer(random_config(rng))
-        assert packed.tensor_shapes(model.config) == {name: p.data.shape for name, p in model.parameters().items()}
+        assert model.config.tensor_shapes() == {name: p.data.shape for name, p in model.parameters().items()}

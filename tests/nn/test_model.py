@@ -8,7 +8,7 @@ from minibitnet.inference.cache import caches as caches_of
 from minibitnet.nn import ops, ste
 from minibitnet.nn.autograd import Tensor, backward, op, record
 from minibitnet.nn.config import ModelConfig
-from minibitnet.nn.layers import ARMS
+from minibitnet.nn.layers import PROJECTIONS
 from minibitnet.nn.model import Transformer
 from minibitnet.quant import EPS, QB, Quantized
 
@@ -203,7 +203,7 @@ def test_more_tokens_than_the_context_are_refused(T, rng):
 
 def test_the_arms_are_the_choices_of_the_configuration():
     field = {f.name: f for f in dataclasses.fields(ModelConfig)}["linear"]
-    assert field.metadata["choices"] == tuple(ARMS)
+    assert field.metadata["choices"] == tuple(PROJECTIONS)
 
 
 def test_a_mistyped_size_is_refused_before_memory_is_touched():

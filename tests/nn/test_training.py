@@ -13,7 +13,8 @@ from minibitnet.nn.autograd import backward, record
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 from minibitnet.nn.optim import AdamW
-from minibitnet.nn.training import TrainConfig, code_statistics, default_lr, loss_and_gradients, mean_loss, schedule, train, with_defaults
+from minibitnet.nn.training import (Recorder, TrainConfig, code_statistics, default_lr, loss_and_gradients, mean_loss, schedule,
+                                    train, with_defaults)
 from minibitnet.text.batches import part_of
 from minibitnet.text.streams import TokenStream
 from minibitnet.text.tokenizer import ByteTokenizer
@@ -30,7 +31,7 @@ def start(tmp_path, name="run", model_config=SMALL, c=TEST_CONFIG, **options):
     settings = {"model": {}, "train": {"steps": c.steps}, "corpus": {}}
     run.create(settings, ByteTokenizer())
     model = Transformer(model_config, c.seed)
-    done = train(model, AdamW(model.parameters()), c, TRAINING, VALIDATION, run=run, settings=settings, val_bytes=99, **options)
+    done = train(model, AdamW(model.parameters()), c, TRAINING, Recorder(run, settings, VALIDATION, 99), **options)
     run.close()
     return run, model, done
 
@@ -60,8 +61,8 @@ def test_resuming_after_any_step_gives_the_bytes_of_the_uninterrupted_run(stop_a
     for ours, theirs in ((({k: p.data for k, p in model.parameters().items()}), saved.parameters), (optimizer.m, saved.m), (optimizer.v, saved.v)):
         checkpoint.copy_into(ours, theirs, part.last)
     optimizer.t = saved.step
-    train(model, optimizer, TEST_CONFIG, TRAINING, VALIDATION, run=part, settings=saved.config, val_bytes=99, start=saved.step,
-          best=saved.best_val_loss)
+    train(model, optimizer, TEST_CONFIG, TRAINING,
+          Recorder(part, saved.config, VALIDATION, 99, done=saved.step, best=saved.best_val_loss))
     part.close()
     assert part.last.read_bytes() == whole.last.read_bytes() and part.best.read_bytes() == whole.best.read_bytes()
     timeless = [[{k: v for k, v in line.items() if k != "tokens_per_s"} for line in run.metrics()] for run in (whole, part)]
@@ -87,14 +88,14 @@ def test_sharded_gradients_are_the_gradients_of_the_whole_batch(padding, rng):
     model, (ids, targets) = Transformer(SMALL), rng.integers(0, 13, (2, 5, 8))
     first, columns = padding
     targets[first:, columns:] = -1
-    running = model.quantized(training=True)
+    quantized = model.quantized(training=True)
     with ThreadPoolExecutor(2) as pool:
-        loss, grads = loss_and_gradients(running, ids, targets, pool)
+        loss, grads = loss_and_gradients(quantized, ids, targets, pool)
     with record() as tape:
-        whole = running.loss(ids, targets)
+        whole = quantized.loss(ids, targets)
     expected = backward(tape, whole)
     assert loss == pytest.approx(float(whole.data), rel=1e-5)
-    for name, p in running.parameters().items():
+    for name, p in quantized.parameters().items():
         assert np.allclose(grads[name], expected[p.key], rtol=0, atol=2**-10 * np.abs(expected[p.key]).max())
 
 
@@ -112,25 +113,25 @@ def test_the_loss_falls(linear, rng):
 
 def test_mean_loss_scores_every_token_once(rng):
     """Windows of 8 and a last one of 3, each scored by hand, token by token."""
-    running, tokens = Transformer(SMALL).quantized(), TOKENS[:20]
+    quantized, tokens = Transformer(SMALL).quantized(), TOKENS[:20]
     expected = 0.0
     for at in (0, 8, 16):
         ids, targets = tokens[at:at + 8][:19 - at], tokens[at + 1:at + 9]
-        logits = running(ids[None]).data[:, 0].astype(float)
+        logits = quantized(ids[None]).data[:, 0].astype(float)
         expected -= sum(logits[t, i] - np.log(np.exp(logits[:, i]).sum()) for i, t in enumerate(targets))
     with ThreadPoolExecutor(2) as pool:
-        loss = mean_loss(lambda *window: float(running.loss(*window).data), part_of(TokenStream(tokens, None), 8), pool)
+        loss = mean_loss(lambda *window: float(quantized.loss(*window).data), part_of(TokenStream(tokens, None), 8), pool)
     assert loss == pytest.approx(expected / 19, rel=1e-5)
 
 
 def test_mean_loss_counts_no_padding(rng):
     """Two documents of 3 and 5 tokens between ends (id 0): targets 4 + 6, each scored in a window of its own document alone."""
-    running, tokens = Transformer(SMALL).quantized(), np.array([0, 4, 7, 2, 0, 1, 9, 9, 3, 5, 0])
+    quantized, tokens = Transformer(SMALL).quantized(), np.array([0, 4, 7, 2, 0, 1, 9, 9, 3, 5, 0])
     expected = 0.0
     for ids, targets in ((tokens[:4], tokens[1:5]), (tokens[4:10], tokens[5:])):
-        expected += float(running.loss(ids[None], targets[None]).data) * len(targets)
+        expected += float(quantized.loss(ids[None], targets[None]).data) * len(targets)
     with ThreadPoolExecutor(1) as pool:
-        loss = mean_loss(lambda *window: float(running.loss(*window).data), part_of(TokenStream(tokens, np.array([0, 4])), 8), pool)
+        loss = mean_loss(lambda *window: float(quantized.loss(*window).data), part_of(TokenStream(tokens, np.array([0, 4])), 8), pool)
     assert loss == pytest.approx(expected / 10, rel=1e-6)
 
 
@@ -149,7 +150,7 @@ def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
     model.layers[0].mlp.up_proj.weight.data[0, 0] = np.nan
     before = model.embed_tokens.weight.data.copy()
     with pytest.raises(NonFiniteError, match="step 1: NaN or infinity among the numbers to quantize.*nothing was saved, there is no checkpoint yet"):
-        train(model, AdamW(model.parameters()), TEST_CONFIG, TRAINING, VALIDATION, run=run, settings=settings, val_bytes=99)
+        train(model, AdamW(model.parameters()), TEST_CONFIG, TRAINING, Recorder(run, settings, VALIDATION, 99))
     run.close()
     assert np.array_equal(model.embed_tokens.weight.data, before) and not run.last.exists()
 
@@ -165,7 +166,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     gentle = optimizer.step
     optimizer.step = lambda grads, lr, weight_decay: gentle(grads, 1e38 * 1e9 if next(steps) == 8 else lr, weight_decay)
     with pytest.raises(NonFiniteError, match="last.safetensors holds step 4"):
-        train(model, optimizer, TEST_CONFIG, TRAINING, VALIDATION, run=run, settings=settings, val_bytes=99)
+        train(model, optimizer, TEST_CONFIG, TRAINING, Recorder(run, settings, VALIDATION, 99))
     run.close()
     assert checkpoint.load(run.last).step == 4 and run.best.exists()
 
@@ -174,8 +175,8 @@ def test_code_statistics_by_pencil():
     """Codes 0 1 -1 become 0 0 -1: two thirds zeros after, one third changed."""
     model = Transformer(SMALL)
     before, after = model.quantized(), model.quantized()
-    for twin, first in ((before, 1), (after, 0)):
-        for p in twin.parameters().values():
+    for quantized, first in ((before, 1), (after, 0)):
+        for p in quantized.parameters().values():
             if hasattr(p.data, "codes"):
                 p.data.codes[...] = np.resize([0, first, -1], p.data.codes.shape)
     zeros, flips = code_statistics(before, after)

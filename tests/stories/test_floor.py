@@ -11,7 +11,7 @@ from minibitnet.formats.rundir import RunDirectory
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 from minibitnet.nn.optim import AdamW
-from minibitnet.nn.training import TrainConfig, train, with_defaults
+from minibitnet.nn.training import Recorder, TrainConfig, train, with_defaults
 from minibitnet.stories import building, entropy, walk
 from minibitnet.text.batches import parts
 from minibitnet.text.corpora import Corpus
@@ -39,7 +39,7 @@ def test_a_model_that_learns_a_small_language_comes_down_to_its_floor_and_not_be
     run, transformer = RunDirectory(tmp_path / "run"), Transformer(config, 0)
     run.create(settings, tokenizer)
     c = with_defaults(TrainConfig(steps=600, batch=16, eval_every=600), config)
-    train(transformer, AdamW(transformer.parameters()), c, training, validation, run=run, settings=settings, val_bytes=1)
+    train(transformer, AdamW(transformer.parameters()), c, training, Recorder(run, settings, validation, 1))
     run.close()
 
     model = LanguageModel(FloatEngine(transformer), tokenizer, settings)
