@@ -1,10 +1,13 @@
-"""data/results/NAME.json: what a full experiment found, with all that is needed to run it again.
+"""data/results/NAME.json: what a full experiment or a benchmark found, with all that is needed to run it
+again.
 
-    name, command     the experiment, and the command that makes this file
+    name, command     the experiment, and the command that makes this file, as it is typed
     environment       versions and machine
+    date              the day, as YYYY-MM-DD (early results have none)
     seconds           wall time
     result            the experiment's own; its "config" is what it ran with, seeds too
 """
+import datetime
 import json
 from pathlib import Path
 
@@ -13,14 +16,16 @@ from ..files import write_atomically
 from ..formats.rundir import environment
 from ..text.corpora import packaged
 
-KEYS = ("name", "command", "environment", "seconds", "result")
+KEYS = ("name", "command", "environment", "seconds", "result")          # that every file has
 
 
-def envelope(name, result, seconds):
-    """The object of a file."""
+def envelope(name, result, seconds, command=None):
+    """The object of a file; command: that which made it, by default the experiment's."""
     if "config" not in result:
         raise ValueError(f"the result of {name} has no config: nobody could run it again")
-    return dict(zip(KEYS, (name, f"python -m minibitnet.reproduce {name} --full", environment(), round(seconds, 2), result)))
+    return {"name": name, "command": command or f"python -m minibitnet.reproduce {name} --full",
+            "environment": environment(), "date": datetime.date.today().isoformat(),
+            "seconds": round(seconds, 2), "result": result}
 
 
 def save(path, record):
@@ -34,8 +39,9 @@ def save(path, record):
 
 
 def load(name, in_words=lambda result: ()):
-    """The envelope of an experiment, of ``home`` or as it came with the package, or None where there is none; UserError for one that is not whole,
-    or whose result the experiment's ``in_words`` cannot tell: another version may have written it."""
+    """The envelope of an experiment, of ``home`` or as it came with the package, or None where there is none;
+    UserError for one that is not whole, or whose result the experiment's ``in_words`` cannot tell: another
+    version may have written it."""
     path = home() / f"{name}.json"
     try:
         path = path if path.is_file() else packaged(f"results/{name}.json")
@@ -47,21 +53,26 @@ def load(name, in_words=lambda result: ()):
     except (ValueError, RecursionError) as e:
         raise UserError(f"{path}: {e}: {expected}") from None
     missing = [key for key in KEYS if key not in record] if isinstance(record, dict) else KEYS
-    if missing or record["name"] != name:
-        raise UserError(f"{path}: it lacks {', '.join(missing)}: {expected}" if missing else f"{path}: it is of another experiment: {expected}")
+    if missing:
+        raise UserError(f"{path}: it lacks {', '.join(missing)}: {expected}")
+    if record["name"] != name:
+        raise UserError(f"{path}: it is of another experiment: {expected}")
     try:
         origin(record)
         list(in_words(record["result"]))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
-        raise UserError(f"{path}: not a result of this version ({type(e).__name__}: {e}): {expected}; run it again") from None
+        raise UserError(f"{path}: not a result of this version ({type(e).__name__}: {e}): {expected}; run it "
+                        f"again") from None
     return record
 
 
 def origin(record):
     """Where a result comes from, in Markdown."""
     where = record["environment"]
-    machine = ", ".join(filter(None, [where.get("processor"), where["platform"]]))     # early results name no processor
-    return f"`{record['command']}`, {record['seconds']:,.0f} s on {machine}, NumPy {where['numpy']}"
+    processor = where.get("processor")                   # early results name none
+    machine = ", ".join(filter(None, [processor, where["platform"]]))
+    day = f", {record['date']}" if "date" in record else ""
+    return f"`{record['command']}`, {record['seconds']:,.0f} s on {machine}, NumPy {where['numpy']}{day}"
 
 
 def home():

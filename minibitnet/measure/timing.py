@@ -1,11 +1,22 @@
-"""Measure contenders in one process, by turns: what the machine does meanwhile hits all of them alike."""
+"""Time contenders by turns: what the machine does meanwhile hits all of them alike.
+
+``take_turns`` runs them in this process, ``processes_take_turns`` gives each a process of its own, and so a
+peak of memory of its own.
+"""
 import copy
 import itertools
+import multiprocessing
 import os
+import signal
 import time
+import traceback
+from multiprocessing import resource_tracker
 from statistics import median
 
-FILL, MOST_COPIES = 192e6, 64        # bytes that the copies of a thing fill together, several times a cache; at most so many
+from ..errors import UserError
+
+FILL = 192e6             # bytes that the copies of a thing fill together, several times a cache,
+MOST_COPIES = 64         # but no more copies than these
 
 
 def repeat(step, seconds, at_least=3):
@@ -17,20 +28,101 @@ def repeat(step, seconds, at_least=3):
     return calls, time.perf_counter() - began
 
 
+def in_rounds(measures, rounds):
+    """{name: function that measures once} -> {name: [what it measured, in every round]}"""
+    found = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            found[name].append(measure())
+    return found
+
+
 def take_turns(steps, rounds, seconds, at_least=3):
-    """{name: function to call} -> {name: [seconds a call, in every round]}. Each is called once before the first round."""
+    """{name: function to call} -> {name: [seconds a call, in every round]}, after one call of each."""
+    def seconds_a_call(step):
+        calls, took = repeat(step, seconds, at_least)
+        return took / calls
+
     for step in steps.values():
         step()
-    times = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            calls, took = repeat(step, seconds, at_least)
-            times[name].append(took / calls)
-    return times
+    return in_rounds({name: (lambda step=step: seconds_a_call(step)) for name, step in steps.items()}, rounds)
 
+
+# ---- the same with a process for each
+
+def processes_take_turns(jobs, rounds, seconds):
+    """jobs: {name: (make, its arguments)}, make(*arguments) -> a step to call, and facts.
+
+    Each has a process of its own -> {name: (seconds a step in every round, facts, peak memory in MB)}
+    """
+    spawn = multiprocessing.get_context("spawn")
+    pipes, processes, facts = {}, [], {}
+
+    def answer(name, word=None):
+        try:
+            if word:
+                pipes[name].send(word)
+            got = pipes[name].recv()
+        except (EOFError, ConnectionError):
+            raise UserError(f"the process of {name} ended early: out of memory, or for a reason of its own "
+                            f"that is told above") from None
+        if isinstance(got, UserError):
+            raise UserError(f"{name}: {got}") from got
+        return got
+
+    try:
+        for name, job in jobs.items():
+            pipes[name], theirs = spawn.Pipe()
+            process = spawn.Process(target=work, args=(theirs, seconds, *job), daemon=True)
+            start_deaf(process)
+            processes.append(process)
+            theirs.close()
+            facts[name] = answer(name)   # when it is warm, before the next one starts: some measure meanwhile
+        times = in_rounds({name: (lambda name=name: answer(name, "go")) for name in jobs}, rounds)
+        return {name: (times[name], facts[name], answer(name, "stop")) for name in jobs}
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def start_deaf(process):
+    """Start a process that does not hear Ctrl-C, which a terminal sends to all: the command hears it, says so
+    once and ends the others."""
+    if os.name == "nt":                                          # there is nothing to inherit there
+        return process.start()
+    resource_tracker.ensure_running()                            # its start would unblock the signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})    # inherited; the command hears it afterwards
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def work(pipe, seconds, make, *arguments):
+    """A contender's process: its facts when it is warm; at each "go" steps for a while -> seconds a step; at
+    "stop" peak memory. A failure is sent as a UserError, for the command to tell."""
+    try:
+        step, facts = make(*arguments)
+        for _ in range(3):
+            step()
+        pipe.send(facts)
+        while pipe.recv() == "go":
+            calls, took = repeat(step, seconds)
+            pipe.send(took / calls)
+        pipe.send(peak_bytes() / 1e6)
+    except (EOFError, ConnectionError, KeyboardInterrupt):
+        pass                                                     # the command has ended, and will say why
+    except Exception as e:
+        failure = UserError(str(e).strip().partition("\n")[0] or type(e).__name__)
+        failure.add_note(traceback.format_exc())                 # for --traceback
+        pipe.send(failure)
+
+
+# ---- from times to figures
 
 def ratio(times, others):
-    """How many times longer the first took: the median of the rounds' ratios, and the smallest and the largest of them."""
+    """How many times longer the first took: median, least and most of the rounds' ratios."""
     ratios = [a / b for a, b in zip(times, others, strict=True)]
     return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
 
@@ -41,18 +133,20 @@ def spread(r):
 
 
 def streamed(thing, nbytes):
-    """An endless cycle of a thing of so many bytes and of copies of it, enough of them that each has left the caches when its turn
-    comes: what is used is read from memory, as in a model of many layers."""
+    """An endless cycle of a thing of so many bytes and of copies of it, enough of them that each has left the
+    caches when its turn comes: what is used is read from memory, as in a model of many layers."""
     copies = int(min(MOST_COPIES, -(-FILL // nbytes)))
     return itertools.cycle([thing, *(copy.deepcopy(thing) for _ in range(copies - 1))])
 
 
 def peak_bytes():
-    """The most memory that this process has held, or on Linux its parent before it began (NaN where the system does not tell)."""
+    """The most memory that this process has held, or on Linux its parent before it began (NaN where the
+    system does not tell)."""
     if os.name == "nt":
         return float("nan")
     import resource
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
+    unit = 1 if os.uname().sysname == "Darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def blas_threads():
