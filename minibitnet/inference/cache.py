@@ -1,10 +1,11 @@
-"""Key-value caches of one layer: the keys and values of the tokens seen so far, so that a token is computed once.
+"""Key-value caches of one layer: keys and values of the tokens seen so far, so that a token is computed once.
 
-A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives all, as attention takes
-them: each key and each value on a grid of its own (``exact.fine``, ``exact.shared_out``), where it was put once, when it came. What is summed up of them is
-exact, so how they came, one by one or all at once, changes no bit. ``nbytes`` is what the cache takes. Keys are kept after the rotation,
-as in [a48] §3.1, so that they are never touched again. A number that float16 does not hold (65,520 and above) is a UserError, as a value of
-16 bits and as the scale of codes alike.
+A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives
+all, as attention takes them: each key and each value on a grid of its own (``exact.fine``,
+``exact.shared_out``), where it was put once, when it came. What is summed up of them is exact, so how they
+came, one by one or all at once, changes no bit. ``nbytes`` is what the cache takes. Keys are kept after the
+rotation, as in [a48] §3.1, so that they are never touched again. A number that float16 does not hold (65,520
+and above) is a UserError, as a value of 16 bits and as the scale of codes alike.
 
 [a48] BitNet a4.8, arXiv 2411.04965: key-value caches of 4 and of 3 bits.
 """
@@ -23,14 +24,15 @@ def as_float16(x):                               # float32 or float64 -> float16
     with np.errstate(over="ignore"):             # the line after says it
         y = x.astype(np.float16)
     if (np.isinf(y) & np.isfinite(x)).any():
-        raise UserError(f"a key-value cache keeps float16, which ends at 65,504, and would have to hold {np.abs(x).max():g}: "
-                        f"expected smaller keys and values; a cache of 32 bits holds them")
+        raise UserError("a key-value cache keeps float16, which ends at 65,504, "
+                        f"and would have to hold {np.abs(x).max():g}: "
+                        "expected smaller keys and values; a cache of 32 bits holds them")
     return y
 
 
 class KVCache:
-    """Rotated keys and values in float32, which holds what these grids leave of them, or rounded once more, to float16: 8 or 4 bytes for each
-    feature of a key and its value."""
+    """Rotated keys and values in float32, which holds what these grids leave of them, or rounded once more,
+    to float16: 8 or 4 bytes for each feature of a key and its value."""
 
     def __init__(self, c, batch=1, dtype=np.float32):
         self.k, self.v = np.empty((2, batch, c.n_kv_heads, 1, c.head_dim, c.context), dtype)
@@ -40,28 +42,31 @@ class KVCache:
     def nbytes(self):
         return self.k.nbytes + self.v.nbytes
 
-    def extend(self, k, v):                      # (K D, B, T) of new tokens -> Grid, Values (B, K, 1, D, S) of all S tokens
+    def extend(self, k, v):                      # (K D, B, T) -> Grid, Values (B, K, 1, D, S) of all S tokens
         new, self.length = slice(self.length, self.length + k.shape[2]), self.length + k.shape[2]
         k, v = (split_heads(x, self.k.shape[-2]) for x in (k, v))
         v = shared_out(v)
         for kept, x in ((self.k, fine(k, -2).values), (self.v, v.shares * v.power)):
             kept[..., new] = as_float16(x) if kept.dtype == np.float16 else x
         k, v = (kept[..., :self.length] for kept in (self.k, self.v))
-        return Grid(k.astype(np.float64), FINE), shared_out(v.astype(np.float32, copy=False), rounded=True)
+        v = shared_out(v.astype(np.float32, copy=False), rounded=True)
+        return Grid(k.astype(np.float64), FINE), v
 
 
 class QuantizedKVCache:
-    """The same as codes of 8 or 4 bits with one float16 scale for each head and token: 2 + 4 / D or 1 + 4 / D bytes in place of 8.
+    """The same as codes of 8 or 4 bits with one float16 scale for each head and token: 2 + 4 / D or 1 + 4 / D
+    bytes in place of 8.
 
-    Codes of 4 bits lie in [-7, 7], two in a byte: feature i of a head in the low half, feature i + D/2 in the high one.
-    A code times its scale has 18 bits, fewer than a grid's 23 or 26, so these numbers lie on one from the beginning.
-    Departure: [a48] writes "unsigned integers" and gives no formula; these are signed, the absmax of the rest of the model.
+    Codes of 4 bits lie in [-7, 7], two in a byte: feature i of a head in the low half, feature i + D/2 in the
+    high one. A code times its scale has 18 bits, fewer than a grid's 23 or 26, so these numbers lie on one
+    from the beginning. Departure: [a48] writes "unsigned integers" and gives no formula; these are signed,
+    the absmax of the rest of the model.
     """
 
     def __init__(self, c, batch=1, bits=8):
         self.shape, self.bits = (c.n_kv_heads, c.head_dim, batch, c.context), bits
-        self.codes = np.empty((2, c.n_kv_heads, c.head_dim * bits // 8, batch, c.context), np.int8)       # keys, values
-        self.scales = np.empty((2, c.n_kv_heads, 1, batch, c.context), np.float16)
+        self.codes = np.empty((2, c.n_kv_heads, c.head_dim * bits // 8, batch, c.context), np.int8)
+        self.scales = np.empty((2, c.n_kv_heads, 1, batch, c.context), np.float16)        # of keys, values
         self.length = 0
 
     @property
@@ -72,13 +77,14 @@ class QuantizedKVCache:
         end = self.length + k.shape[2]
         for i, new in enumerate((k, v)):
             heads = new.reshape(*self.shape[:3], -1).swapaxes(0, 1)                        # (D, K, B, T)
-            codes, scale = absmax_int8(heads, Q_b=2 ** (self.bits - 1) - 1)                # per head and token
+            codes, scale = absmax_int8(heads, Q_b=2 ** (self.bits - 1) - 1)            # per head and token
             codes = codes.astype(np.int8)
-            self.codes[i, ..., self.length:end] = (codes if self.bits == 8 else two_in_a_byte(codes)).swapaxes(0, 1)
+            kept = codes if self.bits == 8 else two_in_a_byte(codes)
+            self.codes[i, ..., self.length:end] = kept.swapaxes(0, 1)
             self.scales[i, ..., self.length:end] = as_float16(scale).swapaxes(0, 1)
         self.length = end
-        codes = self.codes[..., :end]
-        values = dequantize(codes if self.bits == 8 else from_bytes(codes, axis=2), self.scales[..., :end].astype(np.float32))
+        codes, scales = self.codes[..., :end], self.scales[..., :end].astype(np.float32)
+        values = dequantize(codes if self.bits == 8 else from_bytes(codes, axis=2), scales)
         k, v = values.transpose(0, 3, 1, 2, 4)[:, :, :, None]
         return Grid(k.astype(np.float64), FINE), shared_out(v, rounded=True)
 
@@ -90,7 +96,8 @@ def two_in_a_byte(codes):                        # int8 (D, ...) in [-8, 7] -> i
 
 
 def from_bytes(packed, axis=0):                  # the inverse, of bytes along an axis
-    """A shift to the right of an int8 repeats its sign: the high half as it is, the low half after a shift to the left."""
+    """A shift to the right of an int8 repeats its sign: the high half is right as it is, the low half after a
+    shift to the left."""
     return np.concatenate([packed << 4 >> 4, packed >> 4], axis)
 
 
@@ -99,4 +106,7 @@ def caches(c, batch=1, bits=32):
     return [KINDS[bits](c, batch) for _ in range(c.n_layers)]
 
 
-KINDS = {32: KVCache, 16: partial(KVCache, dtype=np.float16), 8: QuantizedKVCache, 4: partial(QuantizedKVCache, bits=4)}     # bits: kind
+KINDS = {  # bits: kind
+    32: KVCache, 16: partial(KVCache, dtype=np.float16),
+    8: QuantizedKVCache, 4: partial(QuantizedKVCache, bits=4),
+}

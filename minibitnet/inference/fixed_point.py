@@ -8,7 +8,8 @@ made once, at import. Everything else here runs between token id and chosen toke
 
 ``>>`` is an arithmetic shift, also of negative numbers: it floors, and so does ``//``. On these two stand
 ``shift``, which rounds halves up, and ``divide``, which rounds halves to even (as ``np.rint`` does). Nothing
-saturates: each function says how large its arguments may be, and whoever calls it proves that they are no larger.
+saturates: each function says how large its arguments may be, and whoever calls it proves that they are no
+larger.
 """
 import math
 
@@ -33,7 +34,7 @@ def mantissa(value):
 
 def bit_length(x):                                          # 0 <= x < 2^63
     """The number of bits of each x, as int.bit_length: 0 -> 0, 1 -> 1, 7 -> 3, 8 -> 4; int64."""
-    return np.searchsorted(POWERS, x, side="right").astype(np.int64)     # some systems' has 32: shifts would overflow
+    return np.searchsorted(POWERS, x, side="right").astype(np.int64)     # some have int32 here
 
 
 def shift(x, k):                                            # |x| < 2^62, 0 <= k <= 62
@@ -48,8 +49,8 @@ def divide(a, b):                                           # |a| < 2^61, 0 < b 
 
 
 def narrow(x, bits, axis=0, least=0):                       # |x| < 2^62
-    """x -> shift(x, k), k with the smallest k >= least, one for all values along axis, that leaves at most ``bits``
-    bits of the largest |x|: 2^bits itself where these go up."""
+    """x -> shift(x, k), k with the smallest k >= least, one for all values along axis, that leaves at most
+    ``bits`` bits of the largest |x|: 2^bits itself where these go up."""
     k = np.maximum(bit_length(np.abs(x).max(axis, keepdims=True)) - bits, least)
     return shift(x, k), k.squeeze(axis)
 
@@ -91,7 +92,8 @@ def exp2(d):                                                # d >= 0, with 16 bi
         d = min(d, 32 << 16) is an octave, then 8 bits i and 8 bits j;  T[i] = 2^(24 - i/256) to the nearest;
         shift(T[i] - ((T[i] - T[i+1]) j >> 8), octave)
 
-    At most 17 units of 2^-24 above the true value. At d = 25 it is half a unit, which goes up to 1; beyond it is 0.
+    At most 17 units of 2^-24 above the true value. At d = 25 it is half a unit, which goes up to 1; beyond it
+    is 0.
     """
     d = np.minimum(d, 32 << FRACTION_BITS)
     octave, i, j = d >> 16, d >> 8 & 255, d & 255

@@ -66,8 +66,8 @@ from .fixed_point import bit_length, divide, exp2, narrow, ratio, shift
 from .integer_convert import KEY_SHIFT, LOG2E, LOG2E_BITS, QUERY_BITS, ROTARY_BITS, VALUE_BITS, convert, unit
 from .kernels import matmul
 
-# How large every number gets. A type is the smallest that holds it: NumPy computes in int64 where that is less to
-# write. ``integer_convert.IntegerWeights`` has the types of what conversion makes.
+# How large every number gets. A type is the smallest that holds it: in NumPy int64 is
+# often less to write. ``integer_convert.IntegerWeights`` has the types of what conversion makes.
 #
 #   number                        type   one unit is                 range     rounding
 #   residual stream x             int32  2^-f                        < 2^28    exact sums
@@ -101,8 +101,8 @@ from .kernels import matmul
 #   logits                        int32  2^-logit_bits               < 2^28    halves up
 
 WEIGHT_SHIFT = 12            # of w gamma_v < 2^52: sums of 127 times it over 2^13 positions stay below 2^60
-Z_LEAST, Z_MOST = 25, 38     # bits of Z: one weight is 2^24, and 2^13 at most are summed up. Scaled as if Z had
-                             # 38, sum u v~ < Z 2^23 is below 2^61, which ``divide`` takes; Z itself keeps 25
+Z_LEAST, Z_MOST = 25, 38     # bits of Z: one weight is 2^24, and 2^13 at most are summed up. As if Z had 38,
+                             # sum u v~ < Z 2^23 is below 2^61, which ``divide`` takes; Z itself keeps 25
 HIDDEN = -1 << 61            # a score below any other: its weight is 0, and max z - HIDDEN < 2^62
 ACT_BITS = 31                # of act', so that act' up < 2^31 2^28
 HEAD_SHIFT = 43              # M M_h >> 43 is below 2^19, and |sums| <= 2^15 2^14 C <= 2^42: below 2^61

@@ -1,20 +1,20 @@
 """Products of 8-bit activations and ternary weights kept in 2 bits:  y = W~ x~  in whole numbers, exactly.
 
-Shapes and letters as in ``quant.py``: W~ (n, m) of -1, 0, +1 (binary is the subset without 0); codes x~ (m,) or (m, ...),
-whole numbers in [-127, 127], one token per column, as int8 or as float32; y (n, ...) int32. The one rescale by
-s_w s_x that makes activations of y is not done here.
+Shapes and letters as in ``quant.py``: W~ (n, m) of -1, 0, +1 (binary is the subset without 0); codes x~ (m,)
+or (m, ...), whole numbers in [-127, 127], one token per column, as int8 or as float32; y (n, ...) int32. The
+one rescale by s_w s_x that makes activations of y is not done here.
 
 ``reference`` is the truth: the definition as three nested sums, and its one line of NumPy. Every other kernel
 must return its very integers, and says why no number on the way can overflow.
 
-    kernel             resident form of W~              what it does
-    by_blas            bit planes (``BitPlanes``)       unpacks some rows at a time to float32 and multiplies with BLAS
-    by_bit_planes      the same                         counts bits: and, xor, popcount; 8 multiplications a row
-    by_lookup          base-3 (``TableIndices``)        looks up the sums of eight weights at a time. No multiplication, no float
-    matmul             bit planes                       the faster one of the first two
+    kernel           resident form of W~          what it does
+    by_blas          bit planes (``BitPlanes``)   unpacks some rows at a time to float32, multiplies with BLAS
+    by_bit_planes    the same                     counts bits: and, xor, popcount; 8 multiplications a row
+    by_lookup        base-3 (``TableIndices``)    looks up sums of eight weights at a time: additions alone
+    matmul           bit planes                   the faster one of the first two
 
-Both forms take 2 bits a weight, features padded to a multiple of 64 (bit planes; and 4 bytes a row) or 72 (base 3). That is
-all that is read from memory for a token; no kernel keeps a second copy.
+Both forms take 2 bits a weight, features padded to a multiple of 64 (bit planes; and 4 bytes a row) or 72
+(base 3). That is all that is read from memory for a token; no kernel keeps a second copy.
 """
 import math
 from typing import NamedTuple
@@ -25,10 +25,10 @@ from ..packing import unpack_blocks
 from ..quant import QB
 
 TILE = 2**19         # weights that by_blas unpacks at a time: 2 MB of float32
-SHARES = 8           # a pool's threads take every eighth tile at a time: to hand out single ones takes 4 % longer
-BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, to stay in the second-level cache; but rows are not cut, and 3 words
-                     # of each come at least, or else adding up the counts takes longer than counting
-BUFFER = 512         # numbers: NumPy copies a broadcast operand to buffers, of 8,192 by default, and would be 2 times slower
+SHARES = 8           # a pool's threads take every eighth tile at a time: to hand out single ones takes longer
+BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, for the second-level cache; but
+                     # 3 words of a whole row at least, or adding up the counts takes longer than counting
+BUFFER = 512         # numbers: NumPy copies a broadcast operand to buffers, whose 8,192 by default are slower
 
 
 def reference(codes, w):                         # (m, N), (n, m) -> int32 (n, N)
@@ -48,7 +48,8 @@ def reference_numpy(codes, w):                   # (m, N), (n, m) -> int32 (n, N
 # ---- the resident form
 
 class BitPlanes(NamedTuple):
-    """A ternary matrix as two bits a weight, in two planes of 64-bit words: word j of row i holds features 64 j .. 64 j + 63.
+    """A ternary matrix as two bits a weight, in two planes of 64-bit words: word j of row i holds features 64
+    j .. 64 j + 63.
 
     Features from m on are zeros. Rows are the last axis, so that one word of *all* rows is contiguous.
     """
@@ -68,16 +69,18 @@ class BitPlanes(NamedTuple):
 
 def bit_planes(w):                               # (n, m) of -1, 0, +1 -> BitPlanes
     """The resident form of a ternary matrix."""
-    return BitPlanes(*(_words(plane).T.copy() for plane in (w != 0, w < 0)), (w < 0).sum(1, dtype=np.int32), w.shape[1])
+    nonzero, negative = (_words(plane).T.copy() for plane in (w != 0, w < 0))
+    return BitPlanes(nonzero, negative, (w < 0).sum(1, dtype=np.int32), w.shape[1])
 
 
-def repack(packed, n):                           # uint8 (ceil(n/4), m) of ``packing.pack_ternary`` -> BitPlanes
+def repack(packed, n):                           # uint8 (ceil(n/4), m) of a packed file -> BitPlanes
     """A matrix of a packed file in its resident form; never more than a quarter of it is unpacked."""
     return stack([bit_planes(block) for block in unpack_blocks(packed, n)])
 
 
-def stack(matrices):                             # BitPlanes (n_1, m), (n_2, m), ... -> BitPlanes (n_1 + n_2 + ..., m)
-    """One matrix of the rows of several. For those that see the same input (q k v; gate up): one product instead of several small ones."""
+def stack(matrices):                             # BitPlanes (n_1, m), (n_2, m), ... -> BitPlanes (n, m)
+    """One matrix of the rows of several. For those that see the same input (q k v; gate up): one product
+    instead of several small ones."""
     planes = [np.concatenate(parts, axis=-1) for parts in zip(*(w[:3] for w in matrices))]
     return BitPlanes(*planes, matrices[0].m)
 
@@ -85,14 +88,16 @@ def stack(matrices):                             # BitPlanes (n_1, m), (n_2, m),
 def unpack(w, rows=slice(None)):                 # BitPlanes (n, m) -> int8 (n, m), or only some rows
     """The weights as numbers."""
     nonzero, negative = w.nonzero[:, rows], w.negative[:, rows]
-    positive, negative = (np.unpackbits(plane.T.copy().view(np.uint8).ravel(), bitorder="little") for plane in (nonzero ^ negative, negative))
+    positive, negative = (np.unpackbits(plane.T.copy().view(np.uint8).ravel(), bitorder="little")
+                          for plane in (nonzero ^ negative, negative))
     positive -= negative                                                 # 0 - 1 = 255, which as int8 is -1
     return positive.view(np.int8).reshape(nonzero.shape[1], 64 * len(nonzero))[:, :w.m]
 
 
-def _words(bits):                                # bool or uint8 (..., m) -> uint64 (..., ceil(m/64)), padded with zeros
-    packed = np.zeros((*bits.shape[:-1], -(-bits.shape[-1] // 64) * 8), np.uint8)
-    packed[..., :-(-bits.shape[-1] // 8)] = np.packbits(bits, axis=-1, bitorder="little")
+def _words(bits):                                # bool or uint8 (..., m) -> uint64 (..., ceil(m/64))
+    m = bits.shape[-1]
+    packed = np.zeros((*bits.shape[:-1], -(-m // 64) * 8), np.uint8)     # -(-a // b): a / b rounded up
+    packed[..., :-(-m // 8)] = np.packbits(bits, axis=-1, bitorder="little")
     return packed.view(np.uint64)
 
 
@@ -104,11 +109,11 @@ def exact_in_float32(m):
 
 
 def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> int32 (n, N)
-    """Unpack a tile of rows to float32 and let BLAS multiply. A pool's threads share the tiles (do not call it on a
-    thread of that very pool: it would wait for itself).
+    """Unpack a tile of rows to float32 and let BLAS multiply. A pool's threads share the tiles (do not call
+    it on a thread of that very pool: it would wait for itself).
 
-    No overflow: float32 holds every whole number up to 2^24, and every partial sum, in whatever order BLAS adds, is at
-    most 127 m < 2^24 for m <= 132,104.
+    No overflow: float32 holds every whole number up to 2^24, and every partial sum, in whatever order BLAS
+    adds, is at most 127 m < 2^24 for m <= 132,104.
     """
     n, m = w.shape
     assert exact_in_float32(m), f"{m} features overflow the exact range of float32"
@@ -131,17 +136,28 @@ BITS = 1 << np.arange(8, dtype=np.uint8)
 def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> int32 (n, N)
     """Count bits. With c_b the places of two's complement and x_b the bits,  x = sum_b c_b x_b,  so
 
-        y = sum_b c_b (|P & X_b| - |N & X_b|)        P, N: where a row's weights are +1, -1;  X_b: where bit b is set
+        y = sum_b c_b (|P & X_b| - |N & X_b|)      P, N: where weights are +1, -1;  X_b: where bit b is set
           = sum_b c_b |nonzero & (N ^ X_b)| + |N|
 
-    for nonzero & (N ^ X_b) is (P & X_b) or (N & ~X_b), of |P & X_b| + |N| - |N & X_b| bits, and the c_b sum to -1. This
-    takes one xor, one and, one popcount for 64 weights and a bit of the activations.
+    for nonzero & (N ^ X_b) is (P & X_b) or (N & ~X_b), of |P & X_b| + |N| - |N & X_b| bits, and the c_b sum
+    to -1. This takes one xor, one and, one popcount for 64 weights and a bit of the activations. With
+    activations of four bits, of places 1 2 4 -8, and four features:
 
-    No overflow: a word has at most 64 bits, so 3 words have at most 192 < 2^8, a row of 1,023 words at most 65,472 < 2^16, and in
-    int32 |sums| <= 256 m < 2^31 for m < 8 million.
+        weights   +1 -1  0 +1          nonzero = 1 1 0 1,  N = 0 1 0 0,  |N| = 1
+        x          3 -2  5 -7          0011 1110 0101 1001 in two's complement
+
+        b          X_b       N ^ X_b   & nonzero   count   times c_b
+        0 (1)      1 0 1 1   1 1 1 1   1 1 0 1     3        3
+        1 (2)      1 1 0 0   1 0 0 0   1 0 0 0     1        2
+        2 (4)      0 1 1 0   0 0 1 0   0 0 0 0     0        0
+        3 (-8)     0 1 0 1   0 0 0 1   0 0 0 1     1       -8      3 + 2 + 0 - 8 + |N| = -2 = 3 + 2 - 7
+
+    No overflow: a word has at most 64 bits, so 3 words have at most 192 < 2^8, a row of 1,023 words at most
+    65,472 < 2^16, and in int32 |sums| <= 256 m < 2^31 for m < 8 million.
     """
     n, words = len(w.negatives), len(w.nonzero)
-    X = _words(codes.T.astype(np.int8).view(np.uint8)[:, None] & BITS[:, None])[..., None]     # (N, 8, words, 1)
+    bytes_of = codes.T.astype(np.int8).view(np.uint8)                    # (N, m)
+    X = _words(bytes_of[:, None] & BITS[:, None])[..., None]             # (N, 8, words, 1)
     tokens = max(1, min(len(X), BLOCK // (8 * max(1, n))))
     step = max(3, BLOCK // (8 * max(1, n) * tokens))
     whole_row = np.uint16 if words <= 1023 else np.int32                 # the smaller, the faster
@@ -152,7 +168,7 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
         for t in range(0, len(X), tokens):
             counts = np.zeros((1, 8, n), whole_row)
             for j in range(0, words, step):
-                bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]                 # (tokens, 8, step, n)
+                bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]       # (tokens, 8, step, n)
                 bits &= w.nonzero[j:j + step]
                 counts = counts + np.add.reduce(np.bitwise_count(bits), axis=2, dtype=part)
             y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
@@ -162,13 +178,16 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
 
 # ---- lookup tables
 
-GROUP, SIDE_BY_SIDE = 8, 9                       # 3^8 = 6,561 patterns of eight weights; 9 * 6,561 <= 2^16 numbers in one flat table
+GROUP = 8            # weights at a time, of 3^8 = 6,561 patterns
+SIDE_BY_SIDE = 9     # tables of so many numbers in one flat table: 9 * 6,561 <= 2^16
 PATTERNS = 3**GROUP
 
 
 class TableIndices(NamedTuple):
-    """A ternary matrix as indices into tables of sums, 16 bits for eight weights. Features from m on have weight 0."""
-    index: np.ndarray        # uint16 (K, 9, n): block k, group g, row i holds 6,561 g + sum_f (w_f + 1) 3^(7 - f), f < 8
+    """A ternary matrix as indices into tables of sums, 16 bits for eight weights. Features from m on have
+    weight 0."""
+    index: np.ndarray        # uint16 (K, 9, n): of block k, group g, row i
+                             # 6,561 g + sum_f (w_f + 1) 3^(7 - f), f < 8
     m: int
 
     @property
@@ -188,24 +207,27 @@ def table_indices(w):                            # (n, m) of -1, 0, +1 -> TableI
 
 
 def by_lookup(codes, w):                         # (m, N), TableIndices (n, m) -> int32 (n, N)
-    """Look up, for eight features at a time, the sum that a row's eight weights make: one of 6,561, computed once for all rows.
+    """Look up, for eight features at a time, the sum that a row's eight weights make: one of 6,561, computed
+    once for all rows.
 
-    A table of eight features is an outer sum of four tables of two. Nine tables lie side by side, so one ``take`` serves 72
-    features of every row.
+    A table of eight features is an outer sum of four tables of two. Nine tables lie side by side, so one
+    ``take`` serves 72 features of every row.
 
-    No overflow: a sum in a table is at most 8 * 127, of the nine of a block at most 9,144 < 2^15 (int16); |y| <= 127 m < 2^31.
+    No overflow: a sum in a table is at most 8 * 127, of the nine of a block at most 9,144 < 2^15 (int16); |y|
+    <= 127 m < 2^31.
     """
     K, _, n = w.index.shape
     x = np.zeros((codes.shape[1], K * SIDE_BY_SIDE * GROUP), np.int16)
     x[:, :w.m] = codes.T
-    ones = np.stack([-x, np.zeros_like(x), x], -1).reshape(len(x), K, SIDE_BY_SIDE, GROUP, 3)  # the sums of one feature
-    twos = _outer_sum(ones[..., 0::2, :], ones[..., 1::2, :])                                  # (N, K, 9, 4, 9)
+    ones = np.stack([-x, np.zeros_like(x), x], -1)                       # the sums of one feature
+    ones = ones.reshape(len(x), K, SIDE_BY_SIDE, GROUP, 3)
+    twos = _outer_sum(ones[..., 0::2, :], ones[..., 1::2, :])            # (N, K, 9, 4, 9)
     y = np.zeros((len(x), n), np.int32)
     with np.errstate():                          # on leaving, gives back the buffer size as well
         np.setbufsize(BUFFER)
         for t in range(len(x)):
-            first, second, third, fourth = np.moveaxis(twos[t], 2, 0)                          # (K, 9, 9)
-            sixes = _outer_sum(second, _outer_sum(third, fourth))                              # (K, 9, 729)
+            first, second, third, fourth = np.moveaxis(twos[t], 2, 0)    # (K, 9, 9)
+            sixes = _outer_sum(second, _outer_sum(third, fourth))        # (K, 9, 729)
             for k in range(K):
                 table = _outer_sum(first[k], sixes[k]).ravel()
                 y[t] += np.add.reduce(table.take(w.index[k]), axis=0, dtype=np.int16)
@@ -219,12 +241,12 @@ def _outer_sum(a, b):                            # (..., A), (..., B) -> (..., A
 # ---- the choice
 
 def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...)
-    """W~ x~ by the faster kernel; integer=True takes only kernels without a float. A pool's threads share BLAS's tiles.
+    """W~ x~ by the faster kernel; integer=True: by one without a float. A pool's threads share BLAS's tiles.
 
-    Up to three tokens: bit planes, since unpacking alone takes longer than a token or two (2560 x 2560: 0.13 ns a weight and token, against
-    0.3 to unpack). More: BLAS, which unpacks once for all of them; at four tokens they are even, at eight BLAS takes two thirds of the time.
-    by_lookup is not among the choices, so that one form is resident: for one token it is as fast for 13,824 rows (a tenth faster or slower
-    from run to run), takes half again as long for 3,840, three times as long for 640 rows, who share the cost of the tables.
+    Up to three tokens: bit planes, since unpacking alone takes longer than a token or two. More: BLAS, which
+    unpacks once for all of them; at four tokens they are even. by_lookup is not among the choices, so that
+    one form is resident: it comes close for one token of thousands of rows, and fewer do not pay for the
+    tables. (``python -m minibitnet.bench kernels`` has the times.)
     """
     assert len(codes) == w.m, f"activations have {len(codes)} features, the matrix has {w.m}"
     columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))

@@ -3,14 +3,16 @@
     h = x + o(sub_norm(attention(rope(q), rope(k), v)))    with q, k, v from norm(x)
     x = h + down(sub_norm(act(gate) * up))                 with gate, up from norm(h)
 
-Every operation but the products with weights is the plain forward of ``nn/ops.py``, and these are the same integers, so with float32
-embeddings, norms and scales the logits are those of the training model's evaluation, bit for bit: of a whole sequence, in pieces, token by
-token with a cache, in a batch or alone, for no product depends on its shape (``exact.py``).
+Every operation but the products with weights is the plain forward of ``nn/ops.py``, and these are the same
+integers, so with float32 embeddings, norms and scales the logits are those of the training model's
+evaluation, bit for bit: of a whole sequence, in pieces, token by token with a cache, in a batch or alone, for
+no product depends on its shape (``exact.py``).
 
-Matrices that see the same input are stacked: q, k, v are one product, gate and up another. Embedding and head may be float16 or
-bfloat16; they stay 16 bits wide in memory. A head of 16 bits is kept as whole numbers and a power of two for each row, an exact operand; of a row's
-numbers below 2^-5 of its largest (float16; bfloat16: 2^-8) the last bits are rounded away. A float32 head is put on its grid once, which
-float32 still holds. The head, the largest matrix, is widened and multiplied block by block, by all threads if it is large.
+Matrices that see the same input are stacked: q, k, v are one product, gate and up another. Embedding and head
+may be float16 or bfloat16; they stay 16 bits wide in memory. A head of 16 bits is kept as whole numbers and a
+power of two for each row, an exact operand; of a row's numbers below 2^-5 of its largest (float16; bfloat16:
+2^-8) the last bits are rounded away. A float32 head is put on its grid once, which float32 still holds. The
+head, the largest matrix, is widened and multiplied block by block, by all threads if it is large.
 """
 import functools
 
@@ -26,7 +28,7 @@ from .cache import caches
 from .kernels import matmul, repack, stack
 
 HEAD_BLOCK = 2**19       # weights of the head that are multiplied at a time, 4 MB of float64
-FEW = 4                  # blocks of a head that threads do not share: to wake them takes longer than they save
+FEW = 4                  # blocks of a head that threads do not share: to wake them takes longer
 
 
 def finite(call):
@@ -38,16 +40,24 @@ def finite(call):
         except FloatingPointError:                         # a quantizer met it first
             logits = np.float32([np.nan])
         if not all_finite(logits):
-            raise NonFiniteError("the model's logits are not finite: expected numbers; are its scales, gains or embeddings off?")
+            raise NonFiniteError("the model's logits are not finite: expected numbers; "
+                                 "are its scales, gains or embeddings off?")
         return logits
     return checked
 
 
 class PackedModel:
-    """Token ids to logits. c: the configuration; matrices: {name: PackedMatrix}, arrays: {name: array}, as formats/packed.py
-    reads them; threads: of its own, which share the large products; kv_bits: of its key-value caches, a key of ``cache.KINDS``.
-    ``matrices`` is emptied and a head of 16 bits turned into codes where it lies, so that the bytes of the file and the resident form of the
-    whole model are never in memory together."""
+    """Token ids to logits.
+
+    c: the configuration; threads: of its own, which share the large products; kv_bits: of its key-value
+    caches, a key of ``cache.KINDS``; matrices {name: PackedMatrix} and arrays {name: array}: as
+    formats/packed.py reads them.
+
+    Both are handed over, and whoever wants them again keeps copies. Every matrix is taken with
+    ``matrices.pop(name)``, once, and let go as soon as its planes are made; a head of 16 bits becomes codes
+    in the memory of its array. So the bytes of the file and the resident form of the whole model are never in
+    memory together, and anything whose ``pop`` makes a matrix will do.
+    """
     logit_scale = 1.0
 
     def __init__(self, c, matrices, arrays, threads=1, kv_bits=32):
@@ -62,13 +72,14 @@ class PackedModel:
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
     @finite
-    def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T), or of the last token alone (V, B, 1)
+    def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T); last: (V, B, 1)
         start, (B, T) = caches[0].length if caches else 0, ids.shape
         if start + T > self.config.context:
             raise ValueError(f"{start + T} tokens: expected at most the context of {self.config.context}")
-        rotary = [np.repeat(table[:, None, start:start + T], B, axis=1) for table in self.rotary]       # (D/2, B, T)
+        rotary = [np.repeat(table[:, None, start:start + T], B, axis=1)          # (D/2, B, T), cos and sin
+                  for table in self.rotary]
         x = self.embedding.row(ids) if isinstance(self.embedding, ScaledRows) else widen(self.embedding[ids])
-        x = np.ascontiguousarray(x.transpose(2, 0, 1))                                                  # (C, B, T)
+        x = np.ascontiguousarray(x.transpose(2, 0, 1))                               # (C, B, T)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
             x = block(x, rotary, cache)
         x = np.ascontiguousarray(x[..., -1:]) if last else x
@@ -90,7 +101,8 @@ class PackedModel:
                 if codes is head:
                     y[rows] = product(Grid(w, FINE), X)
                 else:
-                    y[rows] = np.ldexp(product(whole(w, 2**15, -1), X), -head.bits[rows, None].astype(np.intc))
+                    places = -head.bits[rows, None].astype(np.intc)
+                    y[rows] = np.ldexp(product(whole(w, 2**15, -1), X), places)
         share_out(share, shares, self.pool)
         return y.reshape(-1, *x.shape[1:])
 
@@ -108,7 +120,7 @@ def on_grid(matrix):
 
 class Block:
     def __init__(self, c, prefix, matrices, arrays, pool):
-        def norm(name):                                    # ternary: RMSNorm; binary: LayerNorm, which has no gain
+        def norm(name):                                    # ternary: RMSNorm; binary: LayerNorm, no gain
             if c.linear == "binary":
                 return lambda x: ops.layer_norm.forward(x, eps=c.norm_eps)
             gain = widen(arrays[f"{prefix}{name}.weight"])
@@ -119,7 +131,8 @@ class Block:
 
         self.input_norm, self.attn_sub_norm = norm("input_layernorm"), norm("self_attn.attn_sub_norm")
         self.ffn_norm, self.ffn_sub_norm = norm("post_attention_layernorm"), norm("mlp.ffn_sub_norm")
-        self.qkv_proj, self.o_proj = linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), linear("self_attn.o_proj")
+        self.qkv_proj = linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        self.o_proj = linear("self_attn.o_proj")
         self.gate_up_proj, self.down_proj = linear("mlp.gate_proj", "mlp.up_proj"), linear("mlp.down_proj")
         self.act = {"silu": ops.swiglu.forward, "relu2": ops.relu2_gate.forward}[c.activation]
         self.head_dim, self.d_kv = c.head_dim, c.n_kv_heads * c.head_dim
@@ -141,11 +154,12 @@ class BitLinear:
 
     def __init__(self, matrices, pool=None):
         self.codes = stack([repack(matrix.packed, matrix.n) for matrix in matrices])
-        self.scale = np.repeat([matrix.scale for matrix in matrices], [matrix.n for matrix in matrices])[:, None, None]   # (n, 1, 1)
+        scales, rows = [matrix.scale for matrix in matrices], [matrix.n for matrix in matrices]
+        self.scale = np.repeat(scales, rows)[:, None, None]                          # (n, 1, 1)
         self.pool = pool
 
     def __call__(self, x):                                 # (m, B, T) -> (n, B, T)
         codes, scale = absmax_int8(x)
         y = matmul(codes, self.codes, pool=self.pool).astype(np.float32)
-        y *= self.scale * scale                            # as nn/ops.py quantized_linear does it, or bits would differ
+        y *= self.scale * scale                            # as ``ops.quantized_linear`` does it, to the bit
         return y
