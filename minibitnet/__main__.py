@@ -1,4 +1,8 @@
-"""List the commands:  python -m minibitnet"""
+"""List the commands:  python -m minibitnet  (or run one:  python -m minibitnet train --tiny)"""
+import difflib
+import runpy
+import sys
+
 from . import __version__
 
 COMMANDS = {
@@ -12,7 +16,25 @@ COMMANDS = {
     "bench": "our speed beside PyTorch's, in one run",
 }
 
-print(f"minibitnet {__version__}: BitNet (1-bit language models) in pure NumPy\n")
-for name, what in COMMANDS.items():
-    print(f"  python -m minibitnet.{name:<10} {what}")
-print("\nEach one explains itself with --help.")
+
+def main():
+    """What ``python -m minibitnet.NAME`` does, for the NAME that is the first word; without one, the list."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in COMMANDS:
+        del sys.argv[1]
+        # As the main module, under its own name: _command looks for it there, and so do processes that it starts.
+        runpy.run_module(f"{__package__}.{name}", run_name="__main__", alter_sys=True)
+    elif name in ("--help", "-h"):
+        print(f"minibitnet {__version__}: BitNet (1-bit language models) in pure NumPy\n")
+        for name, what in COMMANDS.items():
+            print(f"  python -m minibitnet.{name:<10} {what}")
+        print("\nEach one explains itself with --help.")
+    else:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        print(f"error: unknown command {name}" + (f"; did you mean {near[0]}?" if near else "") +
+              " (python -m minibitnet lists them)", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,15 @@
 """The few calls of a notebook or a script:  model = minibitnet.load("runs/tiny");  print(model.generate("The "))"""
 import math
+import os
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from numbers import Integral
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .errors import NonFiniteError, UserError
 from .exact import total
@@ -49,19 +53,20 @@ class LanguageModel:
     ``settings`` (the run's config.json), ``step`` that it was trained to, ``path`` of the file that it was read from. ``engine`` maps ids
     (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
 
-    def __init__(self, engine, tokenizer, settings, step=0, path=None):
+    def __init__(self, engine: Any, tokenizer: Any, settings: dict[str, Any], step: int = 0,
+                 path: Path | None = None) -> None:
         self.engine, self.tokenizer, self.settings, self.step, self.path = engine, tokenizer, settings, step, path
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None      # what a document begins and ends with
 
-    def logits(self, ids):
+    def logits(self, ids: ArrayLike) -> NDArray:
         """(T,) token ids -> (T, vocab_size): row t scores the token after ids[:t + 1]. float32, or of the integer engine int32."""
         ids = self._checked(ids)
         if len(ids) > self.config.context:
             raise UserError(f"{len(ids):,} token ids: expected at most the context of {self.config.context:,}")
         return self.engine(ids[None])[:, 0].T
 
-    def loss(self, ids, targets):
+    def loss(self, ids: NDArray, targets: NDArray) -> float:
         """Two (B, T) -> mean nats per target; a target below 0 is none."""
         logits = self.engine(ids)
         loss = float(ops.cross_entropy.forward(logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale), targets))
@@ -69,7 +74,8 @@ class LanguageModel:
             raise NonFiniteError(f"the loss is {loss}: expected a number; are the model's gains or embeddings off?")
         return loss
 
-    def stream(self, prompt, tokens=200, *, temperature=0.8, top_k=0, top_p=1.0, seed=0, stop=""):
+    def stream(self, prompt: str, tokens: int = 200, *, temperature: float = 0.8, top_k: int = 0,
+               top_p: float = 1.0, seed: int = 0, stop: str = "") -> Iterator[str]:
         """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens, up to the text ``stop`` if there is one.
         A model that was trained on documents takes the prompt, which may be empty, for the beginning of one and stops where it
         ends. When the context is full, its newest half is kept."""
@@ -93,12 +99,12 @@ class LanguageModel:
         if held:
             yield held
 
-    def encode(self, text):
+    def encode(self, text: str) -> NDArray:
         """Token ids of a text that begins a document, with the document's begin token where the model knows documents."""
         ids = self.tokenizer.encode(text)
         return ids if self.begin is None else np.concatenate([np.array([self.begin], ids.dtype), ids])
 
-    def log_likelihoods(self, context, continuations):
+    def log_likelihoods(self, context: str, continuations: Sequence[str]) -> NDArray:
         """log p(continuation | context) in nats, of each. Both are tokenized together; the continuation's tokens are those from the
         first on that context alone does not have. What exceeds the model's context is cut off on the left."""
         alone, rows = self.encode(context), [self.encode(context + text) for text in continuations]
@@ -114,11 +120,11 @@ class LanguageModel:
             padded_targets[len(last) - 1 - n:len(last) - 1] = last[-n:]
         return -total(np.where(targets >= 0, self.nats(ids, targets), 0), 1)[:, 0]
 
-    def nats(self, ids, targets):
+    def nats(self, ids: NDArray, targets: NDArray) -> NDArray:
         """Two (B, T) -> -log p(target | the ids up to its place), (B, T) float64; of a target below 0 a number without meaning."""
         return surprisal(self.engine(ids) * np.float64(self.logit_scale), np.maximum(targets, 0))
 
-    def along(self, text):
+    def along(self, text: str) -> tuple[NDArray, NDArray]:
         """Where a document costs what -> (nats of each token, where each ends in the text, in characters), its end token last. Beside
         ``stories.entropy.along``: on average over fresh documents no model's cumulative sums are below those."""
         ids = np.append(self._checked(self.encode(text)), [] if self.begin is None else [self.begin]).astype(np.int64)
@@ -127,7 +133,7 @@ class LanguageModel:
         text_of = self.tokenizer.decode_stream()
         return self.nats(ids[None, :-1], ids[None, 1:])[0], np.cumsum([len(text_of(i)) for i in ids[1:]])
 
-    def generate(self, prompt, tokens=200, **sampling):
+    def generate(self, prompt: str, tokens: int = 200, **sampling: Any) -> str:
         """The continuation of the text prompt, as text; keywords as in ``stream``."""
         return "".join(self.stream(prompt, tokens, **sampling))
 
@@ -146,7 +152,9 @@ class LanguageModel:
         return ids
 
 
-def load(path, engine="float", checkpoint="last", warn=warnings.warn, threads=1, kv_bits=32):
+def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] = "float",
+         checkpoint: Literal["last", "best"] = "last", warn: Callable[[str], Any] = warnings.warn,
+         threads: int = 1, kv_bits: Literal[32, 16, 8, 4] = 32) -> LanguageModel:
     """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged:
     warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it was
     made from. threads: of the packed engine, for its large products; kv_bits: of its key-value cache, 32, 16, 8 or 4."""

@@ -126,10 +126,12 @@ def resumed_job(path, given):
     if "sha256" not in settings["corpus"]:
         raise UserError(f"{run.path / 'config.json'}: expected the corpus's sha256; the file is damaged")
     data = given["train"].pop("data", settings["train"].get("data"))      # the text may have moved
-    for part, name in ((part, name) for part in given for name in given[part]):
-        if settings[part].get(name) != given[part][name]:
-            raise UserError(f"--{name.replace('_', '-')} {given[part][name]}: the run in {run.path} has {settings[part].get(name)}, and "
-                            f"a resumed run keeps its configuration")
+    for section, options in given.items():
+        for name, value in options.items():
+            kept = settings[section].get(name)
+            if kept != value:
+                raise UserError(f"--{name.replace('_', '-')} {value}: the run in {run.path} has {kept}, and a resumed "
+                                f"run keeps its configuration")
     model_config, train_config = (from_json(config_class, settings[part], run.path / "config.json")
                                   for part, config_class in (("model", ModelConfig), ("train", TrainConfig)))
     try:

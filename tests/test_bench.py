@@ -35,11 +35,12 @@ def nothing_pinned(monkeypatch):
 
 # ---- from times to figures
 
-def took(monkeypatch, facts={}, **seconds):
+def took(monkeypatch, facts=None, **seconds):
     """From now on contenders take these seconds a step in their rounds, and each holds 100 MB."""
-    results = {name.replace("_", " "): (times, facts, 100.0) for name, times in seconds.items()}
+    results = {name.replace("_", " "): (times, facts or {}, 100.0) for name, times in seconds.items()}
     for module in (train_bench, kernel_bench, decode_bench):
-        monkeypatch.setattr(module, "processes_take_turns", lambda jobs, rounds, seconds: {name: results[name] for name in jobs})
+        monkeypatch.setattr(module, "processes_take_turns",
+                            lambda jobs, rounds, seconds: {name: results[name] for name in jobs})
 
 
 def test_a_row_of_training_by_pencil(monkeypatch):

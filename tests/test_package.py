@@ -1,15 +1,19 @@
+import inspect
+import os
 import re
 import subprocess
 import sys
 import tomllib
 import tracemalloc
+import typing
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minibitnet
-from minibitnet.api import FloatEngine
+from minibitnet.api import FloatEngine, LanguageModel
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 
@@ -76,11 +80,79 @@ def test_the_version_is_said_once():
     assert 'version = "' not in (ROOT / "pyproject.toml").read_text()
 
 
-def test_the_wheel_has_every_package():
-    """The list in pyproject.toml, which setuptools cannot find by itself because of data/, is that of the folders."""
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "minibitnet").rglob("__init__.py")}
-    assert set(packages) == folders | {"minibitnet._data"} and (ROOT / "data/README.md").is_file()
+# ---- what an installation is
+
+def built(hook, folder, monkeypatch):
+    """The ZipFile of a wheel, as a build of this checkout makes it."""
+    build = pytest.importorskip("hatchling.build")
+    if not (ROOT / "pyproject.toml").is_file():
+        pytest.skip("not a checkout")
+    monkeypatch.chdir(ROOT)
+    return zipfile.ZipFile(folder / getattr(build, hook)(str(folder)))
+
+
+def test_the_wheel_has_every_module_and_the_data(tmp_path, monkeypatch):
+    """data/ goes along as minibitnet/_data: the corpus, the papers' numbers, the results."""
+    names = set(built("build_wheel", tmp_path, monkeypatch).namelist())
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minibitnet").rglob("*.py")}
+    data = {f"minibitnet/_data/{path.relative_to(ROOT / 'data').as_posix()}"
+            for path in (ROOT / "data").rglob("*") if path.is_file()}
+    assert modules | data | {"minibitnet/py.typed"} <= names and "minibitnet/_data/stories.txt" in data
+    assert all(name.startswith(("minibitnet/", "minibitnet-")) for name in names)
+
+
+def test_a_checkout_is_found_from_the_folder_that_it_lies_in(tmp_path, monkeypatch):
+    """There a checkout called minibitnet comes first on the path, and has no __init__.py: an editable installation by a
+    path file is found all the same, one by a finder that is asked after the path is not."""
+    site, parent = tmp_path / "site", tmp_path / "parent"
+    (parent / "minibitnet/minibitnet").mkdir(parents=True)
+    built("build_editable", tmp_path, monkeypatch).extractall(site)
+
+    def found(*before):
+        code = "\n".join([*before, "import minibitnet; print(minibitnet.__file__)"])
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        run = subprocess.run([sys.executable, "-S", "-c", code], cwd=parent, env=environment, capture_output=True,
+                             text=True, check=True)
+        return run.stdout.strip()
+    assert found(f"import site; site.addsitedir({str(site)!r})") == minibitnet.__file__
+    finder = f"""if True:
+        import importlib.machinery, sys
+        class Finder:
+            def find_spec(name, path=None, target=None):
+                if name == "minibitnet":
+                    return importlib.machinery.PathFinder.find_spec(name, [{str(ROOT)!r}])
+        sys.meta_path.append(Finder)"""
+    assert found(finder) == "None", "the test would not see what it is for"
+
+
+def test_the_console_script_runs_the_command_that_is_named(tmp_path):
+    """``minibitnet bench`` is ``python -m minibitnet.bench``, exit code and all; a mistyped name has a neighbour."""
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["minibitnet"]
+    module, _, function = script.partition(":")
+    start = f"import sys; from {module} import {function} as main; sys.exit(main())"
+
+    def run(*words):
+        return subprocess.run([sys.executable, "-c", start, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert run().returncode == 0 and "python -m minibitnet.train" in run().stdout
+    mistyped, refused, listed = run("trian"), run("bench", "kernels", "--shapes", "3x"), run("data", "list")
+    assert mistyped.returncode == 2 and "did you mean train?" in mistyped.stderr
+    assert refused.returncode == 2 and "3x: expected outputs x inputs" in refused.stderr
+    assert listed.returncode == 0 and "stories" in listed.stdout
+
+
+def test_the_calls_of_a_script_are_annotated():
+    """py.typed says that type checkers may believe the package: load, and all public methods of what it returns."""
+    methods = [f for name, f in vars(LanguageModel).items() if callable(f) and not name.startswith("_")]
+    assert (Path(minibitnet.__file__).parent / "py.typed").is_file() and len(methods) >= 8
+    for function in [minibitnet.load, LanguageModel.__init__, *methods]:
+        hints = typing.get_type_hints(function)
+        assert set(inspect.signature(function).parameters) - {"self"} == set(hints) - {"return"}, function
+        assert "return" in hints, function
+
+
+def test_the_citation_has_the_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {minibitnet.__version__}\n" in citation and 'name: "The minibitnet developers"' in citation
 
 
 def test_a_script_can_see_what_each_token_costs(tmp_path):

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from functools import reduce
 from pathlib import Path
 
@@ -286,19 +285,6 @@ def test_a_committed_result_is_told_with_its_command_and_machine():
     assert told in "\n".join(section(find("latency"), ["a"], record, None))
     del record["environment"]["processor"]       # of a run before it was noted
     assert f"61 s on {record['environment']['platform']}, NumPy " in results.origin(record)
-
-
-def test_the_wheel_carries_the_numbers_and_the_results(tmp_path):
-    """setuptools, asked as a build would ask it, finds the files in the folders below data/."""
-    build_py = pytest.importorskip("setuptools.command.build_py").build_py
-    from setuptools import Distribution
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
-    command = build_py(Distribution({"package_data": patterns, "packages": ["minibitnet._data"], "package_dir": {"minibitnet._data": str(ROOT / "data")}}))
-    command.finalize_options()
-    command.manifest_files = {}
-    found = {Path(path).relative_to(ROOT / "data").as_posix() for path in command.find_data_files("minibitnet._data", str(ROOT / "data"))}
-    assert {f"paper/{path.name}" for path in (ROOT / "data/paper").iterdir()} | {"stories.txt"} <= found
-    assert {f"results/{path.name}" for path in (ROOT / "data/results").glob("*.json")} <= found
 
 
 def test_a_picture_is_drawn_on_request_and_its_absence_is_told(tmp_path):

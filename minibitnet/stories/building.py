@@ -147,7 +147,8 @@ def _merge(parts):
     """Neighbouring strings become one."""
     merged = []
     for text, group in groupby(parts, type):
-        merged.extend(["".join(group)] if text is str else group)
+        neighbours = list(group)
+        merged += ["".join(neighbours)] if text is str else neighbours
     return tuple(part for part in merged if part != "")
 
 
