@@ -1,4 +1,5 @@
-"""The float engine against the model's formulas, written once more in float64 with NumPy's own products, sums and functions, one token per row."""
+"""The float engine against the model's formulas, written once more in float64 with NumPy's own products, sums
+and functions, one token per row."""
 import numpy as np
 import pytest
 
@@ -10,11 +11,13 @@ ARMS = ("ternary", "binary", "float")
 
 
 class Float64:
-    """c: the configuration; parameters: {name: float32 array}, latent weights. eps, theta and factor are here to be planted wrong."""
+    """c: the configuration; parameters: {name: float32 array}, latent weights. eps, theta and factor are here
+    to be planted wrong."""
 
     def __init__(self, c, parameters, eps=None, theta=None, factor=1.0, Q_b=127):
         self.c, self.p = c, {name: a.astype(np.float64) for name, a in parameters.items()}
-        self.eps, self.theta, self.factor, self.Q_b = c.norm_eps if eps is None else eps, theta or c.rope_theta, factor, Q_b
+        self.eps, self.theta = c.norm_eps if eps is None else eps, theta or c.rope_theta
+        self.factor, self.Q_b = factor, Q_b
 
     def __call__(self, ids):                     # (B, T) -> (B, T, V)
         x = self.p["embed_tokens.weight"][ids]
@@ -40,21 +43,25 @@ class Float64:
         if self.c.linear == "float":
             return x @ w.T * self.factor
         size, gamma = np.abs(w).mean(), np.maximum(np.abs(x).max(-1, keepdims=True), 1e-5)
-        codes = np.rint(w / size).clip(-1, 1) if self.c.linear == "ternary" else np.where(w > w.mean(), 1.0, -1.0)
+        ternary, binary = np.rint(w / size).clip(-1, 1), np.where(w > w.mean(), 1.0, -1.0)
+        codes = ternary if self.c.linear == "ternary" else binary
         return np.rint(x * self.Q_b / gamma) @ codes.T * (gamma / self.Q_b * size * self.factor)
 
     def rotated(self, x):                        # (B, T, heads, D)
         T, D = x.shape[1], x.shape[3]
         angle = np.arange(T)[:, None, None] / self.theta ** (np.arange(D // 2) * 2 / D)
-        a, b = np.split(x, 2, -1)
-        return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], -1)
+        (a, b), cos, sin = np.split(x, 2, -1), np.cos(angle), np.sin(angle)
+        return np.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
 
     def attention(self, at, x):
         B, T, C = x.shape
-        q, k, v = (self.linear(at + f"self_attn.{name}_proj", x).reshape(B, T, -1, self.c.head_dim) for name in "qkv")
-        q, k, v = self.rotated(q), *(np.repeat(a, self.c.n_heads // self.c.n_kv_heads, 2) for a in (self.rotated(k), v))
+        q, k, v = (self.linear(at + f"self_attn.{name}_proj", x).reshape(B, T, -1, self.c.head_dim)
+                   for name in "qkv")
+        group = self.c.n_heads // self.c.n_kv_heads
+        q, k, v = self.rotated(q), *(np.repeat(a, group, 2) for a in (self.rotated(k), v))
         scores = np.einsum("bthd,bshd->bhts", q, k) / np.sqrt(self.c.head_dim)
-        e = np.exp(scores - scores.max(-1, keepdims=True, where=np.tri(T, dtype=bool), initial=-np.inf)) * np.tri(T)
+        largest = scores.max(-1, keepdims=True, where=np.tri(T, dtype=bool), initial=-np.inf)
+        e = np.exp(scores - largest) * np.tri(T)
         o = np.einsum("bhts,bshd->bthd", e / e.sum(-1, keepdims=True), v).reshape(B, T, C)
         return self.linear(at + "self_attn.o_proj", self.sub_norm(at + "self_attn.attn_sub_norm", o))
 
@@ -65,15 +72,21 @@ class Float64:
 
 
 def random_model(seed):
-    """Every third one of the same arm; grouped and tied ones, both activations; gains from 0.3 to 2 and weights of several sizes, as training leaves them."""
+    """Every third one of the same arm; grouped and tied ones, both activations; gains from 0.3 to 2 and
+    weights of several sizes, as training leaves them."""
     rng = np.random.default_rng([77, seed])
     heads, D = int(rng.choice([1, 2, 4])), int(rng.choice([8, 16, 32]))
-    c = ModelConfig(vocab_size=int(rng.integers(10, 60)), linear=ARMS[seed % 3], n_heads=heads, d_model=heads * D, d_ffn=int(rng.integers(10, 200)),
-                    n_kv_heads=int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])), n_layers=int(rng.integers(1, 4)), context=24,
-                    activation=str(rng.choice(["silu", "relu2"])), tied=bool(rng.integers(2)), rope_theta=float(rng.choice([1e4, 5e5])))
+    c = ModelConfig(
+        vocab_size=int(rng.integers(10, 60)), linear=ARMS[seed % 3], n_heads=heads, d_model=heads * D,
+        d_ffn=int(rng.integers(10, 200)),
+        n_kv_heads=int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
+        n_layers=int(rng.integers(1, 4)), context=24, activation=str(rng.choice(["silu", "relu2"])),
+        tied=bool(rng.integers(2)), rope_theta=float(rng.choice([1e4, 5e5])))
     model = Transformer(c, seed)
     for p in model.parameters().values():
-        p.data = (p.data * rng.uniform(0.5, 1.5) * (rng.uniform(0.3, 2, p.data.shape) if p.data.ndim == 1 else 1)).astype(np.float32)
+        size = rng.uniform(0.5, 1.5)
+        gains = rng.uniform(0.3, 2, p.data.shape) if p.data.ndim == 1 else 1
+        p.data = (p.data * size * gains).astype(np.float32)
     return c, model, rng.integers(0, c.vocab_size, (1, int(rng.integers(1, c.context + 1))))
 
 
@@ -86,11 +99,13 @@ def difference(seed, **planted):
 
 def median(arm=None, **planted):
     """Of 50 models, or of those of one arm."""
-    return np.median([difference(seed, **planted) for seed in range(50) if arm is None or seed % 3 == ARMS.index(arm)])
+    seeds = range(50) if arm is None else range(ARMS.index(arm), 50, 3)
+    return np.median([difference(seed, **planted) for seed in seeds])
 
 
 def test_the_float_engine_agrees_with_float64():
-    """Half of 50 models to a millionth of their largest logit. (Not all have to: an activation within a hair of a half may get another code.)"""
+    """Half of 50 models to a millionth of their largest logit. (Not all have to: an activation within a hair
+    of a half may get another code.)"""
     assert median() < 1e-6
 
 
@@ -99,8 +114,10 @@ def test_without_codes_every_model_agrees():
     assert max(difference(seed) for seed in range(2, 50, 3)) < 5e-6
 
 
-@pytest.mark.parametrize("arm, planted", [("ternary", {"eps": 1e-5}), ("binary", {"factor": 1 + 1e-4}), ("float", {"factor": 1 + 1e-4}), ("float", {"eps": 1e-5}),
-                                          ("binary", {"theta": 10100.0}), ("ternary", {"Q_b": 128})])
+@pytest.mark.parametrize("arm, planted", [
+    ("ternary", {"eps": 1e-5}), ("binary", {"factor": 1 + 1e-4}), ("float", {"factor": 1 + 1e-4}),
+    ("float", {"eps": 1e-5}), ("binary", {"theta": 10100.0}), ("ternary", {"Q_b": 128})])
 def test_the_comparison_sees_a_wrong_eps_scale_base_or_largest_code(arm, planted):
-    """eps is 1e-6, the base of the angles 10,000 or 500,000, Q_b 127; a scale is off by a ten-thousandth: each moves the median to 20 times what is allowed."""
+    """eps is 1e-6, the base of the angles 10,000 or 500,000, Q_b 127; a scale is off by a ten-thousandth:
+    each moves the median to 20 times what is allowed."""
     assert median(arm, **planted) > 2e-5

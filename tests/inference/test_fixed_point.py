@@ -1,11 +1,13 @@
-"""Each operation against Python's own whole numbers, which have no largest, and against the real function it stands for."""
+"""Each operation against Python's own whole numbers, which have no largest, and against the real function it
+stands for."""
 import math
 from fractions import Fraction
 
 import numpy as np
 
 from minibitnet.inference import fixed_point
-from minibitnet.inference.fixed_point import bit_length, divide, exp2, leading_bits, mantissa, narrow, ratio, shift, square_root
+from minibitnet.inference.fixed_point import (bit_length, divide, exp2, leading_bits, mantissa, narrow, ratio,
+                                              shift, square_root)
 
 
 def integers(*values):
@@ -13,7 +15,8 @@ def integers(*values):
 
 
 def spread(rng, bits, n=3000):
-    """Whole numbers of every length up to bits: each length as likely as any other; the largest is among them."""
+    """Whole numbers of every length up to bits: each length as likely as any other; the largest is among
+    them."""
     return np.append(rng.integers(2 ** (bits - 1), 2**bits, n) >> rng.integers(0, bits, n), 2**bits - 1)
 
 
@@ -40,15 +43,16 @@ def test_divide_rounds_as_the_exact_quotient_does(rng):
 
 
 def test_narrow_by_pencil():
-    """Token 0 has 100 as its largest: to get below 2^4 it needs k = 3, and 100 -> 12.5 -> 13, -20 -> -2.5 -> -2.
-    Token 1 has 15, of 4 bits already; token 2's 31 is 15.5 -> 16 = 2^4 with k = 1."""
+    """Token 0 has 100 as its largest: to get below 2^4 it needs k = 3, and 100 -> 12.5 -> 13, -20 -> -2.5 ->
+    -2. Token 1 has 15, of 4 bits already; token 2's 31 is 15.5 -> 16 = 2^4 with k = 1."""
     x, k = narrow(integers([100, 15, 31], [-20, 3, 0]), 4)
     assert k.tolist() == [3, 0, 1] and x.tolist() == [[13, 15, 16], [-2, 3, 0]]
     assert narrow(integers([15]), 4, least=2)[0].tolist() == [[4]]
 
 
 def test_square_root_is_the_floor_of_the_root(rng):
-    """Of x scaled by a power of four into [2^60, 2^62). Squares and their neighbours are the hard ones for Newton's steps."""
+    """Of x scaled by a power of four into [2^60, 2^62). Squares and their neighbours are the hard ones for
+    Newton's steps."""
     n = rng.integers(2**30, 2**31, 500)
     x = np.concatenate([spread(rng, 62), n * n, n * n - 1, n * n + 1, [1, 2, 3, 4, 2**60, 2**62 - 1]])
     root, e = square_root(x)
@@ -59,7 +63,8 @@ def test_square_root_is_the_floor_of_the_root(rng):
 def test_ratio_is_x_over_the_root_of_y(rng):
     x, y = spread(rng, 60), spread(rng, 61)
     m, e = ratio(x, y)
-    assert np.allclose(np.ldexp(m.astype(float), e), x / np.sqrt(y), rtol=2**-28, atol=0)    # three cuts below 2^-29 or so
+    real = x / np.sqrt(y)
+    assert np.allclose(np.ldexp(m.astype(float), e), real, rtol=2**-28, atol=0)      # three cuts of 2^-29 or so
     assert m.min() >= 2**29 and m.max() < 2**31
 
 
@@ -71,20 +76,25 @@ def test_mantissa_and_leading_bits_agree_on_what_a_float_is():
 
 
 def test_the_table_of_exp2_is_the_same_on_every_machine():
-    """Entry i is 2^(24 - i/256) to the nearest, in whole numbers: t - 1/2 < 2^(24 - i/256) < t + 1/2, each side doubled and to the 256th power."""
+    """Entry i is 2^(24 - i/256) to the nearest, in whole numbers: t - 1/2 < 2^(24 - i/256) < t + 1/2, each
+    side doubled and to the 256th power."""
     assert len(fixed_point.EXP2_TABLE) == 257
-    assert all((2 * t - 1)**256 < 2**(25 * 256 - i) < (2 * t + 1)**256 for i, t in enumerate(fixed_point.EXP2_TABLE.tolist()))
+    table = fixed_point.EXP2_TABLE.tolist()
+    assert all((2 * t - 1)**256 < 2**(25 * 256 - i) < (2 * t + 1)**256 for i, t in enumerate(table))
 
 
 def test_exp2_by_pencil():
-    """2^0, 2^-1, 2^-24; 2^-25 is half a unit, which goes up, and then nothing. 2^-1/2 = 0.70711 is a table entry."""
+    """2^0, 2^-1, 2^-24; 2^-25 is half a unit, which goes up, and then nothing. 2^-1/2 = 0.70711 is a table
+    entry."""
     one = 1 << 16
-    assert exp2(integers(0, one, 24 * one, 25 * one, 25 * one + 1, 2**61)).tolist() == [2**24, 2**23, 1, 1, 0, 0]
+    d = integers(0, one, 24 * one, 25 * one, 25 * one + 1, 2**61)
+    assert exp2(d).tolist() == [2**24, 2**23, 1, 1, 0, 0]
     assert exp2(integers(one >> 1)).tolist() == [round(2**23.5)]
 
 
 def test_exp2_is_close_and_never_rises():
-    """A chord over 1/256 octave lies above the curve by at most (ln 2 / 256)^2 / 8 = 15.4 units of 2^-24; two roundings follow."""
+    """A chord over 1/256 octave lies above the curve by at most (ln 2 / 256)^2 / 8 = 15.4 units of 2^-24; two
+    roundings follow."""
     d = np.arange(26 << 16)
     error = exp2(d) - 2.0 ** (24 - d / 2**16)
     assert -1.5 < error.min() and error.max() < 17

@@ -33,7 +33,8 @@ def engine_of(model, dtype=np.dtype(np.float32)):
 
 def features(k, v):
     """What a cache gives to attention, back as keys and values (K D, B, S)."""
-    return tuple(x.transpose(1, 2, 3, 0, 4).reshape(-1, len(x), x.shape[-1]) for x in (k.values, v.shares * v.power))
+    grids = k.values, v.shares * v.power
+    return tuple(x.transpose(1, 2, 3, 0, 4).reshape(-1, len(x), x.shape[-1]) for x in grids)
 
 
 def caches_16_bits(x):
@@ -42,11 +43,15 @@ def caches_16_bits(x):
 
 def random_config(rng, **options):
     heads = int(rng.choice([1, 2, 4]))
-    return ModelConfig(**{"vocab_size": int(rng.integers(2, 40)), "linear": str(rng.choice(["ternary", "binary"])), "n_heads": heads,
-                          "d_model": heads * 2 * int(rng.integers(1, 12)), "n_kv_heads": int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
-                          "d_ffn": int(rng.integers(1, 90)), "n_layers": int(rng.integers(1, 4)), "context": int(rng.integers(1, 20)),
-                          "activation": str(rng.choice(["silu", "relu2"])), "tied": bool(rng.integers(2)),
-                          "rope_theta": float(rng.choice([1e4, 5e5])), "norm_eps": float(rng.choice([1e-6, 1e-5])), **options})
+    return ModelConfig(**{
+        "vocab_size": int(rng.integers(2, 40)),
+        "linear": str(rng.choice(["ternary", "binary"])), "n_heads": heads,
+        "d_model": heads * 2 * int(rng.integers(1, 12)),
+        "n_kv_heads": int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
+        "d_ffn": int(rng.integers(1, 90)), "n_layers": int(rng.integers(1, 4)),
+        "context": int(rng.integers(1, 20)), "activation": str(rng.choice(["silu", "relu2"])),
+        "tied": bool(rng.integers(2)), "rope_theta": float(rng.choice([1e4, 5e5])),
+        "norm_eps": float(rng.choice([1e-6, 1e-5])), **options})
 
 
 def shaken(model, rng):
@@ -66,13 +71,15 @@ def test_a_packed_bitlinear_is_the_training_forward(seed):
         kind = layers.BitLinear if rng.integers(2) else layers.BinaryLinear
         layer = kind(int(m), int(n), rng)
         x = (rng.standard_normal((m, B, T)) * rng.choice([1e-7, 1, 1e4])).astype(np.float32)
-        matrix = packed.pack({"a_proj.weight": layer.weight.data}, ModelConfig(linear="ternary" if kind is layers.BitLinear else "binary"))[0]
+        c = ModelConfig(linear="ternary" if kind is layers.BitLinear else "binary")
+        matrix = packed.pack({"a_proj.weight": layer.weight.data}, c)[0]
         assert np.array_equal(BitLinear(list(matrix.values()))(x), layer.quantized()(Tensor(x)).data)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_logits_are_those_of_the_training_model(seed):
-    """Twenty random models a seed: ternary and binary, grouped heads, tied heads, both activations, the rotary base and eps of 2B-4T and our own."""
+    """Twenty random models a seed: ternary and binary, grouped heads, tied heads, both activations, the
+    rotary base and eps of 2B-4T and our own."""
     rng = np.random.default_rng(seed)
     for _ in range(20):
         c = random_config(rng)
@@ -93,8 +100,9 @@ def test_the_comparison_sees_one_changed_weight(rng):
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.dtype(np.float16), 2e-2), (BFLOAT16, 1e-1)])
 def test_16_bit_embeddings_stay_16_bit_and_change_little(dtype, tolerance, rng):
-    """Not equal to the bit, for the head's weights are rounded: relative to the logits' spread, by 2^-11 and 2^-8 times the width's root,
-    and by the codes that flip. The head is kept as whole numbers of 16 bits; a tied one is the embedding as well, once in memory."""
+    """Not equal to the bit, for the head's weights are rounded: relative to the logits' spread, by 2^-11 and
+    2^-8 times the width's root, and by the codes that flip. The head is kept as whole numbers of 16 bits; a
+    tied one is the embedding as well, once in memory."""
     c = ModelConfig(vocab_size=50, d_model=32, n_layers=2, n_heads=2, context=16)
     model, ids = Transformer(c), rng.integers(0, 50, (2, 16))
     exact, engine = model.quantized()(ids).data, engine_of(model, dtype)
@@ -122,14 +130,17 @@ def test_the_head_in_blocks_is_the_head(rng, monkeypatch):
 
 
 def in_pieces(engine, ids, cuts):
-    """The logits of the places of ids (B, T), token by token or piece by piece with a cache, cut at ``cuts``."""
+    """The logits of the places of ids (B, T), token by token or piece by piece with a cache, cut at
+    ``cuts``."""
     caches = engine.new_caches(len(ids))
-    return np.concatenate([engine(piece, caches) for piece in np.split(ids, cuts, axis=1) if piece.size], axis=2)
+    pieces = [piece for piece in np.split(ids, cuts, axis=1) if piece.size]
+    return np.concatenate([engine(piece, caches) for piece in pieces], axis=2)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_decoding_token_by_token_in_pieces_in_a_batch_or_at_once_gives_the_same_logits(seed):
-    """Ten random models a seed, ternary and binary, grouped, tied, both activations, for the float and the packed engine: no bit differs."""
+    """Ten random models a seed, ternary and binary, grouped, tied, both activations, for the float and the
+    packed engine: no bit differs."""
     rng = np.random.default_rng([9, seed])
     for _ in range(10):
         c = random_config(rng, context=int(rng.integers(2, 20)))
@@ -153,7 +164,8 @@ def test_a_cache_of_fewer_bits_too_gives_the_same_logits_in_pieces(bits, rng):
 
 
 def test_a_cache_that_forgot_one_bit_would_be_found_out(rng):
-    """The comparison is checked: one value of one key moved by 64 units of its last place shows in the logits."""
+    """The comparison is checked: one value of one key moved by 64 units of its last place shows in the
+    logits."""
     c = ModelConfig(vocab_size=30, d_model=32, n_layers=1, n_heads=4, context=24, linear="float")
     engine, ids = FloatEngine(Transformer(c)), rng.integers(0, 30, (1, 24))
     whole, caches = engine(ids), engine.new_caches()
@@ -164,8 +176,9 @@ def test_a_cache_that_forgot_one_bit_would_be_found_out(rng):
 
 
 def test_loading_a_model_never_unpacks_a_whole_matrix(tmp_path):
-    """Besides the 2.2 MB of its file: of gate and up, a million weights each, the stacked planes, half a million bytes, and the eight blocks'
-    planes that they are made of, or one block of 262,144 unpacked. A whole matrix unpacked, and then compared with 0, would be two million."""
+    """Besides the 2.2 MB of its file: of gate and up, a million weights each, the stacked planes, half a
+    million bytes, and the eight blocks' planes that they are made of, or one block of 262,144 unpacked. A
+    whole matrix unpacked, and then compared with 0, would be two million."""
     c = ModelConfig(vocab_size=20, d_model=512, n_layers=2, n_heads=4, d_ffn=2048, context=4)
     random_models.write_model(tmp_path / "p", c)
     tracemalloc.start()
@@ -185,13 +198,15 @@ def test_a_full_context_is_refused(rng):
 
 
 def test_an_int8_cache_holds_the_absmax_codes_of_each_head_and_token(rng):
-    """Two heads of two features, one token: keys 1 2 | -4 1 have gammas 2 and 4, codes 64 127 | -127 32 (1 / 2 * 127 = 63.5 -> 64)."""
+    """Two heads of two features, one token: keys 1 2 | -4 1 have gammas 2 and 4, codes 64 127 | -127 32 (1 /
+    2 * 127 = 63.5 -> 64)."""
     c = ModelConfig(vocab_size=3, d_model=4, n_layers=1, n_heads=2, context=5)
     cache = QuantizedKVCache(c)
     k = np.array([1, 2, -4, 1], np.float32).reshape(4, 1, 1)
     keys, values = features(*cache.extend(k, np.zeros_like(k)))
     assert cache.codes[0, :, :, 0, 0].tolist() == [[64, 127], [-127, 32]] and cache.length == 1
-    assert np.allclose(keys.ravel(), [64 * 2 / 127, 2, -4, 32 * 4 / 127], rtol=2**-11) and not values.any()      # scales have 11 bits
+    assert np.allclose(keys.ravel(), [64 * 2 / 127, 2, -4, 32 * 4 / 127], rtol=2**-11)       # scales: 11 bits
+    assert not values.any()
     more = rng.standard_normal((4, 1, 3)).astype(np.float32)
     keys, values = features(*cache.extend(more, more))
     expected = absmax_int8(more.reshape(2, 2, 1, 3).swapaxes(0, 1))
@@ -200,8 +215,8 @@ def test_an_int8_cache_holds_the_absmax_codes_of_each_head_and_token(rng):
 
 
 def test_a_cache_of_4_bits_keeps_two_codes_in_a_byte(rng):
-    """One head of four features 7 -3.5 1.4 0: gamma 7, scale 1, codes 7 -4 1 0 (3.5 rounds to even). Features 0 and 2 share a byte,
-    7 | 1 << 4 = 23; 1 and 3 another, -4 & 15 | 0 << 4 = 12."""
+    """One head of four features 7 -3.5 1.4 0: gamma 7, scale 1, codes 7 -4 1 0 (3.5 rounds to even). Features
+    0 and 2 share a byte, 7 | 1 << 4 = 23; 1 and 3 another, -4 & 15 | 0 << 4 = 12."""
     c = ModelConfig(vocab_size=3, d_model=4, n_layers=1, n_heads=1, context=3)
     cache = KINDS[4](c)
     k = np.array([7, -3.5, 1.4, 0], np.float32).reshape(4, 1, 1)
@@ -209,17 +224,21 @@ def test_a_cache_of_4_bits_keeps_two_codes_in_a_byte(rng):
     assert cache.codes[:, 0, :, 0, 0].tolist() == [[23, 12], [-7 & 15 | -16, 4]]
     assert keys.ravel().tolist() == [7, -4, 1, 0] and values.ravel().tolist() == [-7, 4, -1, 0]
     every = np.stack(np.meshgrid(np.arange(-8, 8), np.arange(-8, 8))).astype(np.int8)
-    assert np.array_equal(from_bytes(two_in_a_byte(every)), every) and len(np.unique(two_in_a_byte(every))) == 256
+    assert np.array_equal(from_bytes(two_in_a_byte(every)), every)
+    assert len(np.unique(two_in_a_byte(every))) == 256
 
 
 def test_the_bytes_of_every_cache(rng):
-    """Two key heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 = 240 numbers and 2 * 2 * 15 = 60 scales of 2 bytes."""
+    """Two key heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 = 240 numbers and 2 * 2 * 15 = 60
+    scales of 2 bytes."""
     c = ModelConfig(vocab_size=3, d_model=16, n_layers=1, n_heads=4, n_kv_heads=2, context=5)
-    assert {bits: kind(c, 3).nbytes for bits, kind in KINDS.items()} == {32: 960, 16: 480, 8: 240 + 120, 4: 120 + 120}
+    nbytes = {bits: kind(c, 3).nbytes for bits, kind in KINDS.items()}
+    assert nbytes == {32: 960, 16: 480, 8: 240 + 120, 4: 120 + 120}
 
 
 def test_a_cache_of_16_bits_gives_back_what_float16_holds(rng):
-    """11 bits of each number, and of a value no less than 2^-24 of the largest of its key: there its grid ends."""
+    """11 bits of each number, and of a value no less than 2^-24 of the largest of its key: there its grid
+    ends."""
     c = ModelConfig(vocab_size=3, d_model=4, n_layers=1, n_heads=1, context=9)
     cache, k, v = KINDS[16](c, 2), *rng.standard_normal((2, 4, 2, 9)).astype(np.float32)
     cache.extend(k[..., :4], v[..., :4])
@@ -230,7 +249,8 @@ def test_a_cache_of_16_bits_gives_back_what_float16_holds(rng):
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
 def test_a_cache_refuses_what_float16_does_not_hold(bits):
-    """65,519 is rounded to float16's largest number, 65,504; 65,520 to infinity. Scales are gamma / 127 and gamma / 7."""
+    """65,519 is rounded to float16's largest number, 65,504; 65,520 to infinity. Scales are gamma / 127 and
+    gamma / 7."""
     c = ModelConfig(vocab_size=3, d_model=2, n_layers=1, n_heads=1, context=2)
     largest = {16: 1, 8: 127, 4: 7}[bits]
     for value, holds in ((65_519, True), (65_520, False)):
@@ -238,7 +258,8 @@ def test_a_cache_refuses_what_float16_does_not_hold(bits):
         if holds:
             assert np.isfinite(features(*KINDS[bits](c).extend(k, k))).all()
         else:
-            with np.errstate(over="ignore"), pytest.raises(UserError, match="float16, which ends at 65,504, and would have to hold 65520"):
+            message = "float16, which ends at 65,504, and would have to hold 65520"
+            with np.errstate(over="ignore"), pytest.raises(UserError, match=message):
                 KINDS[bits](c).extend(k, k)
 
 
@@ -270,8 +291,12 @@ def test_fewer_bits_in_the_cache_change_the_logits_more(rng):
     c = ModelConfig(vocab_size=30, d_model=32, n_layers=2, n_heads=4, context=24)
     engine, ids = engine_of(Transformer(c)), rng.integers(0, 30, (1, 24))
     exact = engine(ids)
-    change = {bits: np.abs(engine(ids, [kind(c, len(ids)) for _ in engine.blocks]) - exact).mean() / exact.std() for bits, kind in KINDS.items()}
-    assert change[32] == 0 and 0 < change[16] < 0.01 and change[16] < change[8] < 0.03 and change[8] < change[4] < 0.3
+    change = {}
+    for bits, kind in KINDS.items():
+        logits = engine(ids, [kind(c, len(ids)) for _ in engine.blocks])
+        change[bits] = np.abs(logits - exact).mean() / exact.std()
+    assert change[32] == 0 and 0 < change[16] < 0.01
+    assert change[16] < change[8] < 0.03 and change[8] < change[4] < 0.3
 
 
 def test_shapes_are_those_of_the_model():
