@@ -1,55 +1,60 @@
 """Arithmetic whose bits depend on nothing but its inputs: one seed gives the same bytes on every processor.
 
-**The rule.** Every number is either exact, or rounded by one IEEE 754 operation that is written in the source. No result depends on an
-order of summation that a library chooses. Three things break it in ordinary NumPy code: a product, whose sums BLAS orders by the
-processor, the shapes and the threads; a sum, which NumPy orders by the strides; and exp, log and the like, which every library
-rounds in its own way. Here is one of each that does not. ``+ - * / sqrt rint max`` are IEEE's own everywhere.
+**The rule.** Every number is either exact, or rounded by one IEEE 754 operation that is written in the
+source. No result depends on an order of summation that a library chooses. Three things break it in ordinary
+NumPy code: a product, whose sums BLAS orders by the processor, the shapes and the threads; a sum, which NumPy
+orders by the strides; and exp, log and the like, which every library rounds in its own way. Here is one of
+each that does not. ``+ - * / sqrt rint max`` are IEEE's own everywhere.
 
-**Products.** The float type with p bits (float32: 24, float64: 53) holds every whole number up to 2^p, and so every multiple of a
-power of two, a *unit*, up to 2^p units. Put each row a_i on a *grid*, whole multiples of a unit u_i, and each column b_j on one of v_j,
-both so coarse that
+**Products.** The float type with p bits (float32: 24, float64: 53) holds every whole number up to 2^p, and so
+every multiple of a power of two, a *unit*, up to 2^p units. Put each row a_i on a *grid*, whole multiples of
+a unit u_i, and each column b_j on one of v_j, both so coarse that
 
     |a_i| |b_j| <= 2^p u_i v_j                     |.| is the L2 norm
 
-Take any of the terms of (a b)_ij = sum_k a_ik b_kj, any subset of them. Their sum is a whole multiple of u_i v_j, and by
-Cauchy and Schwarz it is at most |a_i| |b_j|, that is 2^p units: the type holds it. Whatever order adds the terms up, on the way it
-meets only such sums. So no addition ever rounds, and every order, blocking, number of threads and every fused multiply-add gives the same bits.
+Take any of the terms of (a b)_ij = sum_k a_ik b_kj, any subset of them. Their sum is a whole multiple of u_i
+v_j, and by Cauchy and Schwarz it is at most |a_i| |b_j|, that is 2^p units: the type holds it. Whatever order
+adds the terms up, on the way it meets only such sums. So no addition ever rounds, and every order, blocking,
+number of threads and every fused multiply-add gives the same bits.
 
-To put x on a grid takes two additions: ``(x + c) - c`` with c = 1.5 2^(p-1) units, because one unit is the spacing of the floats near c.
-What this rounds away is the whole cost. Codes of quantized operands are whole numbers already, and all bits are the other operand's.
-There are two grades: *gradients* in float32, where each of two floats keeps a norm of 2^12 units, about 8 bits an element, which they
-bear (attention's and the head's take float64 too: most of their numbers are tiny beside the largest); and products of floats in the *forward pass* in float64, a norm of 2^26 units each, as faithful as float32 itself. In float64,
-which only the gradient checker uses, nothing is put on a grid.
+To put x on a grid takes two additions: ``(x + c) - c`` with c = 1.5 2^(p-1) units, because one unit is the
+spacing of the floats near c. What this rounds away is the whole cost. Codes of quantized operands are whole
+numbers already, and all bits are the other operand's. There are two grades: *gradients* in float32, where
+each of two floats keeps a norm of 2^12 units, about 8 bits an element, which they bear (attention's and the
+head's take float64 too: most of their numbers are tiny beside the largest); and products of floats in the
+*forward pass* in float64, a norm of 2^26 units each, as faithful as float32 itself. In float64, which only
+the gradient checker uses, nothing is put on a grid.
 
-**Sums** go in one order, ``total``'s. **Functions** are made of the IEEE operations: the argument is reduced by whole multiples of log 2
-or pi/2, and a short series does the rest. **Random numbers** come from the raw words of PCG64, which NumPy promises to keep; it does
-not promise to keep any distribution, and its normal numbers call the system's log.
+**Sums** go in one order, ``total``'s. **Functions** are made of the IEEE operations: the argument is reduced
+by whole multiples of log 2 or pi/2, and a short series does the rest. **Random numbers** come from the raw
+words of PCG64, which NumPy promises to keep; it does not promise to keep any distribution, and its normal
+numbers call the system's log.
 """
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-LIMIT = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**53}     # whole numbers up to here are exact
-COARSE, FINE = 2.0**12, 2.0**26              # norms, in units, of gradients in float32 and of forward operands in float64
+from .exact_functions import LN2, Random, cos_sin, exp, exp_float, log, power, sigmoid      # noqa: F401
+
+LIMIT = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**53}    # up to here whole numbers are exact
+COARSE, FINE = 2.0**12, 2.0**26              # norms, in units, of gradients and of forward operands
 SAFE = 2.0**-100, 2.0**100                   # squared norms that float32 squares can be trusted with
 SHORT = 128                                  # terms, see ``fine``
-SHARES, WEIGHTS = 2.0**23, 2.0**29           # units of attention's values and of its weights' sum; float32 values have no more bits than 24
+SHARES, WEIGHTS = 2.0**23, 2.0**29           # units of attention's values (24 bits) and weights' sum
 WEIGHT_UNIT = 2.0**-32                       # of softmax weights
-LN2, LOG2E = 0.6931471805599453, 1.4426950408889634
-AT_ONCE = 2**14                              # numbers that a long chain of passes handles at a time, to stay in the cache
 
 
 # ---- sums
 
 def total(x, axis=0):                        # (..., n, ...) -> (..., 1, ...)
-    """Sum along an axis, kept with length 1, by halves: the second half is added to the first (of an odd number the last one to the first
-    one) until one is left."""
+    """Sum along an axis, kept with length 1, by halves: the second half is added to the first (of an odd
+    number the last one to the first one) until one is left."""
     x, n, across = x.swapaxes(0, axis), x.shape[axis], axis != 0
     if n == 0:
         return np.zeros((1, *x.shape[1:]), x.dtype).swapaxes(0, axis)
     while n > 1:
-        if across and n <= 16:               # rows of a few numbers are slow to add; side by side they are long ones
+        if across and n <= 16:               # short rows are slow to add; side by side they are long
             x, across = np.ascontiguousarray(x), False
         half = n // 2
         added = x[:half] + x[half:2 * half]
@@ -67,21 +72,25 @@ def mean(x):                                 # any shape -> (1, ..., 1)
 def sum_of_squares(x):                       # any shape -> float
     """The sum of all squares, in float64, where no float32 has a square that is too small or too large."""
     x = x.reshape(-1)
-    return math.fsum(float(total(np.square(x[i:i + 2**18].astype(np.float64)))[0]) for i in range(0, x.size, 2**18))
+    blocks = (x[i:i + 2**18].astype(np.float64) for i in range(0, x.size, 2**18))
+    return math.fsum(float(total(np.square(block))[0]) for block in blocks)
 
 
 def sum_runs(x, starts):                     # (C, N), (R,) int -> (C, R)
-    """Sums of consecutive columns: run r begins at column starts[r]. Exact in any order, as a product with a matrix of zeros and ones."""
+    """Sums of consecutive columns: run r begins at column starts[r]. Exact in any order, as a product with a
+    matrix of zeros and ones."""
     N = x.shape[1]
-    return np.add.reduceat(on_one_grid(x, LIMIT[np.dtype(np.float64)] / math.sqrt(N), N, np.float64).values, starts, axis=1).astype(x.dtype)
+    grid = on_one_grid(x, LIMIT[np.dtype(np.float64)] / math.sqrt(N), N, np.float64)
+    return np.add.reduceat(grid.values, starts, axis=1).astype(x.dtype)
 
 
 # ---- products
 
 class Grid(NamedTuple):
-    """One operand of a product. values: slices (rows of the left one, columns of the right one), each of whole multiples of a unit of its
-    own, and of an L2 norm of at most ``norm`` units; 0 stands for float64 that is on no grid. extreme: some slice is so small or so large that
-    products might leave float32's range of exponents."""
+    """One operand of a product. values: slices (rows of the left one, columns of the right one), each of
+    whole multiples of a unit of its own, and of an L2 norm of at most ``norm`` units; 0 stands for float64
+    that is on no grid. extreme: some slice is so small or so large that products might leave float32's range
+    of exponents."""
     values: np.ndarray
     norm: float
     extreme: bool = False
@@ -95,19 +104,23 @@ class Grid(NamedTuple):
 
 
 def whole(codes, largest, axis):
-    """Whole numbers of at most ``largest`` are on the grid of 1; along an axis of K of them the norm is at most largest sqrt(K)."""
+    """Whole numbers of at most ``largest`` are on the grid of 1; along an axis of K of them the norm is at
+    most largest sqrt(K)."""
     return Grid(codes, largest * math.sqrt(codes.shape[axis]))
 
 
 def on_grid(x, axis, norm):                  # float array -> Grid of its type
-    """x rounded, slice by slice along axis, to multiples of the smallest power of two for which the slice's norm is at most ``norm`` units.
+    """x rounded, slice by slice along axis, to multiples of the smallest power of two for which the slice's
+    norm is at most ``norm`` units.
 
-    Rounding moves each of K numbers by half a unit at most, and so the norm by sqrt(K) / 2 units: room for that is left. (At more than 2^(p-2)
-    units x + c would leave the floats whose spacing is one unit.) A slice of zeros stays one; what one with NaN or infinity, or of a norm above
-    10^35, gives in a product is not finite.
+    Rounding moves each of K numbers by half a unit at most, and so the norm by sqrt(K) / 2 units: room for
+    that is left. (At more than 2^(p-2) units x + c would leave the floats whose spacing is one unit.) A slice
+    of zeros stays one; what one with NaN or infinity, or of a norm above 10^35, gives in a product is not
+    finite.
 
-    A sum in any order may find the unit where its order cannot decide it: two sums of K squares differ by a share of K eps at most, and if the
-    norm, so much smaller or larger, still has one power of two above it, that is the one. Else ``total`` decides.
+    A sum in any order may find the unit where its order cannot decide it: two sums of K squares differ by a
+    share of K eps at most, and if the norm, so much smaller or larger, still has one power of two above it,
+    that is the one. Else ``total`` decides.
     """
     norm = min(norm, LIMIT[x.dtype] / 4)
     room = norm - 0.5 * math.sqrt(x.shape[axis])
@@ -117,8 +130,9 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
     else:
         squares, slack = total(np.square(x), axis), 0.0
     extreme = False
-    if x.dtype == np.float32 and squares.size and not (np.minimum.reduce(squares, None) >= SAFE[0] and np.maximum.reduce(squares, None) <= SAFE[1]):
-        squares, slack = total(np.square(x, dtype=np.float64), axis), 0.0             # 1e-23 squared is 0 in float32
+    if x.dtype == np.float32 and squares.size and not (np.minimum.reduce(squares, None) >= SAFE[0]
+                                                       and np.maximum.reduce(squares, None) <= SAFE[1]):
+        squares, slack = total(np.square(x, dtype=np.float64), axis), 0.0      # 1e-23 squared is 0 in float32
         extreme = not ((squares >= SAFE[0]) & (squares <= SAFE[1]) | (squares == 0)).all()
     scale = (1 + 2**-16) / room              # 2^-16 is for the rounding of the norm itself
     norms = np.sqrt(squares) * scale
@@ -132,8 +146,9 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
 
 
 def on_one_grid(x, norm, terms, dtype=None):     # float array -> Grid, of its type or another
-    """x rounded to multiples of one power of two, for sums over up to ``terms`` of its numbers in any direction: their norm is at most
-    sqrt(terms) max|x|. Cheaper than a unit for each slice, and one rounding for two products; small slices keep fewer bits."""
+    """x rounded to multiples of one power of two, for sums over up to ``terms`` of its numbers in any
+    direction: their norm is at most sqrt(terms) max|x|. Cheaper than a unit for each slice, and one rounding
+    for two products; small slices keep fewer bits."""
     dtype = np.dtype(dtype or x.dtype)
     if x.dtype == np.float64:
         return Grid(x, 0.0)
@@ -158,20 +173,21 @@ def _power_of_two(x):                        # x >= 0 -> the smallest power of t
 
 def product(a, b):                           # Grids (..., n, K), (..., K, N) -> (..., n, N)
     """a b, the same bits in every order of summation."""
-    assert a.norm * b.norm <= LIMIT[a.values.dtype], f"{a.values.shape[-1]} features overflow the exact range of {a.values.dtype}"
-    if a.extreme or b.extreme:               # a unit of 2^-149, float32's last, times another one is still a float64
-        return _matmul(a.values.astype(np.float64), b.values.astype(np.float64)).astype(a.values.dtype)
+    dtype, K = a.values.dtype, a.values.shape[-1]
+    assert a.norm * b.norm <= LIMIT[dtype], f"{K} features overflow the exact range of {dtype}"
+    if a.extreme or b.extreme:               # 2^-149, float32's last unit, times another is a float64
+        return _matmul(a.values.astype(np.float64), b.values.astype(np.float64)).astype(dtype)
     return _matmul(a.values, b.values)
 
 
 def _matmul(a, b):
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):   # NumPy on arm64 warns of small products without a reason
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # arm64 warns for nothing
         return a @ b
 
 
 def rest_of(codes, g, axis=None):            # a whole Grid, float array -> Grid
-    """What is multiplied by codes has the rest of the bits. axis: a unit for each slice along it; None: one unit, summed over axis 0, which for the
-    few bits of weights' codes is as good."""
+    """What is multiplied by codes has the rest of the bits. axis: a unit for each slice along it; None: one
+    unit, summed over axis 0, which for the few bits of weights' codes is as good."""
     if g.dtype == np.float64:
         return Grid(g, 0.0)
     room = LIMIT[g.dtype] / codes.norm
@@ -179,33 +195,36 @@ def rest_of(codes, g, axis=None):            # a whole Grid, float array -> Grid
 
 
 class Operand(NamedTuple):
-    """A float operand of several products, ready for all of them. values: as they were; fine: for the forward pass, coarse: transposed, for
-    the gradient of the other operand."""
+    """A float operand of several products, ready for all of them. values: as they were; fine: for the forward
+    pass, coarse: transposed, for the gradient of the other operand."""
     values: np.ndarray
     fine: Grid
     coarse: Grid
 
 
-def operand(x, axis):                        # float (n, ...), summed over axis 0 or -1 in the forward pass -> Operand
+def operand(x, axis):                        # float (n, ...) -> Operand; axis: what the forward pass sums
     """x, or the tokens of x side by side, made ready for both of its products."""
     columns = x.reshape(len(x), -1)
     return Operand(x, fine(columns, axis), coarse(columns, -1 - axis).T)
 
 
 def coarse(x, axis):                         # float32 -> Grid
-    """An operand of a gradient: 12 bits for the norm of each slice along axis. (float64, the gradient checker's, stays as it is.)"""
+    """An operand of a gradient: 12 bits for the norm of each slice along axis. (float64, the gradient
+    checker's, stays as it is.)"""
     return Grid(x, 0.0) if x.dtype == np.float64 else on_grid(x, axis, COARSE)
 
 
 def fine_gradient(x):                        # float32 -> Grid in float64
-    """An operand of a gradient for sums over any of its axes, in float64: 22 bits below its largest number, where 512 are added up."""
+    """An operand of a gradient for sums over any of its axes, in float64: 22 bits below its largest number,
+    where 512 are added up."""
     return on_one_grid(x, FINE, max(x.shape), np.float64)
 
 
 def fine(x, axis):                           # float32 -> Grid in float64
-    """An operand of the forward pass: 26 bits for the norm of each slice along axis. The values are still float32 numbers, for what is
-    rounded to a unit is less than 2^24 of them. (float64, the gradient checker's, stays as it is.) Of up to 128 numbers, K, the norm is taken
-    to be sqrt(K) times the largest, which costs less and a few of the bits."""
+    """An operand of the forward pass: 26 bits for the norm of each slice along axis. The values are still
+    float32 numbers, for what is rounded to a unit is less than 2^24 of them. (float64, the gradient
+    checker's, stays as it is.) Of up to 128 numbers, K, the norm is taken to be sqrt(K) times the largest,
+    which costs less and a few of the bits."""
     if x.dtype == np.float64:
         return Grid(x, 0.0)
     root = math.sqrt(x.shape[axis])
@@ -222,7 +241,8 @@ def fine(x, axis):                           # float32 -> Grid in float64
 
 
 def fine_product(a, b):                      # (..., n, K), (..., K, N) float32 or fine -> (..., n, N) float32
-    """a b in float64 on fine grids, then rounded once. What a column of b gives depends on that column alone: not on how many there are."""
+    """a b in float64 on fine grids, then rounded once. What a column of b gives depends on that column alone:
+    not on how many there are."""
     a, b = (x if isinstance(x, Grid) else fine(x, axis) for x, axis in ((a, -1), (b, -2)))
     return product(a, b).astype(np.float32 if a.norm and b.norm else np.float64, copy=False)
 
@@ -230,8 +250,8 @@ def fine_product(a, b):                      # (..., n, K), (..., K, N) float32 
 # ---- a softmax's sums over keys
 
 class Values(NamedTuple):
-    """The values of attention, ready to be added up: value = share power. ``power``: for each key a power of two that none of its values
-    exceeds; ``largest``: of the powers up to this key, the largest."""
+    """The values of attention, ready to be added up: value = share power. ``power``: for each key a power of
+    two that none of its values exceeds; ``largest``: of the powers up to this key, the largest."""
     shares: np.ndarray       # (..., D, S)
     power: np.ndarray | None     # (..., 1, S), None in float64, where nothing is rounded
     largest: np.ndarray | None
@@ -241,7 +261,8 @@ def shared_out(v, rounded=False):            # float32 (..., D, S) -> Values
     """v = shares power, with shares rounded to multiples of 2^-23 if they are not already (``rounded``)."""
     if v.dtype == np.float64:
         return Values(v, None, None)
-    power = _power_of_two(np.maximum(np.abs(v).max(-2, keepdims=True), np.float32(2.0**-126)).astype(np.float64))
+    largest = np.maximum(np.abs(v).max(-2, keepdims=True), np.float32(2.0**-126))
+    power = _power_of_two(largest.astype(np.float64))
     shares = v.astype(np.float64)
     shares *= 1 / power
     if not rounded:
@@ -250,21 +271,27 @@ def shared_out(v, rounded=False):            # float32 (..., D, S) -> Values
     return Values(shares, power, np.maximum.accumulate(power, -1))
 
 
-def weighted_gradient(g, e):                 # (..., D, t), (..., s, t) as ``weighted_sums`` gives e -> (..., D, s)
-    """g e^T, where e is at most 2^32 units: g gets what float64 has left for sums over t queries, a norm of 2^18 units where there are 64."""
-    weights = Grid(e.astype(np.float64), math.sqrt(e.shape[-1]) / WEIGHT_UNIT if e.dtype == np.float32 else 0.0)
-    return fine_product(on_one_grid(g, LIMIT[np.dtype(np.float64)] / (weights.norm or 1), e.shape[-1], np.float64), weights.T)
+def weighted_gradient(g, e):                 # (..., D, t), (..., s, t) -> (..., D, s)
+    """g e^T, where e comes from ``weighted_sums``, at most 2^32 units: g gets what float64 has left for sums
+    over t queries, a norm of 2^18 units where there are 64."""
+    norm = math.sqrt(e.shape[-1]) / WEIGHT_UNIT if e.dtype == np.float32 else 0.0
+    weights = Grid(e.astype(np.float64), norm)
+    left = LIMIT[np.dtype(np.float64)] / (norm or 1)
+    return fine_product(on_one_grid(g, left, e.shape[-1], np.float64), weights.T)
 
 
-def weighted_sums(v, e, queries):            # Values of S keys, (..., s, t) in [0, 1] -> (..., D, t), (..., 1, t), (..., s, t)
-    """sum_s v_s e_s and Z = sum_s e_s over the first s keys, for t queries of which the last sees key ``queries.stop - 1`` at most, both exact: how
-    many other keys there are, all of weight 0, or in which order they come, changes no bit. Also e as it was added up.
+def weighted_sums(v, e, queries):            # Values, (..., s, t) -> (..., D, t), (..., 1, t), (..., s, t)
+    """sum_s v_s e_s and Z = sum_s e_s, e in [0, 1], over the first s keys, for t queries of which the last
+    sees key ``queries.stop - 1`` at most, both exact: how many other keys there are, all of weight 0, or in
+    which order they come, changes no bit. Also e as it was added up.
 
     1. Weights are rounded to multiples of 2^-32; up to 2^21 of them have an exact sum in float64, Z.
-    2. Each key's power of two U_s >= |v_s| moves from the values into the weights: sum_s (v_s / U_s) (e_s U_s).
-    3. Now a value is at most 1, in units of 2^-23, and the weights' sum at most Z U, with U the largest U_s that the query may see. They are
-       rounded to the unit at which Z U is 2^29 units: every partial sum is a whole number of units, at most 2^52 but for the rounding. (Of many
-       keys each has a small share of Z: the weights need the bits more than the values.)
+    2. Each key's power of two U_s >= |v_s| moves from the values into the weights:
+       sum_s (v_s / U_s) (e_s U_s).
+    3. Now a value is at most 1, in units of 2^-23, and the weights' sum at most Z U, with U the largest U_s
+       that the query may see. They are rounded to the unit at which Z U is 2^29 units: every partial sum is a
+       whole number of units, at most 2^52 but for the rounding. (Of many keys each has a small share of Z:
+       the weights need the bits more than the values.)
     """
     if v.power is None:
         return v.shares[..., :e.shape[-2]] @ e, total(e, -2), e
@@ -277,137 +304,3 @@ def weighted_sums(v, e, queries):            # Values of S keys, (..., s, t) in 
     w += c
     w -= c
     return _matmul(v.shares[..., :e.shape[-2]], w), Z, e
-
-
-# ---- functions
-
-def power(x, n):
-    """x^n of a float and a whole number n >= 0, by repeated squaring."""
-    y = 1.0
-    for bit in f"{n:b}":
-        y = y * y * (x if bit == "1" else 1.0)
-    return y
-
-
-class _Exp(NamedTuple):
-    low: float            # of the exponent: 2^y is 0 from here down
-    high: float           # and infinite from here up
-    magic: float          # added to a number, it rounds it to a whole n and leaves n + bias in the last bits
-    bits: type
-    shift: int            # to where a float has its exponent
-    series: tuple         # of R
-
-
-# r coth(r/2) = 2 + r^2/6 - r^4/360 + ..., 2 B_2k / (2k)! with Bernoulli's numbers, for r = f log 2, over log 2
-_COTH = [a * power(LN2, 2 * k) * LOG2E for k, a in enumerate((2, 1 / 6, -1 / 360, 1 / 15120, -1 / 604800, 1 / 23950080, -691 / 653837184000))]
-_EXP = {np.dtype(np.float32): _Exp(-127.0, 128.0, 1.5 * 2**23 + 127, np.int32, 23, _COTH[:3]),
-        np.dtype(np.float64): _Exp(-1023.0, 1024.0, 1.5 * 2**52 + 1023, np.int64, 52, _COTH)}
-
-
-def exp(x):                                  # float array -> the same type
-    """e^x = 2^y, y = x log2 e, whose rounding is the only one of importance: the result is that of an x that differs by less than a last bit."""
-    return _exp2(x * x.dtype.type(LOG2E))
-
-
-def sigmoid(x):                              # float array -> the same type
-    """1 / (1 + e^-x)"""
-    s = _exp2(x * x.dtype.type(-LOG2E))
-    s += x.dtype.type(1)
-    return np.divide(x.dtype.type(1), s, out=s)
-
-
-def _exp2(y):                                # y is used up
-    """2^y = 2^n (R + f) / (R - f),  n = rint(y),  f = y - n,  R = f coth(f log(2) / 2).   |f| <= 1/2, so three terms of R are enough for float32 and
-    seven for float64. 0 from y = -126.5 down (float64: -1022.5), infinite from 127.5 (1023.5) up."""
-    c, constant = _EXP[y.dtype], y.dtype.type
-    np.clip(y, constant(c.low), constant(c.high), out=y)
-    n = y + constant(c.magic)
-    power = (n.view(c.bits) << c.bits(c.shift)).view(y.dtype)
-    n -= constant(c.magic)
-    y -= n
-    t = np.multiply(y, y, out=n)
-    R = t * constant(c.series[-1])
-    for a in c.series[-2:0:-1]:
-        R += constant(a)
-        R *= t
-    R += constant(c.series[0])
-    np.add(R, y, out=t)
-    R -= y
-    np.divide(t, R, out=y)
-    y *= power
-    return y
-
-
-def log(x):                                  # float array or number -> the same type
-    """Natural logarithm, in float64:  x = m 2^n with m in [sqrt(1/2), sqrt(2)),  log m = 2 artanh(s),  s = (m - 1) / (m + 1),
-    |s| <= 0.172.  log 0 is -infinity, of negative numbers NaN."""
-    x64 = np.asarray(x, np.float64)
-    m, n = np.frexp(np.where((x64 > 0) & (x64 < np.inf), x64, 1))
-    small = m < 0.7071067811865476
-    m, n = np.where(small, 2 * m, m), n - small
-    s = (m - 1) / (m + 1)
-    t, series = s * s, 0.0
-    for k in range(21, 0, -2):               # 1 + t/3 + t^2/5 + ...
-        series = series * t + 1 / k
-    y = n * LN2 + 2 * s * series
-    y = np.where(x64 == 0, -np.inf, np.where(x64 == np.inf, np.inf, np.where(x64 > 0, y, np.nan)))
-    return y.astype(x.dtype)[()] if isinstance(x, np.ndarray | np.generic) else float(y)
-
-
-def exp_float(x):
-    """exp of a Python float."""
-    return float(exp(np.float64([x]))[0])
-
-
-_PI_HALVES = 1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17     # pi/2 in parts of 25, 24 and 53 bits
-
-
-def cos_sin(x):                              # float64 array, |x| < 2^25 -> cos, sin
-    """x = n pi/2 + r with |r| <= pi/4: Taylor's series of r, exchanged and signed by n mod 4."""
-    n = np.rint(x * (2 / math.pi))
-    r = ((x - n * _PI_HALVES[0]) - n * _PI_HALVES[1]) - n * _PI_HALVES[2]
-    t, c, s = r * r, 0.0, 0.0
-    for k in range(20, 0, -2):               # 1 - t/2 (1 - t/12 (...)): each term is the one before, times t / ((k - 1) k)
-        c = (1 - c) * t / ((k - 1) * k)
-        s = (1 - s) * t / (k * (k + 1))
-    c, s, turn = 1 - c, r - r * s, n.astype(np.int64) & 3
-    swap, flip_c, flip_s = turn & 1 == 1, (turn + 1) & 2 == 2, turn & 2 == 2
-    c, s = np.where(swap, s, c), np.where(swap, c, s)
-    return np.where(flip_c, -c, c), np.where(flip_s, -s, s)
-
-
-# ---- random numbers
-
-class Random:
-    """A few of ``numpy.random.Generator``'s draws, from the raw words of PCG64. seed: a whole number, or several."""
-
-    def __init__(self, seed):
-        self.words = np.random.PCG64(seed)
-
-    def random(self, size=None):
-        """Uniform in [0, 1): 53 bits of a word each."""
-        u = np.atleast_1d(self.words.random_raw(size) >> 11) * 2.0**-53
-        return float(u[0]) if size is None else u
-
-    def integers(self, n, size=None):
-        """Uniform whole numbers in [0, n), n <= 2^63: a word mod n, where words of the last, incomplete n-tuple are thrown away."""
-        drawn = np.empty(0, np.uint64)
-        while len(drawn) < (size or 1):
-            words = self.words.random_raw((size or 1) - len(drawn))
-            drawn = np.concatenate([drawn, words[words < 2**64 - 2**64 % n] if 2**64 % n else words])
-        drawn = (drawn % np.uint64(n)).astype(np.int64)
-        return int(drawn[0]) if size is None else drawn
-
-    def permutation(self, n):
-        """The order in which n words come when they are sorted."""
-        return np.argsort(self.words.random_raw(n), kind="stable")
-
-    def standard_normal(self, shape):
-        """N(0, 1), float64, in pairs:  sqrt(-2 log u) (cos 2 pi v, sin 2 pi v)  of uniform u in (0, 1], v. (Box and Muller 1958)"""
-        size = math.prod(shape)
-        z = np.empty(size + size % 2)
-        for i in range(0, len(z), AT_ONCE):
-            u, v = self.random(min(AT_ONCE, len(z) - i)).reshape(2, -1)
-            pair = cos_sin(2 * math.pi * v)
-            z[i:i + AT_ONCE] = np.concatenate(pair) * np.tile(np.sqrt(-2 * log(1 - u)), 2)
-        return z[:size].reshape(shape)

@@ -6,8 +6,8 @@ import shutil
 
 
 def write_atomically(path, chunks, size, keep=None):
-    """Write chunks (bytes-like) to path by way of path.tmp-PID: flushed to the disk, then renamed over path. A crash
-    between the two renames leaves only ``keep``, whole: whoever reads path looks there next."""
+    """Write chunks (bytes-like) to path by way of path.tmp-PID: flushed to the disk, then renamed over path.
+    A crash between the two renames leaves only ``keep``, whole: whoever reads path looks there next."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "expected a file to write, this is a directory", str(path))
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
@@ -22,10 +22,10 @@ def write_atomically(path, chunks, size, keep=None):
         os.replace(temporary, path)
         sync_directory(path.parent)
     except OSError as e:
-        raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({size:,} bytes needed, {free_space(path.parent)} "
-                               "free)") from None
+        space = f"{size:,} bytes needed, {free_space(path.parent)} free"
+        raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({space})") from None
     finally:                                     # also after Ctrl-C, or where the chunks raised
-        with contextlib.suppress(OSError):       # a read-only disk says so again, and what could not be made need not be removed
+        with contextlib.suppress(OSError):       # never made, or the disk is read-only
             temporary.unlink()
 
 

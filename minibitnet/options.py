@@ -12,15 +12,16 @@ def option(default, help, choices=None):
 
 
 def from_json(config_class, values, where):
-    """{name: value} -> config_class; UserError for an unknown name or a value of the wrong type or out of range. where: the
-    file the values come from, for messages; None for flags."""
+    """{name: value} -> config_class; UserError for an unknown name or a value of the wrong type or out of
+    range. where: the file the values come from, for messages; None for flags."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected a JSON object of options, got {json.dumps(values)[:40]}")
     types = {f.name: f.type for f in fields(config_class)}
     for name, value in values.items():
         if name not in types:
             near = difflib.get_close_matches(name, types, 1)
-            raise UserError(f"{where}: unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"{where}: unknown option {name!r}{hint}")
         accepted = (int, float) if types[name] is float else types[name]
         if not isinstance(value, accepted) or (isinstance(value, bool) and types[name] is not bool):
             raise UserError(f"{where}: {name} = {json.dumps(value)[:40]}: expected {types[name].__name__}")

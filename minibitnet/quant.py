@@ -1,14 +1,17 @@
 """The quantizers of BitNet: pure functions of arrays,  x -> (codes, scale)  with  value ≈ codes * scale.
 
-This convention holds everywhere in the package, in files too: a scale *multiplies* codes. (Some published code
-stores the reciprocal and divides.) Codes are whole numbers in x's own float type, because a float32 matrix product
-of small whole numbers is exact and fast; ``codes.astype(np.int8)`` loses nothing and is what gets stored.
+This convention holds everywhere in the package, in files too: a scale *multiplies* codes. (Some published
+code stores the reciprocal and divides.) Codes are whole numbers in x's own float type, because a float32
+matrix product of small whole numbers is exact and fast; ``codes.astype(np.int8)`` loses nothing and is what
+gets stored.
 
 Arrays are float32 or float64; any other type is a TypeError, for in float16 127 / 1e-5 is infinite, and whole
-numbers have no room for codes. NaN or infinity is a FloatingPointError: it would make codes that are no numbers.
+numbers have no room for codes. NaN or infinity is a FloatingPointError: it would make codes that are no
+numbers.
 
-Layout: features first. A weight matrix is (n, m), outputs by inputs; activations are (m, ...), one token per column,
-as the papers write  y = W x.  Scales keep the reduced axes with length 1, so ``codes * scale`` always broadcasts.
+Layout: features first. A weight matrix is (n, m), outputs by inputs; activations are (m, ...), one token per
+column, as the papers write  y = W x.  Scales keep the reduced axes with length 1, so ``codes * scale`` always
+broadcasts.
 
 Two letters mean the same everywhere below: gamma (a magnitude) and Q_b (the largest code).
 Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [a48] arXiv 2411.04965 ·
@@ -20,8 +23,8 @@ import numpy as np
 
 from .exact import mean
 
-QB = 127      # Q_b for 8 bits. The papers print 2^(b-1) = 128; [faq] and every released implementation use 127.
-EPS = 1e-5    # Smallest gamma. [b158] eq. 1 prints gamma + eps; [faq] and the released code take max(gamma, eps).
+QB = 127      # Q_b for 8 bits. The papers print 2^(b-1) = 128; [faq] and every released implementation: 127.
+EPS = 1e-5    # Smallest gamma. [b158] eq. 1 prints gamma + eps; [faq] and the released code: max(gamma, eps).
 
 
 class Quantized(NamedTuple):
@@ -49,10 +52,10 @@ def absmean_ternary(w):
 
 
 def sign_binary(w):
-    """Weights to {-1, +1}:  W~ = Sign(W - alpha),  alpha = mean W,  scale beta = mean|W|.   [bitnet] eqs. 1-3, 12
+    """Weights to {-1, +1}:  W~ = Sign(W - alpha),  alpha = mean W,  beta = mean|W|.   [bitnet] eqs. 1-3, 12
 
-    Sign(0) is -1 ([bitnet] eq. 2): np.sign(0) is 0, a third value. beta is the mean of |W|, not of |W - alpha|, and
-    alpha is not added back: both as printed.
+    Sign(0) is -1 ([bitnet] eq. 2): np.sign(0) is 0, a third value. beta is the mean of |W|, not of |W -
+    alpha|, and alpha is not added back: both as printed.
     """
     alpha = mean(_checked(w))
     beta = _magnitude(mean(np.abs(w)))
@@ -62,13 +65,14 @@ def sign_binary(w):
 # ---- activations: (m, ...) float -> codes (m, ...), scale (1, ...), or (1, ..., 1) for axis=None
 
 def absmax_int8(x, axis=0, Q_b=QB):
-    """Activations to [-127, 127]:  x~ = round(x Q_b / gamma),  gamma = max|x|,  scale = gamma / Q_b.   [bitnet] eqs. 4-5
+    """Activations to [-127, 127]:  x~ = round(x Q_b / gamma),  gamma = max|x|,  scale = gamma / Q_b.
+    [bitnet] eqs. 4-5
 
-    axis=0 takes gamma per token (a column; [b158] §2, and [bitnet] at inference), axis=None over the whole tensor
-    ([bitnet] in training). Q_b = 7 makes codes of 4 bits (the key-value cache of [a48]).
+    axis=0 takes gamma per token (a column; [b158] §2, and [bitnet] at inference), axis=None over the whole
+    tensor ([bitnet] in training). Q_b = 7 makes codes of 4 bits (the key-value cache of [a48]).
 
-    [bitnet] eq. 4 clips to [-Q_b + eps, Q_b - eps], [faq] to [-128, 127]; |x| <= gamma makes the clip idle, so it is
-    left out. Eq. 4 prints no rounding, [faq] rounds.
+    [bitnet] eq. 4 clips to [-Q_b + eps, Q_b - eps], [faq] to [-128, 127]; |x| <= gamma makes the clip idle,
+    so it is left out. Eq. 4 prints no rounding, [faq] rounds.
     """
     gamma = _magnitude(np.abs(_checked(x)).max(axis=axis, keepdims=True))
     codes = x * (Q_b / gamma)
@@ -76,11 +80,12 @@ def absmax_int8(x, axis=0, Q_b=QB):
 
 
 def absmax_nonnegative(x, axis=0):
-    """Activations before a non-linearity to [0, 127]:  x~ = round((x - eta) Q_b / gamma),  eta = min x.   [bitnet] eq. 6
+    """Activations before a non-linearity to [0, 127]:  x~ = round((x - eta) Q_b / gamma),  eta = min x.
+    [bitnet] eq. 6
 
     Returns ((codes, scale), eta) with  value ≈ codes * scale + eta;  axis as in ``absmax_int8``.
-    gamma is taken *after* the shift, max(x - eta): the paper leaves this open, and with the gamma of eq. 5, max|x|,
-    every value above eta + gamma (half of a symmetric input) would be clipped to Q_b.
+    gamma is taken *after* the shift, max(x - eta): the paper leaves this open, and with the gamma of eq. 5,
+    max|x|, every value above eta + gamma (half of a symmetric input) would be clipped to Q_b.
     """
     eta = _checked(x).min(axis=axis, keepdims=True)
     shifted = x - eta
@@ -97,7 +102,7 @@ def _checked(x):
     return x
 
 
-def _magnitude(gamma):            # -> at least EPS; a maximum or mean of numbers that are not all finite is not finite
+def _magnitude(gamma):            # -> at least EPS; of numbers not all finite no maximum or mean is finite
     if not np.maximum.reduce(gamma, None) < np.inf:
         raise FloatingPointError("NaN or infinity among the numbers to quantize: expected finite numbers; "
                                  "did the training diverge?")
@@ -107,10 +112,11 @@ def _magnitude(gamma):            # -> at least EPS; a maximum or mean of number
 # ---- groups: the papers' answer to model parallelism; our model itself does not use them
 
 def in_groups(quantize, x, G):
-    """quantize(x) in G equal groups along the first axis, each with magnitudes of its own.   [bitnet] eqs. 13-14
+    """quantize(x) in G equal groups along the first axis, each with magnitudes of its own.   [bitnet] eqs.
+    13-14
 
-    The result is like quantize's, but its scales have a row for each of x. Nothing is taken over more than one group,
-    so a device that holds one needs to know no other.
+    The result is like quantize's, but its scales have a row for each of x. Nothing is taken over more than
+    one group, so a device that holds one needs to know no other.
     """
     return _joined([quantize(group) for group in split_groups(_checked(x), G)], len(x) // G)
 
@@ -122,7 +128,7 @@ def split_groups(x, G):
     return x.reshape(G, -1, *x.shape[1:])
 
 
-def _joined(groups, n):           # of each group an array, or a tuple of them -> one of all, with n rows for each group
+def _joined(groups, n):           # an array, or several, of each group -> of all, n rows for each group
     if isinstance(groups[0], tuple):
         fields = [_joined(field, n) for field in zip(*groups)]
         return Quantized(*fields) if isinstance(groups[0], Quantized) else tuple(fields)

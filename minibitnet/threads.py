@@ -15,8 +15,8 @@ class Caller:
 
 
 def pool_of(threads):
-    """A pool of so many threads, started at once. A browser and some sandboxes refuse to start one: then the caller does the work. Results do
-    not depend on how many do it."""
+    """A pool of so many threads, started at once. A browser and some sandboxes refuse to start one: then the
+    caller does the work. Results do not depend on how many do it."""
     if threads == 1:
         return Caller()
     pool, together = ThreadPoolExecutor(threads), threading.Barrier(threads)
@@ -31,8 +31,8 @@ def pool_of(threads):
 
 
 def share_out(work, shares, pool):
-    """work(0), ..., work(shares - 1). The caller does the first itself: a thread that has slept may wake late, and beside a caller who waits two were seen
-    to take turns on one core."""
+    """work(0), ..., work(shares - 1). The caller does the first itself: a thread that has slept may wake
+    late, and beside a caller who waits two were seen to take turns on one core."""
     rest = pool.map(work, range(1, shares))
     work(0)
     list(rest)

@@ -16,8 +16,8 @@ class Variant(NamedTuple):
     codes: tuple                  # that they may become
     norm: str                     # before q, k, v and before gate, up
     sub_norm: str | None          # before o and before down; it belongs to the BitLinears
-    lr: float                     # peak learning rate at width 128, about the best of a sweep (binary: 3, 4 and 6e-3
-                                  # end within 0.005 of each other)
+    lr: float                     # peak learning rate at width 128, about the best of a sweep (binary: 3, 4
+                                  # and 6e-3 end within 0.005 of each other)
 
 
 VARIANTS = {

@@ -1,8 +1,8 @@
-"""Checkpoints: a model's parameters, the optimizer's moments and the step, with the configuration, in one safetensors file.
+"""Checkpoints: parameters, the optimizer's moments, the step and the configuration in one safetensors file.
 
 Arrays: the parameters under their names; Adam's moments as "m.NAME" and "v.NAME" (not in best.safetensors).
-Metadata: "format", "step", "best_val_loss" and "config" (JSON). There is no random state to save: the batch of a step is
-a pure function of (seed, step). There is no time or path either: equal runs write equal bytes.
+Metadata: "format", "step", "best_val_loss" and "config" (JSON). There is no random state to save: the batch
+of a step is a pure function of (seed, step). There is no time or path either: equal runs write equal bytes.
 """
 import hashlib
 import json
@@ -28,7 +28,8 @@ class Checkpoint:
 
 
 def parameters_sha256(parameters):
-    """A model's name: the sha256 of its parameters {name: float32 array}, in order: of each "NAME SHAPE\n" and its numbers, little-endian."""
+    """A model's name: the sha256 of its parameters {name: float32 array}, in order: of each "NAME SHAPE\n"
+    and its numbers, little-endian."""
     digest = hashlib.sha256()
     for name, a in parameters.items():
         digest.update(f"{name} {'x'.join(map(str, a.shape))}\n".encode())
@@ -39,27 +40,29 @@ def parameters_sha256(parameters):
 def save(path, checkpoint, keep=None):
     """Write a Checkpoint to path atomically; keep: where the file before it goes."""
     c = checkpoint
-    arrays = {**c.parameters, **{f"m.{k}": a for k, a in c.m.items()}, **{f"v.{k}": a for k, a in c.v.items()}}
-    metadata = {"format": FORMAT, "step": str(c.step), "best_val_loss": repr(c.best_val_loss), "config": json.dumps(c.config)}
-    safetensors.save(path, arrays, metadata, keep)
+    moments = {f"{moment}.{name}": a for moment in "mv" for name, a in getattr(c, moment).items()}
+    metadata = {"format": FORMAT, "step": str(c.step), "best_val_loss": repr(c.best_val_loss),
+                "config": json.dumps(c.config)}
+    safetensors.save(path, c.parameters | moments, metadata, keep)
 
 
 def load(path):
     """Read a Checkpoint; FormatError ("path: reason") for a damaged or foreign file."""
     arrays, metadata = safetensors.load(path)
     if metadata.get("format") != FORMAT:
-        raise FormatError(f"{path}: its metadata has format {metadata.get('format')!r}: expected {FORMAT!r}, a "
-                          f"checkpoint that minibitnet wrote")
+        raise FormatError(f"{path}: its metadata has format {metadata.get('format')!r}: expected {FORMAT!r}, "
+                          f"a checkpoint that minibitnet wrote")
     try:
-        step, best, config = int(metadata["step"]), float(metadata["best_val_loss"]), json.loads(metadata["config"])
+        step, best = int(metadata["step"]), float(metadata["best_val_loss"])
+        config = json.loads(metadata["config"])
         if not all(isinstance(config[part], dict) for part in ("model", "train", "corpus")):
             raise ValueError
     except (KeyError, ValueError, TypeError, RecursionError):
         raise FormatError(f"{path}: its metadata lacks a step, a best_val_loss or a config") from None
     for name, a in arrays.items():
         if a.dtype != np.float32 or not all_finite(a):
-            raise FormatError(f"{path}: tensor {name!r} is {a.dtype}{'' if a.dtype != np.float32 else ' with values that are not finite'}: "
-                              f"expected finite float32")
+            found = a.dtype if a.dtype != np.float32 else "float32 with values that are not finite"
+            raise FormatError(f"{path}: tensor {name!r} is {found}: expected finite float32")
     parts = {"m.": {}, "v.": {}, "": {}}
     for name, a in arrays.items():
         prefix = name[:2] if name[:2] in parts else ""
@@ -68,8 +71,8 @@ def load(path):
 
 
 def load_latest(*paths, check=lambda checkpoint: None):
-    """The first of the paths that holds a good checkpoint -> (Checkpoint, its path, note); note says what was wrong with
-    the ones before it, or is None. check(checkpoint) says why one is not wanted. With no good one,
+    """The first of the paths that holds a good checkpoint -> (Checkpoint, its path, note); note says what was
+    wrong with the ones before it, or is None. check(checkpoint) says why one is not wanted. With no good one,
     FormatError with the reasons of all."""
     errors = []
     for path in paths:
@@ -80,12 +83,14 @@ def load_latest(*paths, check=lambda checkpoint: None):
         except FormatError as e:
             errors.append(e)
         else:
-            return checkpoint, path, f"{errors[0]}; using {path.name} of step {checkpoint.step}" if errors else None
+            note = f"{errors[0]}; using {path.name} of step {checkpoint.step}" if errors else None
+            return checkpoint, path, note
     raise FormatError("; ".join(map(str, errors)))
 
 
 def foreign_to(settings):
-    """A check for ``load_latest``: why a checkpoint is not one of the run with this config.json that can be resumed, or None."""
+    """A check for ``load_latest``: why a checkpoint is not one of the run with this config.json that can be
+    resumed, or None."""
     def check(c):
         if c.config != settings:
             return "it is of another run (its configuration is not that of config.json)"
@@ -97,10 +102,13 @@ def foreign_to(settings):
 
 
 def copy_into(target, source, path):
-    """Copy {name: array} into {name: array of the same names and shapes}; FormatError names the first difference."""
+    """Copy {name: array} into {name: array of the same names and shapes}; FormatError names the first
+    difference."""
     for name in sorted(target.keys() | source.keys()):
         if name not in source or name not in target:
-            raise FormatError(f"{path}: tensor {name!r} is {'missing' if name not in source else 'not of this model'}")
+            state = "missing" if name not in source else "not of this model"
+            raise FormatError(f"{path}: tensor {name!r} is {state}")
         if target[name].shape != source[name].shape:
-            raise FormatError(f"{path}: tensor {name!r} has shape {source[name].shape}: expected {target[name].shape}")
+            raise FormatError(f"{path}: tensor {name!r} has shape {source[name].shape}: "
+                              f"expected {target[name].shape}")
         target[name][...] = source[name]

@@ -2,10 +2,11 @@
 
     NAME.weight          of a BitLinear: uint8 (ceil(n/4), m), the bits of ``packing.py``
     NAME.weight_scale    float32 (1,), one positive number that multiplies the codes
-    everything else      embeddings, head, gains of norms: float32, or float16 or bfloat16 where that was asked for
+    everything else      embeddings, head, gains of norms: float32, or float16 or bfloat16 if asked for
 
-Names are those of Hugging Face's ``BitNetForCausalLM``: ours, with "model." before all but the head's. Metadata: "format",
-"step" and "config" of the checkpoint it was made from. The same model with every matrix in 16 bits (``save_dense``) is what the papers compare with.
+Names are those of Hugging Face's ``BitNetForCausalLM``: ours, with "model." before all but the head's.
+Metadata: "format", "step" and "config" of the checkpoint it was made from. The same model with every matrix
+in 16 bits (``save_dense``) is what the papers compare with.
 """
 import json
 from typing import NamedTuple
@@ -32,7 +33,8 @@ class PackedMatrix(NamedTuple):
 
 
 def pack(parameters, c):
-    """Latent parameters {name: float32} of a model with configuration c -> ({name: PackedMatrix}, {name: float32})."""
+    """Latent parameters {name: float32} of a model with configuration c ->
+    ({name: PackedMatrix}, {name: float32})."""
     matrices, arrays = {}, {}
     for name, a in parameters.items():
         if is_bitlinear(name):
@@ -44,7 +46,8 @@ def pack(parameters, c):
 
 
 def save(path, config, step, matrices, arrays, dtype="float32"):
-    """Write a packed model atomically; step: of the checkpoint it comes from; dtype: of everything that is not packed."""
+    """Write a packed model atomically; step: of the checkpoint it comes from; dtype: of everything that is
+    not packed."""
     tensors = {}
     for name, matrix in matrices.items():
         tensors[foreign(name)] = matrix.packed
@@ -54,17 +57,20 @@ def save(path, config, step, matrices, arrays, dtype="float32"):
 
 
 def save_dense(path, config, parameters, dtype="float16"):
-    """Write every parameter as 16-bit floats: the size of the papers' baseline, which is all that the file is for."""
+    """Write every parameter as 16-bit floats: the size of the papers' baseline, which is all that the file is
+    for."""
     safetensors.save(path, {foreign(name): rounded(a, FLOATS[dtype]) for name, a in parameters.items()},
                      {"format": DENSE, "config": json.dumps(config)})
 
 
 def load(path, config_of):
-    """Read a packed model -> (config, step, c, {name: PackedMatrix}, {name: array}). config_of(config) makes the configuration c of its
-    JSON. FormatError ("path: reason") for a file that is damaged, foreign, or not of this configuration."""
+    """Read a packed model -> (config, step, c, {name: PackedMatrix}, {name: array}). config_of(config) makes
+    the configuration c of its JSON. FormatError ("path: reason") for a file that is damaged, foreign, or not
+    of this configuration."""
     tensors, metadata = safetensors.load(path)
     if metadata.get("format") != FORMAT:
-        raise FormatError(f"{path}: its metadata has format {metadata.get('format')!r}: expected {FORMAT!r} (python -m minibitnet.pack makes one)")
+        raise FormatError(f"{path}: its metadata has format {metadata.get('format')!r}: expected {FORMAT!r} "
+                          "(python -m minibitnet.pack makes one)")
     try:
         config, step = json.loads(metadata["config"]), int(metadata["step"])
         if not all(isinstance(config[part], dict) for part in ("model", "train", "corpus")):
@@ -73,7 +79,8 @@ def load(path, config_of):
         raise FormatError(f"{path}: its metadata lacks a step or a config") from None
     c = config_of(config)
     if c.linear not in QUANTIZERS:
-        raise FormatError(f"{path}: its config says linear = {c.linear!r}: expected {' or '.join(QUANTIZERS)}, whose weights are codes")
+        raise FormatError(f"{path}: its config says linear = {c.linear!r}: expected "
+                          f"{' or '.join(QUANTIZERS)}, whose weights are codes")
     matrices, arrays = {}, {}
     for name, shape in c.tensor_shapes().items():
         if is_bitlinear(name):

@@ -4,10 +4,11 @@
                         "documents", "tokenizer_sha256"}}, which every model file of the run repeats
     tokenizer.json      the tokenizer; its sha256 is in config.json (early runs lack it)
     env.json            versions, machine and the BLAS kernel that ran; no number of the run depends on them
-    metrics.jsonl       one JSON object a line: step, tokens, loss, ppl, lr, weight_decay, grad_norm, tokens_per_s,
-                        zero_fraction, flip_rate (shares of the weights' codes: zeros, and changed by this step); at
-                        evaluations also val_loss, val_ppl, bits_per_byte, floor (the lowest loss that any model can
-                        reach, null where the source of the text is not known)
+    metrics.jsonl       one JSON object a line: step, tokens, loss, ppl, lr, weight_decay, grad_norm,
+                        tokens_per_s, zero_fraction, flip_rate (shares of the weights' codes: zeros, and
+                        changed by this step); at evaluations also val_loss, val_ppl, bits_per_byte,
+                        floor (the lowest loss that any model can reach, null where the source of the text is
+                        not known)
     last.safetensors    the newest checkpoint;  prev.safetensors  the one before
     best.safetensors    the parameters with the lowest validation loss
     packed.safetensors  the model in two bits a weight, to run (formats/packed.py)
@@ -35,24 +36,28 @@ class RunDirectory:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.last, self.prev, self.best, self.packed = (self.path / f"{name}.safetensors" for name in ("last", "prev", "best", "packed"))
+        self.last, self.prev, self.best, self.packed = (self.path / f"{name}.safetensors"
+                                                        for name in ("last", "prev", "best", "packed"))
         self._lock = None
 
     # ---- writing
 
     def create(self, config, tokenizer, *, overwrite=False, replace_finished=False):
-        """Make the directory, or empty it of a run: of any with overwrite, of a finished one with replace_finished."""
+        """Make the directory, or empty it of a run: of any with overwrite, of a finished one with
+        replace_finished."""
         present = [name for name in FILES if (self.path / name).exists()]
         if present and not overwrite and not (replace_finished and self.is_finished()):
             state = "a finished run" if self.is_finished() else "an unfinished run"
-            raise UserError(f"{self.path} holds {state}: expected a new directory; go on with --resume {self.path}, or "
-                            f"replace it with --overwrite")
+            raise UserError(f"{self.path} holds {state}: expected a new directory; go on with --resume "
+                            f"{self.path}, or replace it with --overwrite")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{self.path}: expected a directory to write the run to, a file is in the way") from None
+            raise UserError(f"{self.path}: expected a directory to write the run to, "
+                            "a file is in the way") from None
         except PermissionError as e:
-            raise UserError(f"{self.path}: {e.strerror}: expected a place to write the run to; give another with --out") from None
+            raise UserError(f"{self.path}: {e.strerror}: expected a place to write the run to; "
+                            "give another with --out") from None
         self._acquire()
         self._remove_litter()
         self._write("config.json", json.dumps(config, indent=2) + "\n")
@@ -64,7 +69,8 @@ class RunDirectory:
                 (self.path / name).unlink()
 
     def resume(self, settings):
-        """Take over the run with this config.json -> (Checkpoint or None before the first save, a note or None)."""
+        """Take over the run with this config.json -> (Checkpoint or None before the first save, a note or
+        None)."""
         if not (self.path / "config.json").is_file():
             raise UserError(f"{self.path}: expected the directory of a run (no config.json in it)")
         self._acquire()
@@ -72,14 +78,16 @@ class RunDirectory:
         if not self.last.exists() and not self.prev.exists():
             newest, note = None, None
         else:
-            newest, _, note = checkpoint.load_latest(self.last, self.prev, check=checkpoint.foreign_to(settings))
-            if note:                             # or the next save would move the damaged file over the good one
+            foreign = checkpoint.foreign_to(settings)
+            newest, _, note = checkpoint.load_latest(self.last, self.prev, check=foreign)
+            if note:                         # or the next save would move the damaged file over the good one
                 os.replace(self.prev, self.last)
         return newest, note
 
     def cut_metrics(self, step):
         """Drop the lines after this step: they belong to steps that will be made again."""
-        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step))
+        kept = (line for line in self.metrics() if line["step"] <= step)
+        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def log(self, line):
         try:
@@ -90,14 +98,14 @@ class RunDirectory:
 
     def close(self):
         if self._lock is not None:
-            self._lock.close()               # which releases it; the file stays, for another process may wait on it
+            self._lock.close()           # which releases it; the file stays: another process may wait on it
             self._lock = None
 
     # ---- reading
 
     def metrics(self):
-        """The lines of metrics.jsonl as dictionaries. What is not a line of ours is passed over: a killed run may end in
-        half a line."""
+        """The lines of metrics.jsonl as dictionaries. What is not a line of ours is passed over: a killed run
+        may end in half a line."""
         path, lines = self.path / "metrics.jsonl", []
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
             try:
@@ -133,7 +141,8 @@ class RunDirectory:
         write_atomically(self.path / name, [data], len(data))
 
     def _acquire(self):
-        """Lock the file .lock until the process ends, however it ends: the system releases it, so a lock is never stale."""
+        """Lock the file .lock until the process ends, however it ends: the system releases it, so a lock is
+        never stale."""
         try:
             self._lock = open(self.path / ".lock", "w", encoding="utf-8")
         except OSError as e:
@@ -148,7 +157,8 @@ class RunDirectory:
         except OSError:
             self._lock.close()
             self._lock = None
-            raise UserError(f"{self.path}: another process is writing to this run; wait for it, or give another --out") from None
+            raise UserError(f"{self.path}: another process is writing to this run; "
+                            "wait for it, or give another --out") from None
 
 
 def tokenizer_json(tokenizer):
@@ -166,9 +176,11 @@ def environment():
     from .. import __version__
     import threadpoolctl                         # here, for a command that writes no file needs it not
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    kernels = sorted({pool["architecture"] for pool in threadpoolctl.threadpool_info() if "architecture" in pool})
+    pools = threadpoolctl.threadpool_info()
+    kernels = sorted({pool["architecture"] for pool in pools if "architecture" in pool})
     return {"minibitnet": __version__, "python": sys.version.split()[0], "numpy": np.__version__,
-            "blas": f"{blas.get('name')} {blas.get('version')}", "blas_kernel": ", ".join(kernels) or None, "platform": f"{platform.system()} {platform.release().split('-')[0]}",
+            "blas": f"{blas.get('name')} {blas.get('version')}", "blas_kernel": ", ".join(kernels) or None,
+            "platform": f"{platform.system()} {platform.release().split('-')[0]}",
             "machine": platform.machine(), "processor": processor(), "cpus": os.cpu_count()}
 
 

@@ -1,12 +1,14 @@
-"""The safetensors format: named arrays and string metadata in one file, written atomically, read with every check.
+"""The safetensors format: named arrays and string metadata in one file: written
+atomically, read with every check.
 
     8 bytes          N, the header's length, unsigned, little endian
     N bytes          JSON: {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...,
                             "__metadata__": {string: string}}, padded with spaces to a multiple of 8
     the rest         the arrays' bytes, C order, little endian, end to end; offsets count from here
 
-This file knows arrays and names, no model. ``save`` adds to the metadata "file_sha256", that of the whole file with 64 zeros
-in this place, and ``load`` verifies it where it is present. (Early files have "sha256", of the array bytes alone.)
+This file knows arrays and names, no model. ``save`` adds to the metadata "file_sha256", that of the whole
+file with 64 zeros in this place, and ``load`` verifies it where it is present. (Early files have "sha256", of
+the array bytes alone.)
 """
 import hashlib
 import json
@@ -25,7 +27,8 @@ DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", 
 NAMES = {np.dtype(d): name for name, d in DTYPES.items()}
 MAX_HEADER = 100_000_000
 UNKNOWN = "0" * 64       # stands for the file's sha256 while that is made
-FOREIGN = {b"PK": "a zip or npz archive", b"\x80": "a pickle", b"<": "an HTML page", b"version https://git-lfs": "a Git LFS pointer",
+FOREIGN = {b"PK": "a zip or npz archive", b"\x80": "a pickle", b"<": "an HTML page",
+           b"version https://git-lfs": "a Git LFS pointer",
            b"GGUF": "a GGUF file", b"\x93NUMPY": "an npy file"}
 
 
@@ -34,18 +37,21 @@ class FormatError(UserError):
 
 
 def save(path, arrays, metadata, keep=None):
-    """Write {name: array} and {string: string} to path, so that path holds either what it held before or all of this.
+    """Write {name: array} and {string: string} to path, so that path holds either what it held before or all
+    of this.
 
-    keep: a path to move what it held before to. Raises OSError, naming the bytes needed and free, where the disk is full
-    or read-only; what path held before is then still there, or in keep.
+    keep: a path to move what it held before to. Raises OSError, naming the bytes needed and free, where the
+    disk is full or read-only; what path held before is then still there, or in keep.
     """
     path, header, end = Path(path), {}, 0
     for name, a in arrays.items():
-        header[name] = {"dtype": NAMES[a.dtype], "shape": list(a.shape), "data_offsets": [end, end + a.nbytes]}
+        offsets = [end, end + a.nbytes]
+        header[name] = {"dtype": NAMES[a.dtype], "shape": list(a.shape), "data_offsets": offsets}
         end += a.nbytes
 
     def start(sha256):
-        text = json.dumps({**header, "__metadata__": {**metadata, "file_sha256": sha256}}, separators=(",", ":")).encode()
+        whole = {**header, "__metadata__": {**metadata, "file_sha256": sha256}}
+        text = json.dumps(whole, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text
 
@@ -63,28 +69,33 @@ def load(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FormatError(f"{path}: expected a safetensors file, found "
-                          f"{'a directory' if path.is_dir() else 'something else' if path.exists() else 'nothing'}")
+        found = "a directory" if path.is_dir() else "something else" if path.exists() else "nothing"
+        raise FormatError(f"{path}: expected a safetensors file, found {found}")
     with open(path, "rb") as f:
         size, start = path.stat().st_size, f.read(8)
         start += f.read(min(int.from_bytes(start, "little"), MAX_HEADER))
         try:
             entries, metadata = _parse(start, size)
         except FormatError as e:
-            foreign = [what for magic, what in FOREIGN.items() if start.startswith(magic) and start[8:9] != b"{"]
-            raise FormatError(f"{path}: {f'this is {foreign[0]}, not a safetensors file' if foreign else e}") from None
+            if start[8:9] != b"{":
+                for magic, what in FOREIGN.items():
+                    if start.startswith(magic):
+                        raise FormatError(f"{path}: this is {what}, not a safetensors file") from None
+            raise FormatError(f"{path}: {e}") from None
         arrays, (digest, expected) = {}, _checksum(start, metadata)
-        for name, (dtype, shape, _, _) in entries.items():         # an array each, so that one can be let go without the others
+        for name, (dtype, shape, _, _) in entries.items():         # an array each: one can be let go
             arrays[name] = np.empty(shape, dtype)
             f.readinto(arrays[name].reshape(-1).view(np.uint8))
             digest.update(arrays[name])
     if expected not in (None, digest.hexdigest()):
-        raise FormatError(f"{path}: its bytes do not have the sha256 that its header says; the file is damaged")
+        raise FormatError(f"{path}: its bytes do not have the sha256 that its header says; "
+                          "the file is damaged")
     return arrays, metadata
 
 
 def _checksum(start, metadata):
-    """The header and what comes before it, its metadata -> (sha256 to be continued with the arrays' bytes, what it must become or None)"""
+    """The header and what comes before it, its metadata -> (sha256 to be continued with the arrays' bytes,
+    what it must become or None)"""
     if "file_sha256" in metadata:
         expected = metadata["file_sha256"]
         return hashlib.sha256(start.replace(expected.encode(errors="replace"), UNKNOWN.encode(), 1)), expected
@@ -92,16 +103,19 @@ def _checksum(start, metadata):
 
 
 def _parse(start, size):
-    """The header and what comes before it, size of the file -> ({name: (dtype, shape, begin, end)} as they follow each other, metadata)"""
+    """The header and what comes before it, size of the file -> ({name: (dtype, shape, begin, end)} as they
+    follow each other, metadata)"""
     if not size:
         raise FormatError("the file is empty")
     length = int.from_bytes(start[:8], "little")
     if size < 8 or length > min(MAX_HEADER, size - 8):
-        raise FormatError(f"its header claims {length:,} bytes, the file has {size:,}: truncated or not safetensors")
+        raise FormatError(f"its header claims {length:,} bytes, the file has {size:,}: "
+                          "truncated or not safetensors")
     if start[8:9] != b"{":
         raise FormatError("its header is not a JSON object")
     try:
-        header = json.loads(start[8:].decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+        text = start[8:].decode("utf-8")
+        header = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
     except FormatError:
         raise
     except (ValueError, RecursionError):
@@ -109,14 +123,17 @@ def _parse(start, size):
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise FormatError("its __metadata__ is not a map from string to string")
-    entries = dict(sorted(((name, _entry(name, entry)) for name, entry in header.items()), key=lambda item: item[1][2:]))
+    entries = {name: _entry(name, entry) for name, entry in header.items()}
+    entries = dict(sorted(entries.items(), key=lambda item: item[1][2:]))
     position = 0
     for name, (_, _, begin, end) in entries.items():
         if begin != position:
-            raise FormatError(f"tensor {name!r} begins at {begin:,}: expected {position:,} (a hole or an overlap)")
+            raise FormatError(f"tensor {name!r} begins at {begin:,}: expected {position:,} "
+                              "(a hole or an overlap)")
         position = end
     if position != size - 8 - length:
-        raise FormatError(f"its tensors end at {position:,} but {size - 8 - length:,} bytes of data follow the header: truncated?")
+        raise FormatError(f"its tensors end at {position:,} but {size - 8 - length:,} bytes of data follow "
+                          "the header: truncated?")
     return entries, metadata
 
 
@@ -133,7 +150,8 @@ def _entry(name, entry):
         raise FormatError(f"tensor {name!r}: shape {str(shape)[:80]}: expected a list of sizes")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(n, 2**63) for n in offsets) \
             or offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize:
-        raise FormatError(f"tensor {name!r}: data_offsets {str(offsets)[:80]} do not fit {entry['dtype']} of shape {shape}")
+        raise FormatError(f"tensor {name!r}: data_offsets {str(offsets)[:80]} do not fit {entry['dtype']} "
+                          f"of shape {shape}")
     return dtype, tuple(shape), *offsets
 
 

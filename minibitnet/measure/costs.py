@@ -1,4 +1,4 @@
-"""What a model costs, counted from its sizes: parameters and bytes, here of our own models and of the papers'."""
+"""What a model costs, counted from its sizes: parameters and bytes, of our models and the papers'."""
 from typing import NamedTuple
 
 from ..formats.packed import is_bitlinear
@@ -8,7 +8,7 @@ UNITS = {"M": 1e6, "B": 1e9}      # of the parameters in a model's name
 
 
 class Shape(NamedTuple):
-    """A LLaMA-like model: q, o between d and d_attention, k, v to d_kv, gate, up, down between d and d_ffn."""
+    """A LLaMA-like model: q, o between d and d_attention, k, v to d_kv, gate, up, down between d, d_ffn."""
     n_layers: int
     d: int
     d_attention: int         # all query heads together
@@ -28,12 +28,13 @@ class Shape(NamedTuple):
     def config(self):
         """As a configuration of ours, whose heads together are as wide as the model."""
         assert self.d_attention == self.d, "a model whose heads are wider or narrower than it is"
-        return ModelConfig(vocab_size=self.vocab, d_model=self.d, n_layers=self.n_layers, n_heads=self.n_heads, d_ffn=self.d_ffn, tied=self.tied,
+        return ModelConfig(vocab_size=self.vocab, d_model=self.d, n_layers=self.n_layers,
+                           n_heads=self.n_heads, d_ffn=self.d_ffn, tied=self.tied,
                            n_kv_heads=self.d_kv * self.n_heads // self.d_attention)
 
 
-# 700M to 3.9B: [faq]. 7B: [a48] Table 6. 13B to 70B: LLaMA's of those sizes; [b158] names none, [cpp] App. A has "dummy setups" of its own, some
-# with another d_ffn. 2B-4T and its baselines: published configurations.
+# 700M to 3.9B: [faq]. 7B: [a48] Table 6. 13B to 70B: LLaMA's of those sizes; [b158] names none, [cpp] App. A
+# has "dummy setups" of its own, some with another d_ffn. 2B-4T and its baselines: published configurations.
 MODELS = {
     "700M": Shape(24, 1536, 1536, 1536, 4096, 24, 32_000),
     "1.3B": Shape(24, 2048, 2048, 2048, 5460, 32, 32_000),
@@ -54,10 +55,12 @@ PAPER_SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B", "BitNet 
 
 
 def memory(c, bytes_of_rest=4):
-    """Bytes of a ternary or binary model by component -> {component: (numbers, bytes packed, bytes in 16 bits, bytes in 32 bits)}.
+    """Bytes of a ternary or binary model by component -> {component: (numbers, bytes packed, bytes in 16
+    bits, bytes in 32 bits)}.
 
-    Packed: two bits for every weight of a BitLinear (rows in fours), four bytes for its scale, ``bytes_of_rest`` for every other
-    number. One token in the key-value cache costs the last line in addition: float32 as the engines keep it by default.
+    Packed: two bits for every weight of a BitLinear (rows in fours), four bytes for its scale,
+    ``bytes_of_rest`` for every other number. One token in the key-value cache costs the last line in
+    addition: float32 as the engines keep it by default.
     """
     rows = {name: [0, 0] for name in ("BitLinear weights", "BitLinear scales", "norms", "embedding", "head")}
     for name, shape in c.tensor_shapes().items():
@@ -81,14 +84,16 @@ def _add(row, numbers, bytes):
 
 
 def weight_bytes(shape):
-    """-> (bytes ternary, bytes in 16 bits) of a Shape, or of one of MODELS by its name; everything but the BitLinears in 16 bits."""
+    """-> (bytes ternary, bytes in 16 bits) of a Shape, or of one of MODELS by its name; everything but the
+    BitLinears in 16 bits."""
     shape = MODELS[shape] if isinstance(shape, str) else shape
     _, packed, float16, _ = memory(shape.config, bytes_of_rest=2)["total"]
     return packed, float16
 
 
 def cache_bytes(shape, bits):
-    """Bytes of one token in the key-value cache: codes of so many bits, and below 16 bits one 16-bit scale for each head and
-    token, for keys and for values."""
-    numbers, heads = 2 * shape.n_layers * shape.d_kv, 2 * shape.n_layers * shape.d_kv * shape.n_heads // shape.d_attention
+    """Bytes of one token in the key-value cache: codes of so many bits, and below 16 bits one 16-bit scale
+    for each head and token, for keys and for values."""
+    numbers = 2 * shape.n_layers * shape.d_kv
+    heads = numbers * shape.n_heads // shape.d_attention
     return numbers * bits // 8 + (2 * heads if bits < 16 else 0)

@@ -1,4 +1,5 @@
-"""Count the operations of a model while it runs: every arithmetic operation of NumPy's that it calls, by kind, dtype and part.
+"""Count the operations of a model while it runs: every arithmetic operation of NumPy's that it calls, by
+kind, dtype and part.
 
 ``count(model, ids)`` runs an engine as it is, on arrays of a class that tells of each operation:
 
@@ -8,11 +9,13 @@
     and ``subtract``. Bit-plane kernels therefore count their word operations: and, xor, popcount, shifts, of 8 to 64 bits each;
   - an index array, or ``take``, counts a lookup for each number that it fetches.
 
-Not counted: copies, conversions between dtypes, ``packbits`` and ``unpackbits``, sorting, and Python's own arithmetic with single
-numbers, which do not grow with the sizes. The dtype is that of the operands (the wider one).
+Not counted: copies, conversions between dtypes, ``packbits`` and ``unpackbits``, sorting, and Python's own
+arithmetic with single numbers, which do not grow with the sizes. The dtype is that of the operands (the
+wider one).
 
-What puts operands on their grids (``exact.py``) is not counted with the products that it is for: it is a part of its own, "rounding to grids".
-Only attention's weights are rounded in the middle of its sums (``exact.weighted_sums``), and count as attention.
+What puts operands on their grids (``exact.py``) is not counted with the products that it is for: it is a
+part of its own, "rounding to grids". Only attention's weights are rounded in the middle of its sums
+(``exact.weighted_sums``), and count as attention.
 """
 import contextlib
 import copy
@@ -22,7 +25,7 @@ from dataclasses import is_dataclass
 
 import numpy as np
 
-from .. import exact, quant
+from .. import exact, exact_functions, quant
 from ..inference import cache, fixed_point, integer, kernels, packed
 from ..nn import ops
 from ..nn.autograd import Tensor
@@ -43,12 +46,14 @@ PARTS = {  # a function on the stack -> the part of the model that its operation
     "absmax_int8": "quantizer", "absmax_codes": "quantizer", "embedding": "embedding",
     **dict.fromkeys(("operand", "on_grid", "on_one_grid", "fine", "shared_out"), "rounding to grids"),
 }
-MODULES = (exact, quant, ops, cache, kernels, packed, fixed_point, integer)     # whose new arrays must count as well
+# Whose new arrays must count as well:
+MODULES = (exact, exact_functions, quant, ops, cache, kernels, packed, fixed_point, integer)
 _tallies = []                                    # of the ``count`` calls in progress, the innermost last
 
 
 def count(model, *arguments):
-    """Run model(*arguments) -> its result, and a Counter {(part, kind, dtype): operations}. Caches among the arguments stay as they are."""
+    """Run model(*arguments) -> its result, and a Counter {(part, kind, dtype): operations}. Caches among
+    the arguments stay as they are."""
     tally = Counter()
     with counting(tally):
         result = twin(model)(*map(twin, arguments))
@@ -120,8 +125,8 @@ def tell(kind, dtype, n):
 
 
 def tell_ufunc(ufunc, method, arrays, result, axis=0):
-    """Count a ufunc's call: a number made is an operation, but the first one along the axis that is accumulated is only copied, and a
-    reduction makes one fewer than it reads."""
+    """Count a ufunc's call: a number made is an operation, but the first one along the axis that is
+    accumulated is only copied, and a reduction makes one fewer than it reads."""
     dtype, made = np.result_type(*arrays), max(np.size(r) for r in (result if isinstance(result, tuple) else (result,)))
     if method == "reduceat" or method == "reduce":
         tell(KIND[ufunc.__name__], dtype, np.size(arrays[0]) - made)
@@ -169,7 +174,8 @@ def plain(x):
 
 
 def twin(thing):
-    """The same model on arrays that count: arrays, boxes of arrays, and the objects of ours that hold them."""
+    """The same model on arrays that count: arrays, boxes of arrays, and the objects of ours that hold
+    them."""
     if isinstance(thing, Tensor):
         return Tensor(counted(thing.data))
     if isinstance(thing, (list, tuple)):

@@ -7,10 +7,12 @@ import pstats
 
 import numpy as np
 
-from .. import exact
+from .. import exact, exact_functions
 from ..nn import ops, ste
 from .timing import repeat
 from .train_bench import our_step, task
+
+EXACT = exact.__file__, exact_functions.__file__
 
 
 class SameThread:
@@ -85,11 +87,11 @@ def by_op(stats):
     def foreign(function):
         # built in, made by a named tuple (they all have one name, under which a profile keeps one of them),
         # NumPy's, or exact.py's
-        return function[0].startswith(("~", "<string>", os.path.dirname(np.__file__), exact.__file__))
+        return function[0].startswith(("~", "<string>", os.path.dirname(np.__file__), *EXACT))
 
     def home_of_call(function, caller):  # of a foreign function with all that it calls in turn
         name = home(caller)
-        if function[0] != exact.__file__:
+        if function[0] not in EXACT:
             return name
         if function[2] in ("product", "fine_product") and name != ATTENTION:
             return PRODUCTS

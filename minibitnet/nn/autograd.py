@@ -1,16 +1,16 @@
 """The tape: reverse-mode differentiation in one list.
 
-An *op* is a function of arrays that returns ``(out, vjp)``; ``vjp(g)`` maps dL/d(out) to one gradient per array input
-(vector-Jacobian product). Inside ``with record() as tape`` every call appends one entry to a list, and ``backward``
-walks that list from its end. No graph is searched and nothing is sorted, for an op can run only after its inputs
-exist. So even in the diamond below, where both branches must have reported before `a` may pass its gradient on, plain
-reversed order is right:
+An *op* is a function of arrays that returns ``(out, vjp)``; ``vjp(g)`` maps dL/d(out) to one gradient per
+array input (vector-Jacobian product). Inside ``with record() as tape`` every call appends one entry to a
+list, and ``backward`` walks that list from its end. No graph is searched and nothing is sorted, for an op can
+run only after its inputs exist. So even in the diamond below, where both branches must have reported before
+`a` may pass its gradient on, plain reversed order is right:
 
     a = f(x);  b = g(a);  c = h(a);  y = add(b, c)          recorded:  f g h add      walked:  add h g f
 
-The tape names tensors by number and does not hold them: an array that no vjp closed over is freed while the forward
-pass still runs. Gradients live in a dictionary that ``backward`` returns, and each thread records its own tape: several
-threads can differentiate the same parameters at once.
+The tape names tensors by number and does not hold them: an array that no vjp closed over is freed while the
+forward pass still runs. Gradients live in a dictionary that ``backward`` returns, and each thread records its
+own tape: several threads can differentiate the same parameters at once.
 """
 import functools
 import itertools
@@ -24,7 +24,7 @@ _keys = itertools.count()
 
 
 class Tensor:
-    """A box around an array (or a Quantized pair) with a number, ``key``, that no other Tensor has or will have."""
+    """A box around an array (or a Quantized pair) with a number, ``key``, that no other has or gets."""
     __slots__ = ("data", "key")
 
     def __init__(self, data):
@@ -60,9 +60,9 @@ def op(fn):
 
 
 def backward(tape, loss, seed=1.0):
-    """Gradients of seed * loss with respect to every Tensor that the tape did not produce itself: {key: array}.
+    """Gradients of seed * loss with respect to every Tensor that the tape did not produce: {key: array}.
 
-    loss is a 0-d Tensor on the tape. The tape is consumed, so each op's arrays are freed as soon as they were used.
+    loss is a 0-d Tensor on the tape. The tape is consumed, so each op's arrays are freed once they were used.
     """
     grads = {loss.key: np.asarray(seed, loss.data.dtype)}
     while tape:

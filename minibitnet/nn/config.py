@@ -31,7 +31,8 @@ class ModelConfig:
         object.__setattr__(self, "d_ffn", self.d_ffn or 11 * self.d_model // 4)
         check_choices(self)
         check_range(self, vocab_size=(1, 2**31), d_model=(1, 2**20), n_layers=(1, 1024), n_heads=(1, 2**20),
-                    n_kv_heads=(1, 2**20), d_ffn=(1, 2**24), context=(1, 2**24), rope_theta=(1, 1e12), norm_eps=(0, 1))
+                    n_kv_heads=(1, 2**20), d_ffn=(1, 2**24), context=(1, 2**24), rope_theta=(1, 1e12),
+                    norm_eps=(0, 1))
         if self.d_model % self.n_heads or self.head_dim % 2:
             raise UserError(f"n_heads = {self.n_heads} cuts d_model = {self.d_model} into heads of "
                             f"{self.d_model / self.n_heads:g}: expected a whole, even number")
@@ -47,9 +48,9 @@ class ModelConfig:
         return VARIANTS[self.linear]
 
     def tensor_shapes(self):
-        """{name: shape} of every parameter, in the model's order: matrices (n, m), outputs by inputs, and gains.
+        """{name: shape} of every parameter, in the model's order: matrices, outputs by inputs, and gains.
 
-        The names are those of Hugging Face's ``BitNetForCausalLM`` (which adds "model." before all but the head's).
+        The names are those of Hugging Face's ``BitNetForCausalLM`` (with "model." before all but the head's).
         """
         V, d, d_kv, F = self.vocab_size, self.d_model, self.n_kv_heads * self.head_dim, self.d_ffn
         gain = {RMS: 1}                          # the other norms have none

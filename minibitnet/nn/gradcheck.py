@@ -1,12 +1,13 @@
 """Numeric check of a vjp, by random projection.
 
-For an op f, an input x and random directions u (shaped like x) and v (shaped like the output), the derivative of
-<v, f(x)> along u can be had in two ways:
+For an op f, an input x and random directions u (shaped like x) and v (shaped like the output), the derivative
+of <v, f(x)> along u can be had in two ways:
 
     numeric    (<v, f(x + h u)> - <v, f(x - h u)>) / (2 h)
     analytic   <vjp(v), u>
 
-One pair of numbers checks every entry of the gradient at once, for a wrong entry moves the second and not the first.
+One pair of numbers checks every entry of the gradient at once, for a wrong entry moves the second, not the
+first.
 """
 import numpy as np
 
@@ -17,13 +18,14 @@ from ..quant import Quantized
 def vjp_error(fn, *inputs, rng, h=1e-6, **options):
     """Largest relative error of fn's gradients over its floating-point inputs.
 
-    fn: an op (``minibitnet.nn.ops``). inputs: its arrays in float64, Quantized pairs (differentiated by their value,
-    codes * scale, the scale held) or integers, the only ones whose gradient may be None. AssertionError for a gradient
-    that is None elsewhere or not of its input's shape.
+    fn: an op (``minibitnet.nn.ops``). inputs: its arrays in float64, Quantized pairs (differentiated by their
+    value, codes * scale, the scale held) or integers, the only ones whose gradient may be None.
+    AssertionError for a gradient that is None elsewhere or not of its input's shape.
 
-    Returns |numeric - analytic| divided by the largest of |numeric|, the norm of the gradient (so that a projection that
-    happens to be small is no error, while a gradient that is zero or far too large is one) and a thousandth of the norm
-    of the output (where f does not depend on x, rounding leaves a numeric derivative of about 1e-10 of it).
+    Returns |numeric - analytic| divided by the largest of |numeric|, the norm of the gradient (so that a
+    projection that happens to be small is no error, while a gradient that is zero or far too large is one)
+    and a thousandth of the norm of the output (where f does not depend on x, rounding leaves a numeric
+    derivative of about 1e-10 of it).
     """
     out, vjp = fn.__wrapped__(*inputs, **options)
     out = _values(out)
@@ -34,7 +36,8 @@ def vjp_error(fn, *inputs, rng, h=1e-6, **options):
         if gradient is None:
             assert of_codes.dtype.kind in "iu", f"input {i} is {of_codes.dtype} and has no gradient"
             continue
-        assert gradient.shape == of_codes.shape, f"input {i} has shape {of_codes.shape}, its gradient {gradient.shape}"
+        assert gradient.shape == of_codes.shape, (f"input {i} has shape {of_codes.shape}, "
+                                                  f"its gradient {gradient.shape}")
         u = rng.standard_normal(np.shape(gradient))
 
         def projected(distance):
@@ -44,7 +47,8 @@ def vjp_error(fn, *inputs, rng, h=1e-6, **options):
 
         numeric = (projected(h) - projected(-h)) / (2 * h)
         analytic = np.vdot(gradient, u)
-        errors.append(abs(numeric - analytic) / max(abs(numeric), np.linalg.norm(gradient), 1e-3 * np.linalg.norm(out)))
+        size = max(abs(numeric), np.linalg.norm(gradient), 1e-3 * np.linalg.norm(out))
+        errors.append(abs(numeric - analytic) / size)
     return float(np.max(errors))                  # np.max, because Python's max would lose a NaN
 
 

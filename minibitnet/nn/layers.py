@@ -1,8 +1,8 @@
 """Layers: which parameters go through which op. A layer keeps nothing of a call, so it may be called twice.
 
-``Attention`` and ``FeedForward`` carry the names of Hugging Face's ``BitNetForCausalLM``, so the dotted attribute paths
-that ``Module.parameters`` finds are that layout's tensor names (which add "model." before all but the head's). c is a
-configuration: whatever has the sizes as attributes.
+``Attention`` and ``FeedForward`` carry the names of Hugging Face's ``BitNetForCausalLM``, so the dotted
+attribute paths that ``Module.parameters`` finds are that layout's tensor names (which add "model." before all
+but the head's). c is a configuration: whatever has the sizes as attributes.
 """
 import copy
 import math
@@ -17,10 +17,10 @@ from .autograd import Tensor
 
 
 class Module:
-    """A thing with parameters: its Tensors, and those of the Modules (or lists of Modules) among its attributes."""
+    """A thing with parameters: its Tensors, and those of Modules, or lists of them, among its attributes."""
 
     def parameters(self):
-        """{dotted attribute path: Tensor}, in order of definition; a Tensor met twice (a tied head) is listed once."""
+        """{dotted attribute path: Tensor} in order of definition; a tied head's, met twice, is there once."""
         found, seen = {}, set()
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
@@ -28,7 +28,8 @@ class Module:
             elif isinstance(value, Module):
                 children = {f"{name}.{k}": p for k, p in value.parameters().items()}
             elif isinstance(value, list):
-                children = {f"{name}.{i}.{k}": p for i, m in enumerate(value) for k, p in m.parameters().items()}
+                children = {f"{name}.{i}.{k}": p for i, module in enumerate(value)
+                            for k, p in module.parameters().items()}
             else:
                 continue
             for path, p in children.items():
@@ -38,13 +39,14 @@ class Module:
         return found
 
     def quantized(self, training=False):
-        """The quantized model: a Module of the same class whose parameters have the same names. Each weight of a
-        BitLinear is another Tensor, a ``Quantized`` pair of codes and scale in place of the latent matrix; the rest
-        are the very Tensors of this one. (Other matrices may come with grids for their products.)
+        """The quantized model: a Module of the same class whose parameters have the same names. Each weight
+        of a BitLinear is another Tensor, a ``Quantized`` pair of codes and scale in place of the latent
+        matrix; the rest are the very Tensors of this one. (Other matrices may come with grids for their
+        products.)
 
-        So weights are quantized once, however often it is called, outside the tape: dL/d(codes * scale) ends at the
-        quantized weight. Training hands it to the latent weight of the same name (``training.step``), and that *is*
-        the straight-through estimator of ``ste.py``.
+        So weights are quantized once, however often it is called, outside the tape: dL/d(codes * scale) ends
+        at the quantized weight. Training hands it to the latent weight of the same name (``training.step``),
+        and that *is* the straight-through estimator of ``ste.py``.
         """
         quantized = copy.copy(self)
         for name, value in vars(self).items():
@@ -56,8 +58,9 @@ class Module:
 
 
 class Linear(Module):
-    """y = W x, W (n, m), no bias. W starts with variance 1/m, which makes Var(y) = E[x^2]; with quantized weights,
-    whose magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary), at every width."""
+    """y = W x, W (n, m), no bias. W starts with variance 1/m, which makes Var(y) = E[x^2]; with quantized
+    weights, whose magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary), at every
+    width."""
 
     def __init__(self, m, n, rng):
         self.weight = Tensor(normal(rng, (n, m), std=1 / math.sqrt(m)))
@@ -75,11 +78,11 @@ class Linear(Module):
 
 
 class BitLinear(Linear):
-    """y = W~ Quant(x): ternary weights, 8-bit activations (BitNet b1.58).   [bitnet] eq. 11 with [b158] eqs. 1-3
+    """y = W~ Quant(x): ternary weights, 8-bit activations: BitNet b1.58.  [bitnet] eq. 11, [b158] eqs. 1-3
 
-    ``weight`` is the latent float matrix that the optimizer moves. x comes out of a norm: the norm that the papers
-    draw inside the BitLinear stands in front of it here, so that q, k and v (gate and up) share one norm and one
-    Quant(x).
+    ``weight`` is the latent float matrix that the optimizer moves. x comes out of a norm: the norm that the
+    papers draw inside the BitLinear stands in front of it here, so that q, k and v (gate and up) share one
+    norm and one Quant(x).
     """
     quantize_weight = staticmethod(ste.ternary_weight)
     axis = training_axis = 0                     # one activation scale per token
@@ -100,8 +103,9 @@ class BitLinear(Linear):
 
 
 class BinaryLinear(BitLinear):
-    """BitLinear of BitNet b1: weights Sign(W - alpha) beta; one activation scale per tensor in training, per token
-    otherwise ([bitnet] §2.1). In training the tensor is one shard of the batch, and its maximum sees later tokens.
+    """BitLinear of BitNet b1: weights Sign(W - alpha) beta; one activation scale per tensor in training, per
+    token otherwise ([bitnet] §2.1). In training the tensor is one shard of the batch, and its maximum sees
+    later tokens.
     """
     quantize_weight = staticmethod(ste.binary_weight)
     training_axis = None
@@ -157,8 +161,8 @@ class Identity(Module):
         return x
 
 
-# What the words of ``variants.py`` mean here. The sub-norms belong to the BitLinears: with "float", no sub-norm and
-# plain projections, the block is LLaMA's, the papers' baseline.
+# What the words of ``variants.py`` mean here. The sub-norms belong to the BitLinears: with "float", no
+# sub-norm and plain projections, the block is LLaMA's, the papers' baseline.
 PROJECTIONS = {"ternary": BitLinear, "binary": BinaryLinear, "float": Linear}
 NORMS = {RMS: RMSNorm, LAYER: LayerNorm, None: Identity}
 

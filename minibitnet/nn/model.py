@@ -1,14 +1,15 @@
-"""The model, on one page: a LLaMA-like transformer ([b158] §2) in the layout of Hugging Face's ``BitNetForCausalLM``.
+"""The model, on one page: a LLaMA-like transformer ([b158] §2), laid out as ``BitNetForCausalLM``.
 
     h = x + o(sub_norm(attention(rope(q), rope(k), v)))    with q, k, v from norm(x)
     x = h + down(sub_norm(act(gate) * up))                 with gate, up from norm(h)
 
-Embedding, head, norms and residual stream stay in floating point; every other matrix is a BitLinear. Each BitLinear's
-input is normed once and quantized once. One word changes the variant (``variants.py``):
+Embedding, head, norms and residual stream stay in floating point; every other matrix is a BitLinear. Each
+BitLinear's input is normed once and quantized once. One word changes the variant (``variants.py``):
 
     linear="ternary"   BitNet b1.58
-    linear="binary"    BitNet b1's quantizers, LayerNorm and scales in this same block. Departures: b1's own block is
-                       an older transformer (no gate, no rotary embedding); the last norm stays RMSNorm with a gain.
+    linear="binary"    BitNet b1's quantizers, LayerNorm and scales in this same block. Departures: b1's own
+                       block is an older transformer (no gate, no rotary embedding); the last norm stays
+                       RMSNorm with a gain.
     linear="float"     the full-precision LLaMA baseline: no quantizers, no sub-norms
 """
 import numpy as np
@@ -33,10 +34,11 @@ class Block(Module):
 
 
 class Transformer(Module):
-    """Token ids to logits. c: ModelConfig; seed: of the initial weights. Call it inside ``record()`` to differentiate.
+    """Token ids to logits. c: ModelConfig; seed: of the initial weights. To differentiate, call it inside
+    ``record()``.
 
-    Training and inference run ``quantized()``, the model with every weight quantized beforehand. (For "binary" only
-    ``quantized(training=True)`` takes b1's per-tensor activation scales.)
+    Training and inference run ``quantized()``, the model with every weight quantized beforehand. (For
+    "binary" only ``quantized(training=True)`` takes b1's per-tensor activation scales.)
     """
 
     def __init__(self, c, seed=0):
@@ -47,7 +49,7 @@ class Transformer(Module):
         self.layers = [Block(c, rng) for _ in range(c.n_layers)]
         self.norm = RMSNorm(c.d_model, c.norm_eps)
         self.lm_head = Head(c.d_model, c.vocab_size, rng)
-        if c.tied:       # one matrix, with the head's start: unit embeddings would give logits of size sqrt(d)
+        if c.tied:       # one matrix, with the head's start: unit embeddings give logits of size sqrt(d)
             self.embed_tokens.weight = self.lm_head.weight
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
@@ -56,10 +58,11 @@ class Transformer(Module):
 
     def encode(self, ids, caches=None):          # (B, T) int -> residual stream (C, B, T)
         start = caches[0].length if caches else 0
-        if start + ids.shape[1] > self.config.context:
-            raise ValueError(f"{start + ids.shape[1]} tokens: expected at most the context of {self.config.context}")
+        end = start + ids.shape[1]
+        if end > self.config.context:
+            raise ValueError(f"{end} tokens: expected at most the context of {self.config.context}")
         # (D/2, B, T), repeated for every sequence of the batch: rope then multiplies contiguous arrays.
-        rotary = [np.repeat(table[:, None, start:start + ids.shape[1]], len(ids), axis=1) for table in self.rotary]
+        rotary = [np.repeat(table[:, None, start:end], len(ids), axis=1) for table in self.rotary]
         x = self.embed_tokens(ids)
         for block, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
             x = block(x, rotary, cache)

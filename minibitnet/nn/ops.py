@@ -1,24 +1,30 @@
-"""The differentiable operations of the model; every gradient in this file is DERIVED (finite differences agree).
+"""The differentiable operations of the model; every gradient in this file is DERIVED: finite
+differences agree.
 
-Each op is one screen: shapes, formula and source, the forward pass in the formula's letters, then `vjp(g)` under its
-derivative in one line. g is dL/d(out), dx is dL/dx, n is a normed value.
+Read ``autograd.py`` first: it says what `@op` and `vjp` are. Each op here is one screen: shapes, formula and
+source, the forward pass in the formula's letters, then `vjp(g)` under its derivative in one line. g is
+dL/d(out), dx is dL/dx, n is a normed value. Two are longer than their formulas, for speed:
+``causal_attention`` (blocks) and the gradient of ``embedding`` (sorted); ``tests/nn/test_ops.py`` has the six
+lines and the ``np.add.at`` that they must equal.
 
-Products, sums and functions are those of ``exact.py``: their bits do not depend on the library. ``product`` is for gradients,
-``fine_product`` for the forward pass, ``whole`` says that an operand is of whole numbers.
+Products, sums and functions are those of ``exact.py``: their bits do not depend on the library. ``product``
+is for gradients, ``fine_product`` for the forward pass, ``whole`` says that an operand is of whole numbers.
 
-Shapes: activations are (C, B, T), C features of B sequences of T tokens: features first, one token per column, as the
-papers write  y = W x.  It is also the fast order in NumPy: reductions over features and factors per token run along
-contiguous memory.
+Shapes: activations are (C, B, T), C features of B sequences of T tokens: features first, one token per
+column, as the papers write  y = W x.  It is also the fast order in NumPy: reductions over features and
+factors per token run along contiguous memory.
 
-Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 · [rmsnorm] arXiv 1910.07467 ·
-[swiglu] arXiv 2002.05202 · [rope] arXiv 2104.09864 · [attention] arXiv 1706.03762.
+Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 ·
+[rmsnorm] arXiv 1910.07467 · [swiglu] arXiv 2002.05202 · [rope] arXiv 2104.09864 ·
+[attention] arXiv 1706.03762.
 """
 import math
 
 import numpy as np
 
-from ..exact import (Grid, Operand, Values, coarse, cos_sin, exp, fine, fine_gradient, fine_product, log, operand, product, rest_of, shared_out, sigmoid,
-                     sum_runs, total, weighted_gradient, weighted_sums, whole)
+from ..exact import (Grid, Operand, Values, coarse, cos_sin, exp, fine, fine_gradient, fine_product, log,
+                     operand, product, rest_of, shared_out, sigmoid, sum_runs, total, weighted_gradient,
+                     weighted_sums, whole)
 from ..quant import QB, split_groups
 from .autograd import op
 
@@ -56,7 +62,7 @@ def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
     r = 1 / np.sqrt(total(x * x) / len(x) + eps)                         # (1, B, T)
     n = x * r
 
-    def vjp(g):                                  # dx = r (dn - n mean_C(dn n)),  dn = g gain;   dgain = sum_BT(g n)
+    def vjp(g):                  # dx = r (dn - n mean_C(dn n)),  dn = g gain;   dgain = sum_BT(g n)
         dx, gn = g * gain[:, None, None], g * n                          # dx begins as dn
         dx -= n * (total(dx * n) / len(n))
         dx *= r
@@ -66,7 +72,7 @@ def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
 
 @op
 def layer_norm(x, *, eps, groups=1):             # (C, B, T) -> (C, B, T)
-    """n = (x - mean_C(x)) r,  r = (var_C(x) + eps)^(-1/2), without gain or bias.   [bitnet] eq. 12; in groups: eq. 15"""
+    """n = (x - mean_C(x)) r,  r = (var_C(x) + eps)^(-1/2), no gain or bias.  [bitnet] eq. 12, in groups 15"""
     x = split_groups(x, groups)                                          # (G, C/G, B, T)
     def mean(x):
         return total(x, 1) / x.shape[1]
@@ -82,8 +88,8 @@ def layer_norm(x, *, eps, groups=1):             # (C, B, T) -> (C, B, T)
 
 
 @op
-def linear(x, w):                                # (m, B, T), (n, m), each an array or a ready Operand -> (n, B, T)
-    """y = W x"""
+def linear(x, w):                                # (m, B, T), (n, m) -> (n, B, T)
+    """y = W x.  Each is an array or a ready Operand."""
     x, w = (a if isinstance(a, Operand) else operand(a, axis) for a, axis in ((x, 0), (w, -1)))
 
     W, X, shape = w.coarse, x.coarse, x.values.shape                     # W^T, x^T
@@ -104,8 +110,9 @@ def ready(x):                                    # (m, B, T) -> Operand
 
 @op
 def head(x, w, *, grids=(None, None)):           # (m, B, T), (n, m) -> (n, B, T)
-    """y = W x, whose gradients are as fine as itself. The gradient of a logit is a probability, and most of them are tiny beside the target's:
-    of 32,000 tokens each starts at 2^-15, which 12 bits round away. grids: W's, where they were made once for several calls."""
+    """y = W x, whose gradients are as fine as itself. The gradient of a logit is a probability, and most of
+    them are tiny beside the target's: of 32,000 tokens each starts at 2^-15, which 12 bits round away.
+    grids: W's, where they were made once for several calls."""
     def vjp(g):                                  # dx = W^T g,  dW = g x^T
         W, G, X = grids[1] or fine_gradient(w), fine_gradient(columns(g)), fine_gradient(columns(x))
         return fine_product(W.T, G).reshape(x.shape), fine_product(G, X.T)
@@ -114,13 +121,14 @@ def head(x, w, *, grids=(None, None)):           # (m, B, T), (n, m) -> (n, B, T
 
 @op
 def quantized_linear(x, w):                      # Quantized (m, B, T), Quantized (n, m) -> (n, B, T)
-    """y = W^ x^ = (W~ x~) s,  s = s_w s_x.   [bitnet] eq. 11, where s = beta gamma / Q_b;  ^ is codes~ * scale
+    """y = W^ x^ = (W~ x~) s,  s = s_w s_x.   [bitnet] eq. 11: s = beta gamma / Q_b;  ^ is codes~ * scale
 
-    The product is of whole numbers, |sums| <= 127 m, and float32 counts exactly up to 2^24: BLAS gives the very
-    integers that a packed integer kernel gives, and one rescale follows. (Rescaling first, W^ @ x^, would round.)
+    The product is of whole numbers, |sums| <= 127 m, and float32 counts exactly up to 2^24: BLAS gives the
+    very integers that a packed integer kernel gives, and one rescale follows. (Rescaling first, W^ @ x^,
+    would round.)
     """
-    assert len(x.scale) == 1, "a scale that varies over the features that are summed cannot be taken out of the sum"
-    s = w.scale[..., None] * x.scale                                     # (1 or n, B, T), or (1 or n, 1, 1) per tensor
+    assert len(x.scale) == 1, "a scale that varies over the summed features cannot be taken out of the sum"
+    s = w.scale[..., None] * x.scale                             # (1 or n, B, T), per tensor (1 or n, 1, 1)
     W, X = whole(w.codes, 1, -1), whole(columns(x.codes), QB, 0)
     y = product(W, X).reshape(-1, *x.codes.shape[1:])
     y *= s
@@ -134,10 +142,11 @@ def quantized_linear(x, w):                      # Quantized (m, B, T), Quantize
 
 @op
 def rope(x, *, cos, sin):                        # (H D, B, T), constants (D/2, B, T) -> (H D, B, T)
-    """Rotate pair i of every head by its token's angle: (a, b) -> (a cos - b sin, a sin + b cos).   [rope] eq. 34
+    """Rotate pair i of every head by its token's angle: (a, b) -> (a cos - b sin, a sin + b cos).
+    [rope] eq. 34
 
-    A pair is (i, i + D/2), the half-split order of Hugging Face; the paper pairs neighbours (2i, 2i+1), the same up to
-    a fixed reordering of each head's features.
+    A pair is (i, i + D/2), the half-split order of Hugging Face; the paper pairs neighbours (2i, 2i+1), the
+    same up to a fixed reordering of each head's features.
     """
     assert x.shape[1:] == cos.shape[1:], f"tables for {cos.shape[1:]} tokens, activations for {x.shape[1:]}"
 
@@ -160,8 +169,8 @@ def rotary_tables(head_dim, length, theta):      # -> cos, sin (D/2, length), fl
     return tuple(table.astype(np.float32) for table in cos_sin(theta_i[:, None] * np.arange(length)))
 
 
-def split_heads(x, head_dim, n_kv_heads=None):   # (H D, B, T) -> (B, K, H/K, D, T), a view; K = H where it is not given
-    """Features into K heads of keys and values, each with the query heads that it serves."""
+def split_heads(x, head_dim, n_kv_heads=None):   # (H D, B, T) -> (B, K, H/K, D, T), a view
+    """Features into K heads of keys and values, each with the query heads it serves; K = H if not given."""
     return x.reshape(n_kv_heads or len(x) // head_dim, -1, head_dim, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
 
 
@@ -170,12 +179,12 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
     """o = v P,  P = softmax over keys of k^T q / sqrt(D), each query seeing the keys up to its own position.
     [attention] eq. 1, transposed as everything here: one token per column.
 
-    The T queries are the last T of the S positions (S > T with a key-value cache). With K < H heads of keys and
-    values, each serves H/K consecutive query heads (grouped-query attention). Queries go in blocks, so that keys which
-    none of them may see are not even multiplied.
+    The T queries are the last T of the S positions (S > T with a key-value cache). With K < H heads of keys
+    and values, each serves H/K consecutive query heads (grouped-query attention). Queries go in blocks, so
+    that keys which none of them may see are not even multiplied.
     """
     D, (_, B, T) = head_dim, q.shape
-    K = k if isinstance(k, Grid) else fine(split_heads(k, D), -2)        # of a cache they come like this, (B, K, 1, D, S)
+    K = k if isinstance(k, Grid) else fine(split_heads(k, D), -2)        # (B, K, 1, D, S), as in a cache
     V = v if isinstance(v, Values) else shared_out(split_heads(v, D))
     n_kv_heads, S = K.values.shape[1], K.values.shape[-1]
 
@@ -183,23 +192,26 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
         return split_heads(x, D, n_kv_heads)
 
     q, out = heads(q) / math.sqrt(D), np.empty_like(q)
-    Q, o, z, blocks = fine(q, -2), heads(out), np.empty((B, n_kv_heads, len(out) // D // n_kv_heads, 1, T), out.dtype), []
+    Q, o, blocks = fine(q, -2), heads(out), []
+    z = np.empty((*o.shape[:3], 1, T), out.dtype)                        # 1 / Z of every query
     for t in range(0, T, QUERY_BLOCK):
-        queries, seen = slice(t, t + QUERY_BLOCK), min(t + QUERY_BLOCK, T) + S - T    # its newest query sees `seen` keys
+        queries = slice(t, t + QUERY_BLOCK)
+        seen = min(t + QUERY_BLOCK, T) + S - T                           # keys that the newest of them sees
         e = fine_product(K.columns(slice(seen)).T, Q.columns(queries))            # (B, K, H/K, seen, block)
         width = e.shape[-1]
-        if width > 1:                                                    # key after query: its weight becomes exp(-1e30) = 0
+        if width > 1:                                                    # key after query: exp(-1e30) = 0
             e[..., -width:, :] -= np.tri(width, k=-1, dtype=e.dtype) * 1e30
         e -= e.max(-2, keepdims=True)
         sums, Z, e = weighted_sums(V, exp(e), slice(t + S - T, seen))    # P = e / Z; e is kept, P never made
         o[..., queries], z[..., queries] = sums / Z, 1 / Z
         blocks.append((queries, seen, e))
 
-    def vjp(g):      # dS = P (dP - sum_keys(dP P)),  dP = v^T g;   dq = k dS / sqrt(D),  dk = q dS^T / sqrt(D),  dv = g P^T
+    def vjp(g):          # dS = P (dP - sum_keys(dP P)),  dP = v^T g,  dv = g P^T
+                         # dq = k dS / sqrt(D),  dk = q dS^T / sqrt(D)
         dq = np.empty_like(out)
         dk, dv = np.zeros((2, n_kv_heads * D, B, S), out.dtype)
-        gz = heads(g) * z                                                # g P^T = (g z) e^T, and P (v^T g) = e (v^T (g z))
-        dPP = total(gz * o, -2)                                          # sum_keys(dP P) = sum_D(g o), a far shorter sum
+        gz = heads(g) * z                                # g P^T = (g z) e^T,  P (v^T g) = e (v^T (g z))
+        dPP = total(gz * o, -2)                          # sum_keys(dP P) = sum_D(g o), far shorter
         K, Q, V, G = *map(fine_gradient, (heads(k), q)), coarse(heads(v), -2), coarse(gz, -2)
         for queries, seen, e in blocks:
             dS = product(V.columns(slice(seen)).T, G.columns(queries))
@@ -207,7 +219,7 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K 
             dS *= e
             dS = fine_gradient(dS)
             heads(dq)[..., queries] = fine_product(K.columns(slice(seen)), dS) / math.sqrt(D)
-            heads(dk)[..., :seen] += total(fine_product(Q.columns(queries), dS.T), 2)     # q carries 1 / sqrt(D)
+            heads(dk)[..., :seen] += total(fine_product(Q.columns(queries), dS.T), 2)    # q has 1 / sqrt(D)
             heads(dv)[..., :seen] += total(weighted_gradient(gz[..., queries], e), 2)
         return dq, dk, dv
     return out, vjp
@@ -236,8 +248,8 @@ def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
 
 @op
 def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
-    """Mean over the N tokens with a target of -log p[target],  p = softmax_V(logits) = e / Z, in nats. A target below 0
-    is none: padding."""
+    """Mean over the N tokens with a target of -log p[target],  p = softmax_V(logits) = e / Z, in nats.
+    A target below 0 is none: padding."""
     shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
     counts, token = targets >= 0, np.arange(targets.size)
     N = int(np.count_nonzero(counts))

@@ -11,8 +11,10 @@ BLOCK = 2**16     # elements that AdamW updates at a time, so that its dozen pas
 class AdamW:
     """m, v <- moving averages of g and g^2;  W <- W - lr (m^ / (sqrt(v^) + eps) + weight_decay W).
 
-    arXiv 1711.05101, algorithm 2, with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t); the decay is multiplied by lr, as
-    in PyTorch. Only matrices decay: the gains of norms are scales, for which zero means off.
+    arXiv 1711.05101, algorithm 2, with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t); the decay is
+    multiplied by lr, as in PyTorch. Only matrices decay: the gains of norms are scales, for which zero means
+    off.
+
     parameters: {name: Tensor}, updated in place.
     """
 
@@ -43,7 +45,7 @@ class AdamW:
 
 
 def clip_global_norm(grads, limit):
-    """Scale all gradients so that their joint norm is at most limit, in place (0: never); returns the norm before."""
+    """Scale all gradients so that their norm is at most limit, in place (0: never) -> the norm before."""
     norm = math.sqrt(math.fsum(map(sum_of_squares, grads.values())))
     if limit and norm > limit:
         for g in grads.values():
@@ -52,8 +54,8 @@ def clip_global_norm(grads, limit):
 
 
 def two_stage(step, steps, warmup, peak, second_peak):
-    """Learning rate of [faq]: linear warm-up, then linear decay towards zero at the last step, on a lower line from half
-    time on: peak (1 - step/steps), then second_peak (1 - step/steps)."""
+    """Learning rate of [faq]: linear warm-up, then linear decay towards zero at the last step, on a lower
+    line from half time on: peak (1 - step/steps), then second_peak (1 - step/steps)."""
     if step < warmup:
         return peak * (step + 1) / warmup
     return (peak if step < steps // 2 else second_peak) * (1 - step / steps)

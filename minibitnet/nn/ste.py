@@ -1,16 +1,16 @@
 """Straight-through estimators: every gradient in this file is CHOSEN, none is derived.
 
-Rounding and sign are flat almost everywhere: their true derivative is zero, and with it nothing would learn. The
-straight-through estimator ([ste] arXiv 1308.3432; [bitnet] §2.2) pretends in the backward pass that the quantizer
-was the identity: the gradient of the quantized values is handed, unchanged, to the values before quantization. The
-scales count as constants. Finite differences reject each op here (``tests/nn/test_ste.py`` shows it), and accept
-every op in ``ops.py``.
+Rounding and sign are flat almost everywhere: their true derivative is zero, and with it nothing would learn.
+The straight-through estimator ([ste] arXiv 1308.3432; [bitnet] §2.2) pretends in the backward pass that the
+quantizer was the identity: the gradient of the quantized values is handed, unchanged, to the values before
+quantization. The scales count as constants. Finite differences reject each op here (``tests/nn/test_ste.py``
+shows it), and accept every op in ``ops.py``.
 
-The whole lie of BitNet's training is `return g,`, three times below. Where training tells it depends on what is
-quantized. Activations: here, on the tape. Weights: in ``training.step``, which quantizes them once a step, beside
-the tape (``Module.quantized``), and gives the gradient of each quantized weight to the latent weight of the same
-name: the same lie without an op. A BitLinear that was not quantized beforehand runs the two ops for weights; tests
-hold both forms equal, bit for bit.
+The whole lie of BitNet's training is `return g,`, three times below. Where training tells it depends on what
+is quantized. Activations: here, on the tape. Weights: in ``training.step``, which quantizes them once a step,
+beside the tape (``Module.quantized``), and gives the gradient of each quantized weight to the latent weight
+of the same name: the same lie without an op. A BitLinear that was not quantized beforehand runs the two ops
+for weights; tests hold both forms equal, bit for bit.
 
 Each op returns a Tensor that holds a ``Quantized`` pair; its gradient is an array, dL/d(codes * scale).
 """
@@ -35,7 +35,7 @@ def binary_weight(w):                            # (n, m) -> codes (n, m), scale
 
 
 @op
-def int8_activation(x, *, axis=0):               # (m, B, T) -> codes (m, B, T), scale (1, B, T), axis=None: (1, 1, 1)
+def int8_activation(x, *, axis=0):               # (m, B, T) -> codes like x, scale (1, B, T) or (1, 1, 1)
     """x~, per token (axis=0) or per tensor (axis=None).  [bitnet] eqs. 4-5, [b158] §2"""
     def vjp(g):                                  # d(codes * scale)/dx := 1
         return g,

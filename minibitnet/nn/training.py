@@ -1,4 +1,4 @@
-"""Training: the configuration, one ``step``, the loop around it, and the ``Recorder`` of what it leaves behind."""
+"""Training: the configuration, one ``step``, the loop around it, and the ``Recorder`` of what it leaves."""
 import math
 import time
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ SHARD_TOKENS = 512     # tokens in a shard of the batch, about: its arrays then 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    data: str = option("stories", "stories (a source of known entropy), pydoc (Python's help texts), a fetched corpus "
-                                  "(python -m minibitnet.data list) or the path of a UTF-8 text file")
-    tokenizer: str = option("char", "char, byte, bpe:SIZE (SIZE tokens, learned from the corpus), or the path of a "
-                                    "tokenizer.json or rank file")
+    data: str = option("stories", "stories (a source of known entropy), pydoc (Python's help texts), a "
+                       "fetched corpus (python -m minibitnet.data list) or the path of a UTF-8 text file")
+    tokenizer: str = option("char", "char, byte, bpe:SIZE (SIZE tokens, learned from the corpus), or the "
+                            "path of a tokenizer.json or rank file")
     steps: int = option(1000, "optimizer steps")
     batch: int = option(16, "sequences a step")
     lr: float = option(0.0, "peak learning rate; 0: chosen by --linear and --d-model")
@@ -42,9 +42,10 @@ class TrainConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_range(self, steps=(1, 10**9), batch=(1, 10**6), lr=(0, 1e9), second_lr=(0, 1e9), warmup=(-1, 10**9),
-                    weight_decay=(0, 10), beta1=(0, 0.99999), beta2=(0, 0.99999), clip=(0, 1e9), seed=(0, 2**63),
-                    val_fraction=(0.001, 0.999), log_every=(1, 10**9), eval_every=(0, 10**9), save_every=(0, 10**9))
+        check_range(self, steps=(1, 10**9), batch=(1, 10**6), lr=(0, 1e9), second_lr=(0, 1e9),
+                    warmup=(-1, 10**9), weight_decay=(0, 10), beta1=(0, 0.99999), beta2=(0, 0.99999),
+                    clip=(0, 1e9), seed=(0, 2**63), val_fraction=(0.001, 0.999), log_every=(1, 10**9),
+                    eval_every=(0, 10**9), save_every=(0, 10**9))
 
 
 def with_defaults(c, model_config):
@@ -52,7 +53,8 @@ def with_defaults(c, model_config):
     lr = c.lr or default_lr(model_config.linear, model_config.d_model)
     return replace(c, lr=lr, second_lr=c.second_lr or lr * 2 / 3,
                    warmup=c.warmup if c.warmup >= 0 else max(1, c.steps // 50),
-                   eval_every=c.eval_every or math.ceil(c.steps / 4), save_every=c.save_every or math.ceil(c.steps / 10))
+                   eval_every=c.eval_every or math.ceil(c.steps / 4),
+                   save_every=c.save_every or math.ceil(c.steps / 10))
 
 
 def default_lr(linear, d_model):
@@ -69,17 +71,19 @@ def schedule(c, step):
 
 
 def loss_and_gradients(quantized, ids, targets, pool):
-    """Mean loss over the batch's targets and its gradients {name: array}, by the parameters of the quantized model.
+    """Mean loss over the batch's targets and its gradients {name: array}, by the parameters of the quantized
+    model.
 
-    The batch is cut into shards whose number depends on its shape alone, each differentiated on a thread of the pool,
-    and the gradients are summed in the shards' order: the result does not depend on the number of threads.
+    The batch is cut into shards whose number depends on its shape alone, each differentiated on a thread of
+    the pool, and the gradients are summed in the shards' order: the result does not depend on the number of
+    threads.
     """
     shards = zip(*(np.array_split(a, number_of_shards(ids)) for a in (ids, targets)))
 
     def differentiate(shard):
         shard_ids, shard_targets = shard
         weight = n_targets(shard_targets) / n_targets(targets)
-        with np.errstate(all="ignore"), record() as tape:     # what overflows shows in the loss or the gradients' norm
+        with np.errstate(all="ignore"), record() as tape:     # what overflows shows in loss or norm
             loss = quantized.loss(shard_ids, shard_targets)
             return float(loss.data) * weight, backward(tape, loss, seed=weight)
 
@@ -106,20 +110,20 @@ def n_targets(targets):
 
 
 def mean_loss(loss, part, pool, batch=16, progress=iter):
-    """Nats per token over all targets of a Part of a corpus; loss(ids, targets) gives the mean of a batch. progress
-    wraps the iteration over batches (tqdm, say)."""
+    """Nats per token over all targets of a Part of a corpus; loss(ids, targets) gives the mean of a batch.
+    progress wraps the iteration over batches (tqdm, say)."""
     def nats(window):
         ids, targets = window
-        with np.errstate(all="ignore"):                        # of this thread: a pool's threads do not inherit the caller's
+        with np.errstate(all="ignore"):          # a pool's threads do not inherit the caller's
             return loss(ids, targets) * n_targets(targets)
     return math.fsum(progress(pool.map(nats, part.all(batch)))) / part.n_targets
 
 
 def code_statistics(before, after):
-    """Of two quantized models -> (share of zeros among the codes of after, share of codes that differ); None without
-    codes."""
-    codes = [(p.data.codes, q.data.codes) for p, q in zip(before.parameters().values(), after.parameters().values())
-             if hasattr(p.data, "codes")]
+    """Of two quantized models -> (share of zeros among the codes of after, share of codes that differ); None
+    without codes."""
+    pairs = zip(before.parameters().values(), after.parameters().values())
+    codes = [(p.data.codes, q.data.codes) for p, q in pairs if hasattr(p.data, "codes")]
     size = sum(p.size for p, _ in codes)
     if not size:
         return None, None
@@ -128,29 +132,31 @@ def code_statistics(before, after):
 
 
 def step(model, quantized, optimizer, batch, c, number, pool):
-    """One step of training -> (loss, norm of its gradient, the model quantized anew). number: of the steps before it;
-    quantized: ``model.quantized(training=True)``."""
-    loss, gradients = loss_and_gradients(quantized, *batch, pool)           # by the quantized weights ...
+    """One step of training -> (loss, norm of its gradient, the model quantized anew). number: of the steps
+    before it; quantized: ``model.quantized(training=True)``."""
+    loss, gradients = loss_and_gradients(quantized, *batch, pool)
     norm = clip_global_norm(gradients, c.clip)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise NonFiniteError(f"the loss is {loss}, the gradient norm {norm}; nothing was updated")
-    optimizer.step(gradients, *schedule(c, number))      # ... that move the latent ones of the same names: straight through
+    # Straight through (ste.py): gradients by the quantized weights move the latent weights of the same names.
+    optimizer.step(gradients, *schedule(c, number))
     return loss, norm, model.quantized(training=True)
 
 
 def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda: False):
-    """Train from step ``recorder.done`` to c.steps on a Part of a corpus -> steps done, fewer than c.steps where
-    stopped() said so."""
+    """Train from step ``recorder.done`` to c.steps on a Part of a corpus -> steps done, fewer than c.steps
+    where stopped() said so."""
     s = recorder.done
     try:
-        with pool_of(threads) as pool, np.errstate(all="ignore"):           # what overflows is told below, in one line
+        with pool_of(threads) as pool, np.errstate(all="ignore"):      # what overflows is refused below
             after = model.quantized(training=True)
             for s in range(recorder.done, c.steps):
                 began, before = time.perf_counter(), after
                 ids, targets = training.random(s, seed=c.seed, batch=c.batch)
                 loss, norm, after = step(model, before, optimizer, (ids, targets), c, s, pool)
                 lr, weight_decay = schedule(c, s)
-                line = {"step": s + 1, "tokens": (s + 1) * ids.size, "loss": loss, "ppl": exp_float(min(loss, 700)),
+                line = {"step": s + 1, "tokens": (s + 1) * ids.size,
+                        "loss": loss, "ppl": exp_float(min(loss, 700)),
                         "lr": lr, "weight_decay": weight_decay, "grad_norm": norm,
                         "tokens_per_s": ids.size / (time.perf_counter() - began)}
                 stop = stopped()
@@ -167,20 +173,22 @@ def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda:
 class Recorder:
     """What a run leaves behind: lines of metrics, evaluations, checkpoints.
 
-    run: RunDirectory. settings: what its checkpoints carry as config. validation: a Part of the corpus, whose targets
-    stand for val_bytes bytes; floor: the least nats per token that any model could need for them, where that is
-    known. done, best: steps and lowest validation loss so far, of a run that goes on. report(line) is called after
-    every step, with the keys of a metrics line as far as they are known.
+    run: RunDirectory. settings: what its checkpoints carry as config. validation: a Part of the corpus, whose
+    targets stand for val_bytes bytes; floor: the least nats per token that any model could need for them,
+    where that is known. done, best: steps and lowest validation loss so far, of a run that goes on.
+    report(line) is called after every step, with the keys of a metrics line as far as they are known.
     """
 
-    def __init__(self, run, settings, validation, val_bytes, *, floor=None, done=0, best=math.inf, report=lambda line: None):
+    def __init__(self, run, settings, validation, val_bytes, *, floor=None, done=0, best=math.inf,
+                 report=lambda line: None):
         self.run, self.settings, self.report = run, settings, report
         self.validation, self.val_bytes, self.floor = validation, val_bytes, floor
         self.done, self.best = done, best
         self.kept = f"{run.last} holds step {done:,}" if done else "there is no checkpoint yet"
 
     def record(self, line, model, optimizer, c, before, after, pool, stop=False):
-        """After a step: log, evaluate and save where one is due. before, after: the quantized model around the step."""
+        """After a step: log, evaluate and save where one is due. before, after: the quantized model around
+        the step."""
         self.done = line["step"]
         log, evaluate, save = (self.done == c.steps or self.done % every == 0
                                for every in (c.log_every, c.eval_every, c.save_every))
@@ -212,4 +220,5 @@ class Recorder:
         m, v, keep = (optimizer.m, optimizer.v, self.run.prev) if optimizer else ({}, {}, None)
         if not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values()):
             raise NonFiniteError("a weight or a moment is not finite; nothing was saved")
-        checkpoint.save(path, checkpoint.Checkpoint(self.done, self.best, self.settings, parameters, m, v), keep)
+        saved = checkpoint.Checkpoint(self.done, self.best, self.settings, parameters, m, v)
+        checkpoint.save(path, saved, keep)
