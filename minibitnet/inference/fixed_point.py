@@ -6,10 +6,10 @@ float is, with the exponent in a variable of its own. (Only a ``ratio``'s mantis
 Floats are in two places: ``mantissa`` makes a pair from one, when a model is converted, and EXP2_TABLE is
 made once, at import. Everything else here runs between token id and chosen token.
 
-``>>`` is an arithmetic shift, also of negative numbers: it floors, and so does ``//``. On these two stand
-``shift``, which rounds halves up, and ``divide``, which rounds halves to even (as ``np.rint`` does). Nothing
-saturates: each function says how large its arguments may be, and whoever calls it proves that they are no
-larger.
+``>>`` is an arithmetic shift, also of negative numbers: it floors, and so does ``//``. On these two
+stand ``shift``, which rounds halves up, and ``divide``, which rounds halves to even (as ``np.rint``
+does). Nothing saturates: each function says how large its arguments may be, and whoever calls it
+proves that they are no larger.
 """
 import math
 
@@ -64,9 +64,9 @@ def leading_bits(x):                                        # 0 < x < 2^63
 def square_root(x):                                         # 0 < x < 2^62
     """The root of x -> mantissa and exponent, cut off below: x is scaled by 4^e into [2^60, 2^62) first.
 
-    Newton's r <- (r + x / r) / 2 from r = 2^31, which is above the root: its relative error goes 1, 1/4,
-    1/40, 3e-4, 5e-8, 1e-15. Taken in floors it never falls below floor(root), and after five steps it is
-    there or one above.
+    Newton's r <- (r + x / r) / 2 from r = 2^31, which is above the root: its relative error goes 1,
+    1/4, 1/40, 3e-4, 5e-8, 1e-15. Taken in floors it never falls below floor(root), and after five
+    steps it is there or one above.
     """
     e = (62 - bit_length(x)) >> 1
     x = x << 2 * e
@@ -92,8 +92,8 @@ def exp2(d):                                                # d >= 0, with 16 bi
         d = min(d, 32 << 16) is an octave, then 8 bits i and 8 bits j;  T[i] = 2^(24 - i/256) to the nearest;
         shift(T[i] - ((T[i] - T[i+1]) j >> 8), octave)
 
-    At most 17 units of 2^-24 above the true value. At d = 25 it is half a unit, which goes up to 1; beyond it
-    is 0.
+    At most 17 units of 2^-24 above the true value. At d = 25 it is half a unit,
+    which goes up to 1; beyond it is 0.
     """
     d = np.minimum(d, 32 << FRACTION_BITS)
     octave, i, j = d >> 16, d >> 8 & 255, d & 255

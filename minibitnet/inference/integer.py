@@ -1,9 +1,9 @@
 """The model of ``nn/model.py`` without one float between token id and chosen token.
 
-``fixed_point.py`` comes first: the arithmetic. ``integer_convert.py`` makes the numbers that run here, and
-has the proof that they fit. The three are meant to be enough for a port to C or Verilog: 64 bits hold
-everything, and nothing saturates. tests/inference/test_integer.py has two tiny models with their golden
-logits.
+``fixed_point.py`` comes first: the arithmetic. ``integer_convert.py`` makes the numbers that run
+here, and has the proof that they fit. The three are meant to be enough for a port to C or
+Verilog: 64 bits hold everything, and nothing saturates. tests/inference/test_integer.py has two
+tiny models with their golden logits.
 
 **By hand.** A row (1 0 -1 1) of a BitLinear, of scale s_w = 1/2, reads the token (3, -1, 0.5, 2), with f = 20
 bits after the point, no gain and eps = 0:
@@ -291,7 +291,7 @@ class IntegerModel:
         y, j = narrow(y, QUERY_BITS)
         M, E = ratio(np.int64(1) << j, S)
         multiplier = (M * self.logit_mantissa) >> HEAD_SHIFT
-        places = self.head.bits.astype(np.int64)[:, None, None] - HEAD_SHIFT - self.logit_exponent - E
+        places = -HEAD_SHIFT - self.logit_exponent - E + self.head.bits.astype(np.int64)[:, None, None]
         logits = np.empty(places.shape, np.int32)
         for rows in row_blocks(self.head.codes):
             sums = np.einsum("vc,cbt->vbt", self.head.codes[rows].astype(np.int64), y)

@@ -98,9 +98,9 @@ class IntegerWeights(NamedTuple):
 def convert(c, matrices, arrays):
     """Matrices and arrays of ``formats/packed.py`` -> IntegerWeights; UserError for what does not fit.
 
-    matrices {name: PackedMatrix} and arrays {name: float array} are handed over: a matrix is taken out of
-    them when its turn comes, so that it can be forgotten as soon as its integers are there. What is left are
-    the gains.
+    matrices {name: PackedMatrix} and arrays {name: float array} are handed over: a matrix is
+    taken out of them when its turn comes, so that it can be forgotten as soon as its integers are
+    there. What is left are the gains.
     """
     check_limits(c)
     check_finite(matrices, arrays)

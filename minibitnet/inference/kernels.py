@@ -48,8 +48,8 @@ def reference_numpy(codes, w):                   # (m, N), (n, m) -> int32 (n, N
 # ---- the resident form
 
 class BitPlanes(NamedTuple):
-    """A ternary matrix as two bits a weight, in two planes of 64-bit words: word j of row i holds features 64
-    j .. 64 j + 63.
+    """A ternary matrix as two bits a weight, in two planes of 64-bit words: word j of row i
+    holds features 64 j .. 64 j + 63.
 
     Features from m on are zeros. Rows are the last axis, so that one word of *all* rows is contiguous.
     """
@@ -184,8 +184,8 @@ PATTERNS = 3**GROUP
 
 
 class TableIndices(NamedTuple):
-    """A ternary matrix as indices into tables of sums, 16 bits for eight weights. Features from m on have
-    weight 0."""
+    """A ternary matrix as indices into tables of sums, 16 bits for eight weights.
+    Features from m on have weight 0."""
     index: np.ndarray        # uint16 (K, 9, n): of block k, group g, row i
                              # 6,561 g + sum_f (w_f + 1) 3^(7 - f), f < 8
     m: int
@@ -207,14 +207,14 @@ def table_indices(w):                            # (n, m) of -1, 0, +1 -> TableI
 
 
 def by_lookup(codes, w):                         # (m, N), TableIndices (n, m) -> int32 (n, N)
-    """Look up, for eight features at a time, the sum that a row's eight weights make: one of 6,561, computed
-    once for all rows.
+    """Look up, for eight features at a time, the sum that a row's eight weights make: one of
+    6,561, computed once for all rows.
 
     A table of eight features is an outer sum of four tables of two. Nine tables lie side by side, so one
     ``take`` serves 72 features of every row.
 
-    No overflow: a sum in a table is at most 8 * 127, of the nine of a block at most 9,144 < 2^15 (int16); |y|
-    <= 127 m < 2^31.
+    No overflow: a sum in a table is at most 8 * 127, of the nine of a block at most 9,144
+    < 2^15 (int16); |y| <= 127 m < 2^31.
     """
     K, _, n = w.index.shape
     x = np.zeros((codes.shape[1], K * SIDE_BY_SIDE * GROUP), np.int16)

@@ -69,8 +69,8 @@ def sample_integer(logits, rng, *, beta, top_k=0, top_p=1 << TOP_P_BITS):
 
 
 def sampler(temperature, top_k, top_p, logit_bits=None):
-    """-> choose(logits, rng) -> id.  logit_bits: logits are whole numbers in units of 2^-logit_bits; None:
-    floats.
+    """-> choose(logits, rng) -> id.  logit_bits: logits are whole numbers in units
+    of 2^-logit_bits; None: floats.
 
     The settings become whole numbers here, once: beta = min(2^30, 2^(16 - logit_bits) log2(e) / temperature)
     with a mantissa of 31 bits, and round(2^16 top_p).

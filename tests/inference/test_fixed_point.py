@@ -1,5 +1,5 @@
-"""Each operation against Python's own whole numbers, which have no largest, and against the real function it
-stands for."""
+"""Each operation against Python's own whole numbers, which have no largest, and against
+the real function it stands for."""
 import math
 from fractions import Fraction
 
@@ -15,8 +15,8 @@ def integers(*values):
 
 
 def spread(rng, bits, n=3000):
-    """Whole numbers of every length up to bits: each length as likely as any other; the largest is among
-    them."""
+    """Whole numbers of every length up to bits: each length as likely as any
+    other; the largest is among them."""
     return np.append(rng.integers(2 ** (bits - 1), 2**bits, n) >> rng.integers(0, bits, n), 2**bits - 1)
 
 
@@ -51,8 +51,8 @@ def test_narrow_by_pencil():
 
 
 def test_square_root_is_the_floor_of_the_root(rng):
-    """Of x scaled by a power of four into [2^60, 2^62). Squares and their neighbours are the hard ones for
-    Newton's steps."""
+    """Of x scaled by a power of four into [2^60, 2^62). Squares and their neighbours are
+    the hard ones for Newton's steps."""
     n = rng.integers(2**30, 2**31, 500)
     x = np.concatenate([spread(rng, 62), n * n, n * n - 1, n * n + 1, [1, 2, 3, 4, 2**60, 2**62 - 1]])
     root, e = square_root(x)
@@ -64,7 +64,7 @@ def test_ratio_is_x_over_the_root_of_y(rng):
     x, y = spread(rng, 60), spread(rng, 61)
     m, e = ratio(x, y)
     real = x / np.sqrt(y)
-    assert np.allclose(np.ldexp(m.astype(float), e), real, rtol=2**-28, atol=0)      # three cuts of 2^-29 or so
+    assert np.allclose(np.ldexp(m.astype(float), e), real, rtol=2**-28, atol=0)      # three cuts of 2^-29
     assert m.min() >= 2**29 and m.max() < 2**31
 
 
@@ -84,8 +84,8 @@ def test_the_table_of_exp2_is_the_same_on_every_machine():
 
 
 def test_exp2_by_pencil():
-    """2^0, 2^-1, 2^-24; 2^-25 is half a unit, which goes up, and then nothing. 2^-1/2 = 0.70711 is a table
-    entry."""
+    """2^0, 2^-1, 2^-24; 2^-25 is half a unit, which goes up, and then nothing.
+    2^-1/2 = 0.70711 is a table entry."""
     one = 1 << 16
     d = integers(0, one, 24 * one, 25 * one, 25 * one + 1, 2**61)
     assert exp2(d).tolist() == [2**24, 2**23, 1, 1, 0, 0]
@@ -93,8 +93,8 @@ def test_exp2_by_pencil():
 
 
 def test_exp2_is_close_and_never_rises():
-    """A chord over 1/256 octave lies above the curve by at most (ln 2 / 256)^2 / 8 = 15.4 units of 2^-24; two
-    roundings follow."""
+    """A chord over 1/256 octave lies above the curve by at most (ln 2 / 256)^2 / 8 = 15.4 units
+    of 2^-24; two roundings follow."""
     d = np.arange(26 << 16)
     error = exp2(d) - 2.0 ** (24 - d / 2**16)
     assert -1.5 < error.min() and error.max() < 17

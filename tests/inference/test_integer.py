@@ -1,5 +1,5 @@
-"""The integer engine: each part against the float op it stands for, the whole against itself, and no float
-anywhere."""
+"""The integer engine: each part against the float op it stands for, the whole against
+itself, and no float anywhere."""
 import ast
 import hashlib
 import inspect
@@ -73,8 +73,8 @@ def float_norm(x, gain, eps=1e-6):
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("size", [0.001, 1, 300])         # eps decides, does not matter, and x is narrowed
 def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
-    """The same codes but for values within a hair of a half (1 in 1,000 at most), and the same scale to 6
-    digits."""
+    """The same codes but for values within a hair of a half (1 in 1,000 at most),
+    and the same scale to 6 digits."""
     x = np.rint(rng.standard_normal((64, 2, 50)) * size * 2**20).astype(np.int64)
     gain = None if centred else rng.uniform(-2, 2, 64).astype(np.float32)
     norm, unit = integer_norm(gain, centred, 64, 1e-6, 2.0**-20)
@@ -178,8 +178,8 @@ def test_gates_are_the_float_ones(rng):
 
 
 def test_rows_take_the_bits_that_fit():
-    """Row 0's largest is 0.75: 15 bits hold it as 24576; row 1's is 3: 13 bits; row 2 is so small that only
-    `most` stops it."""
+    """Row 0's largest is 0.75: 15 bits hold it as 24576; row 1's is 3: 13 bits; row 2 is so
+    small that only `most` stops it."""
     matrix = float16.scaled_rows(np.float32([[0.75, -0.5], [3, 0], [2**-12, 0]]), most=20)
     assert matrix.bits.tolist() == [15, 13, 20]
     assert matrix.codes.tolist() == [[24576, -16384], [24576, 0], [256, 0]]
@@ -194,8 +194,8 @@ def test_a_row_just_below_a_power_of_two_stays_in_int16():
 # ---- the whole
 
 def test_logits_are_close_to_the_float_engines(arm, ids):
-    """Codes near a half flip, so single logits move; on average the two engines differ by less than 3 % of
-    the logits' spread."""
+    """Codes near a half flip, so single logits move; on average the two engines differ by less
+    than 3 % of the logits' spread."""
     running, model = arm
     real, logits = running(ids).data, model(ids)
     assert logits.dtype == np.int32 and logits.shape == (40, 3, 12)
@@ -203,8 +203,8 @@ def test_logits_are_close_to_the_float_engines(arm, ids):
 
 
 def test_the_comparison_sees_a_wrong_scale(arm, ids):
-    """A single matrix's scale off by 10 % is more than the engines' own difference: the test above is not
-    idle."""
+    """A single matrix's scale off by 10 % is more than the engines' own
+    difference: the test above is not idle."""
     running, model = arm
     down = model.blocks[1].down
     model.blocks[1] = model.blocks[1]._replace(down=down._replace(mantissa=down.mantissa * 9 // 10))
@@ -261,8 +261,8 @@ def test_conversion_takes_little_more_than_what_it_makes(dtype):
 
 
 def test_the_bytes_of_a_cache():
-    """Two heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 codes of a byte and 2 * 2 * 15 scales of
-    four."""
+    """Two heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 codes of a byte
+    and 2 * 2 * 15 scales of four."""
     assert integer.Cache(2, 4, 3, 5).nbytes == 240 + 240
 
 
@@ -357,8 +357,8 @@ def test_golden_logits(name):
 # ---- ranges
 
 def test_no_output_exceeds_its_bound_and_one_comes_near():
-    """Row 0 is all ones, the token too: |n| = sqrt(m), the largest sum there is, 64 s_w (and 1/4 more for the
-    rounding of x~)."""
+    """Row 0 is all ones, the token too: |n| = sqrt(m), the largest sum there is, 64 s_w (and
+    1/4 more for the rounding of x~)."""
     w, ones = np.vstack([np.ones(64), np.eye(64)[0]]), np.ones((64, 1, 1), np.int64)
     bound = largest_output(w, 0.5, None)
     x = integer.quantized(*integer.normed(integer_norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
@@ -386,8 +386,8 @@ def test_a_norm_at_its_limits_is_exact():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_attention_at_its_limits_is_exact(sign):
-    """8,192 equal keys and values of the largest size, in a head of 512: every weight is 1, so the output is
-    the value."""
+    """8,192 equal keys and values of the largest size, in a head of 512: every weight is
+    1, so the output is the value."""
     scale, codes = np.full((1, 1, 8192), 2**28 - 1, np.int32), np.full((1, 512, 1, 8192), 127, np.int8)
     q = np.full((512, 1, 1), sign * (2**28 - 1))
     o = integer.attention(q, codes, scale, (sign * codes).astype(np.int8), scale, 12)
@@ -421,10 +421,10 @@ def bits_of(name, bound, head_dim=4, layers=1):
 
 
 def test_bits_by_pencil():
-    """A bound of 0.9 2^10 leaves 28 - 10 bits. A key is rotated, so 0.9 sqrt 2 = 1.27 counts and takes one
-    more, 0.7 sqrt 2 = 0.99 does not. A query is multiplied by 128/127 log2(e) / sqrt(2) = 1.028 in heads of
-    two: 0.7 sqrt 2 1.028 = 1.02 takes one more as well. Two layers' 0.4 add up to 0.8 in the residual stream,
-    0.6 to 1.2."""
+    """A bound of 0.9 2^10 leaves 28 - 10 bits. A key is rotated, so 0.9 sqrt 2 = 1.27 counts and
+    takes one more, 0.7 sqrt 2 = 0.99 does not. A query is multiplied by 128/127 log2(e) / sqrt(2) =
+    1.028 in heads of two: 0.7 sqrt 2 1.028 = 1.02 takes one more as well. Two layers' 0.4 add up to
+    0.8 in the residual stream, 0.6 to 1.2."""
     assert [bits_of("mlp.down_proj", b * 2**10) for b in (0.9, 1.1)] == [18, 17]
     assert [bits_of("self_attn.k_proj", b * 2**10, head_dim=2) for b in (0.7, 0.9)] == [18, 17]
     assert [bits_of("self_attn.q_proj", 0.7 * 2**10, head_dim=D) for D in (2, 4)] == [17, 18]
@@ -454,8 +454,8 @@ def with_head(c, head, gain):
 
 
 def test_the_largest_logit_takes_all_of_its_range():
-    """A row of 1016 and a token of ones: 64 * 1016 = 0.992 2^16, so 12 bits and 0.992 2^28 (0.001 is left for
-    roundings)."""
+    """A row of 1016 and a token of ones: 64 * 1016 = 0.992 2^16, so 12 bits and 0.992 2^28
+    (0.001 is left for roundings)."""
     model = with_head(ModelConfig(**SIZES | {"d_model": 64}), np.full((40, 64), 1016), np.ones(64))
     logits = model.score(np.full((64, 1, 1), 2**20))
     assert model.logit_bits == 12 and (logits >> 16 == int(0.992 * 2**12)).all()
@@ -479,8 +479,8 @@ def test_an_untied_head_keeps_15_bits_of_any_row():
 
 
 def test_activations_take_as_many_bits_as_their_bound_allows(arm):
-    """Below 2^8 a bound leaves all 20 bits after the point; then each doubling of it takes one, down to the
-    twelfth."""
+    """Below 2^8 a bound leaves all 20 bits after the point; then each doubling of it
+    takes one, down to the twelfth."""
     running, model = arm
     matrices, arrays = converted(running)
 
@@ -493,8 +493,8 @@ def test_activations_take_as_many_bits_as_their_bound_allows(arm):
 
 
 def test_a_scale_near_float32s_largest_is_refused_in_one_line(arm):
-    """Bounds are added up in Python's floats: in float32, 3e38 times anything is infinite, and has no whole
-    number of bits."""
+    """Bounds are added up in Python's floats: in float32, 3e38 times anything is infinite,
+    and has no whole number of bits."""
     matrices, arrays = converted(arm[0])
     matrices = {name: w._replace(scale=np.float32(3e38)) for name, w in matrices.items()}
     message = "activations may reach .*e\\+4.*: the integer engine holds up to 65,536"
@@ -590,15 +590,15 @@ GROWING = (np.add, np.subtract, np.multiply, np.left_shift, np.negative, np.abso
 
 
 class Whole(np.ndarray):
-    """An array that raises Trapped in any operation with a float among its arguments or results, and where an
-    integer overflows."""
+    """An array that raises Trapped in any operation with a float among its arguments or results,
+    and where an integer overflows."""
 
     def __array_finalize__(self, parent):                  # of views, copies, casts, slices
         refuse(self.dtype.type)
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         refuse((inputs, options))
-        exact = unbounded(inputs)                          # before the result: it may be written over an input
+        exact = unbounded(inputs)                          # before an input is written over
         result = refuse(getattr(ufunc, method)(*bare(inputs), **{k: bare(v) for k, v in options.items()}))
         if ufunc in GROWING and method in ("__call__", "reduce"):
             shapes = {k: v for k, v in options.items() if k in ("axis", "keepdims")}
@@ -644,8 +644,8 @@ class NoMath:
 
 
 def trapped(model):
-    """A copy of an IntegerModel of Whole arrays, integers and nothing else; its configuration keeps only
-    sizes and words."""
+    """A copy of an IntegerModel of Whole arrays, integers and nothing else; its
+    configuration keeps only sizes and words."""
     def checked(x):
         if isinstance(x, (tuple, list)):
             for part in x:
@@ -688,8 +688,8 @@ def run(model, ids, choosers, rng):
 
 
 def test_from_ids_to_the_chosen_token_there_is_no_float_and_no_overflow(arm, ids, no_floats):
-    """The trapped run ends with arrays that still carry the trap (nothing slipped out of it), and with the
-    same integers."""
+    """The trapped run ends with arrays that still carry the trap (nothing slipped out of
+    it), and with the same integers."""
     _, model = arm
     settings = (0, 0, 1.0), (0.8, 5, 1.0), (1.0, 0, 0.9)
     choosers = [sampler(*setting, model.logit_bits) for setting in settings]
@@ -703,8 +703,8 @@ def test_from_ids_to_the_chosen_token_there_is_no_float_and_no_overflow(arm, ids
 @pytest.mark.parametrize("name", ARMS)
 @pytest.mark.parametrize("scale, gain", [(2**9, 1), (2**-14, 1), (2**5, 30), (1, 2**-12)])
 def test_extreme_models_do_not_overflow(name, scale, gain, no_floats, ids):
-    """Activations with 12 or 13 bits after the point, or almost all zeros; the gains of one norm from 2^-12
-    to 60."""
+    """Activations with 12 or 13 bits after the point, or almost all zeros; the
+    gains of one norm from 2^-12 to 60."""
     running, _ = engines(ARMS[name])
     matrices, arrays = converted(running)
     arrays |= {key: a * np.where(np.arange(len(a)) % 3, 1, gain).astype(np.float32)
@@ -759,8 +759,8 @@ def test_a_float_that_numpy_or_math_would_make_is_caught(code, no_floats):
     ("blocks", [Norm(np.ones(3, np.float32), False, 0, 0)]),
     ("blocks", [BitLinear(np.ones((2, 2), np.int8), 1.5, 0)]), ("extra", {"hidden": 1.5})])
 def test_a_float_in_the_model_is_caught(name, value):
-    """So the test above runs on a model of which every number is an integer, and every array carries the
-    trap."""
+    """So the test above runs on a model of which every number is an integer,
+    and every array carries the trap."""
     _, model = engines(ARMS["ternary"])
     setattr(model, name, value)
     with pytest.raises(Trapped):
@@ -768,8 +768,8 @@ def test_a_float_in_the_model_is_caught(name, value):
 
 
 def floats_in(source, only=None):
-    """What divides to a float or names one in this source, or in these functions of it: Python's own numbers
-    carry no trap."""
+    """What divides to a float or names one in this source, or in these functions of it:
+    Python's own numbers carry no trap."""
     tree = ast.parse(source)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     named = [function for function in functions if function.name in (only or ())]
@@ -779,8 +779,8 @@ def floats_in(source, only=None):
 
 
 def makes_float(node):
-    """Division, a power unless it is surely of a whole exponent >= 0, a constant, a name. math.prod is for
-    shapes."""
+    """Division, a power unless it is surely of a whole exponent >= 0, a constant, a
+    name. math.prod is for shapes."""
     if isinstance(node, (ast.BinOp, ast.AugAssign)):
         return isinstance(node.op, ast.Div) or isinstance(node.op, ast.Pow) and not whole_power(node)
     if isinstance(node, ast.Attribute):

@@ -1,5 +1,5 @@
-"""Every fast kernel gives the integers of the three nested sums: by pencil, on random, odd and extreme
-matrices."""
+"""Every fast kernel gives the integers of the three nested sums: by pencil, on
+random, odd and extreme matrices."""
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -40,16 +40,16 @@ every_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 
 @pytest.mark.parametrize("kernel", [reference, *KERNELS.values()], ids=["reference", *KERNELS])
 def test_a_product_by_pencil(kernel):
-    """Rows +1 -1 0, 0 0 0 and -1 -1 -1 times 5 7 -127 and 127 127 127: 5 - 7 = -2 and 0; 0 and 0; -5 - 7 +
-    127 = 115 and -381."""
+    """Rows +1 -1 0, 0 0 0 and -1 -1 -1 times 5 7 -127 and 127 127 127: 5 - 7 = -2 and 0; 0 and
+    0; -5 - 7 + 127 = 115 and -381."""
     w = np.array([[1, -1, 0], [0, 0, 0], [-1, -1, -1]], np.int8)
     codes = np.array([[5, 127], [7, 127], [-127, 127]], np.int8)
     assert kernel(codes, w).tolist() == [[-2, 0], [0, 0], [115, -381]]
 
 
 def test_the_example_of_by_bit_planes():
-    """Its docstring's table, row by row: bits, xor, and, count, for the places 1 2 4 -8; and the kernel's own
-    eight."""
+    """Its docstring's table, row by row: bits, xor, and, count, for the places 1 2 4
+    -8; and the kernel's own eight."""
     w, x = np.array([1, -1, 0, 1]), np.array([3, -2, 5, -7])
     nonzero, negative, y = (w != 0).astype(int), (w < 0).astype(int), 0
     for b, c in enumerate((1, 2, 4, -8)):
@@ -71,8 +71,8 @@ def test_random_matrices_of_odd_shapes(kernel, n, m, N, rng):
 @pytest.mark.parametrize("code", [-127, 127])
 @pytest.mark.parametrize("weight", [-1, 0, 1])
 def test_extreme_sums_do_not_overflow(kernel, code, weight):
-    """All activations +-127, all weights alike: |y| = 127 m, the largest there is, over many words and
-    blocks."""
+    """All activations +-127, all weights alike: |y| = 127 m, the largest there
+    is, over many words and blocks."""
     codes, w = np.full((3000, 1), code, np.int8), np.full((2, 3000), weight, np.int8)
     assert kernel(codes, w).tolist() == [[code * weight * 3000]] * 2
 
@@ -80,8 +80,8 @@ def test_extreme_sums_do_not_overflow(kernel, code, weight):
 @every_kernel
 @pytest.mark.parametrize("code", [-1, 127])
 def test_four_words_at_a_time_do_not_overflow_eight_bits(kernel, code):
-    """With 1,639 to 2,048 rows bit planes come four words at a time: 4 * 64 = 256 bits set, one more than
-    uint8 holds."""
+    """With 1,639 to 2,048 rows bit planes come four words at a time: 4 * 64 = 256 bits
+    set, one more than uint8 holds."""
     assert kernels.BLOCK // (8 * 1800) == 4
     codes, w = np.full((320, 1), code, np.int8), np.ones((1800, 320), np.int8)
     assert (kernel(codes, w) == 320 * code).all()
@@ -90,16 +90,16 @@ def test_four_words_at_a_time_do_not_overflow_eight_bits(kernel, code):
 @every_kernel
 @pytest.mark.parametrize("words", [1023, 1024])
 def test_long_rows_do_not_overflow_sixteen_bits(kernel, words):
-    """Every bit of every code of -1 is set: 64 * 1,023 = 65,472 fits in uint16, and 64 * 1,024 = 2^16 would
-    be 0."""
+    """Every bit of every code of -1 is set: 64 * 1,023 = 65,472 fits in uint16,
+    and 64 * 1,024 = 2^16 would be 0."""
     codes, w = np.full((64 * words, 1), -1, np.int8), np.ones((2, 64 * words), np.int8)
     assert kernel(codes, w).tolist() == [[-64 * words]] * 2
 
 
 @every_kernel
 def test_the_widest_float32_product_is_still_exact(kernel):
-    """m = 132,104: 127 m = 16,777,208 is 8 below 2^24. A row of +1, one of -1, and one that ends on an odd
-    sum."""
+    """m = 132,104: 127 m = 16,777,208 is 8 below 2^24. A row of +1, one of -1,
+    and one that ends on an odd sum."""
     m = (2**24 - 1) // 127
     codes, w = np.full((m, 1), 127, np.int8), np.ones((3, m), np.int8)
     w[1], codes[-1], w[2, 0] = -1, 126, 0
@@ -130,8 +130,8 @@ def test_codes_come_as_float32_as_the_quantizer_gives_them(kernel, rng):
 
 @every_kernel
 def test_large_matrices_are_handled_in_parts(kernel, rng, monkeypatch):
-    """Blocks of tokens, of words, of rows: with small limits a middling product needs several of each, the
-    last one short."""
+    """Blocks of tokens, of words, of rows: with small limits a middling product needs
+    several of each, the last one short."""
     codes, w = random_product(rng, 50, 500, 7)
     for limit in (1, 40 * 8 * 3, 50 * 8 * 2 * 3):
         monkeypatch.setattr(kernels, "BLOCK", limit)
@@ -140,8 +140,8 @@ def test_large_matrices_are_handled_in_parts(kernel, rng, monkeypatch):
 
 
 def test_a_wrong_kernel_is_rejected(rng):
-    """The same comparison refuses kernels that are wrong for one weight, one row, in a type, or only in
-    extreme sums."""
+    """The same comparison refuses kernels that are wrong for one weight, one row, in a
+    type, or only in extreme sums."""
     codes, w = random_product(rng, 6, 300, 2)
     codes[0] = 1
 

@@ -130,8 +130,8 @@ def test_the_head_in_blocks_is_the_head(rng, monkeypatch):
 
 
 def in_pieces(engine, ids, cuts):
-    """The logits of the places of ids (B, T), token by token or piece by piece with a cache, cut at
-    ``cuts``."""
+    """The logits of the places of ids (B, T), token by token or piece by piece
+    with a cache, cut at ``cuts``."""
     caches = engine.new_caches(len(ids))
     pieces = [piece for piece in np.split(ids, cuts, axis=1) if piece.size]
     return np.concatenate([engine(piece, caches) for piece in pieces], axis=2)
@@ -164,8 +164,8 @@ def test_a_cache_of_fewer_bits_too_gives_the_same_logits_in_pieces(bits, rng):
 
 
 def test_a_cache_that_forgot_one_bit_would_be_found_out(rng):
-    """The comparison is checked: one value of one key moved by 64 units of its last place shows in the
-    logits."""
+    """The comparison is checked: one value of one key moved by 64 units of its
+    last place shows in the logits."""
     c = ModelConfig(vocab_size=30, d_model=32, n_layers=1, n_heads=4, context=24, linear="float")
     engine, ids = FloatEngine(Transformer(c)), rng.integers(0, 30, (1, 24))
     whole, caches = engine(ids), engine.new_caches()
@@ -229,16 +229,16 @@ def test_a_cache_of_4_bits_keeps_two_codes_in_a_byte(rng):
 
 
 def test_the_bytes_of_every_cache(rng):
-    """Two key heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 = 240 numbers and 2 * 2 * 15 = 60
-    scales of 2 bytes."""
+    """Two key heads of four features, batch 3, context 5: 2 * 2 * 4 * 15 = 240 numbers and 2 *
+    2 * 15 = 60 scales of 2 bytes."""
     c = ModelConfig(vocab_size=3, d_model=16, n_layers=1, n_heads=4, n_kv_heads=2, context=5)
     nbytes = {bits: kind(c, 3).nbytes for bits, kind in KINDS.items()}
     assert nbytes == {32: 960, 16: 480, 8: 240 + 120, 4: 120 + 120}
 
 
 def test_a_cache_of_16_bits_gives_back_what_float16_holds(rng):
-    """11 bits of each number, and of a value no less than 2^-24 of the largest of its key: there its grid
-    ends."""
+    """11 bits of each number, and of a value no less than 2^-24 of the largest
+    of its key: there its grid ends."""
     c = ModelConfig(vocab_size=3, d_model=4, n_layers=1, n_heads=1, context=9)
     cache, k, v = KINDS[16](c, 2), *rng.standard_normal((2, 4, 2, 9)).astype(np.float32)
     cache.extend(k[..., :4], v[..., :4])
@@ -249,8 +249,8 @@ def test_a_cache_of_16_bits_gives_back_what_float16_holds(rng):
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
 def test_a_cache_refuses_what_float16_does_not_hold(bits):
-    """65,519 is rounded to float16's largest number, 65,504; 65,520 to infinity. Scales are gamma / 127 and
-    gamma / 7."""
+    """65,519 is rounded to float16's largest number, 65,504; 65,520 to infinity. Scales
+    are gamma / 127 and gamma / 7."""
     c = ModelConfig(vocab_size=3, d_model=2, n_layers=1, n_heads=1, context=2)
     largest = {16: 1, 8: 127, 4: 7}[bits]
     for value, holds in ((65_519, True), (65_520, False)):

@@ -91,8 +91,8 @@ def test_settings_out_of_range_are_refused():
 
 
 class Counter:
-    """A model that says what it was given: the likeliest next id is the last one plus 1; notes the lengths it
-    saw."""
+    """A model that says what it was given: the likeliest next id is the last one
+    plus 1; notes the lengths it saw."""
 
     def __init__(self, context):
         self.config, self.seen = SimpleNamespace(context=context), []
