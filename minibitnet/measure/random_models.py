@@ -22,8 +22,8 @@ FOURS = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(
 SEED = 0
 
 
-class RandomModel(dict):
-    """Packed matrices or arrays of a model, made when they are asked for: a large one never exists twice."""
+class RandomModel:
+    """Packed matrices and arrays of a model, made when they are asked for: a large one never exists twice."""
 
     def __init__(self, c, dtype=np.dtype(np.float32), seed=SEED):
         self.shapes, self.dtype, self.rng = c.tensor_shapes(), dtype, np.random.default_rng(seed)
@@ -39,7 +39,7 @@ class RandomModel(dict):
             a[i:i + 4096] = rounded(rows, a.dtype) if m > 1 else 1
         return a
 
-    pop = __getitem__
+    pop = __getitem__                            # as an engine takes its matrices
 
 
 def write_model(path, c, dtype="float32"):
