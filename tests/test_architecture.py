@@ -86,7 +86,8 @@ def violations(name, tree):
 # Where results are made, every number is exact or rounded by one IEEE operation that is written there (exact.py): what a library adds up in an order of
 # its own, or rounds in its own way, is refused. In kernels and integer.py all numbers are whole.
 RESULTS = ("quant", "nn.autograd", "nn.ops", "nn.ste", "nn.layers", "nn.model", "nn.optim", "nn.training", "inference.packed", "inference.cache",
-           "inference.sampling", "inference.fixed_point", "text.batches", "stories.building", "stories.walk", "stories.entropy", "api", "train", "evaluate")
+           "inference.sampling", "inference.fixed_point", "inference.integer_convert", "text.batches",
+           "stories.building", "stories.walk", "stories.entropy", "api", "train", "evaluate")
 PRODUCTS = {"matmul", "dot", "vdot", "vecdot", "matvec", "vecmat", "inner", "outer", "einsum", "tensordot", "kron", "linalg", "convolve"}
 SUMS = {"sum", "mean", "nansum", "nanmean", "std", "var", "average", "reduceat", "trapezoid"}
 FUNCTIONS = {"exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "sin", "cos", "tan", "arctan", "arctanh", "power", "float_power",
