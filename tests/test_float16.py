@@ -7,8 +7,8 @@ from minibitnet.float16 import BFLOAT16, all_finite, rounded, widen
 
 
 def test_bfloat16_rounds_to_the_nearest_and_halves_to_even():
-    """1 + 2^-8 lies half way between 1 and 1 + 2^-7: to the even one, 1. 1 + 3 2^-8 lies half way between the odd
-    1 + 2^-7 and the even 1 + 2^-6."""
+    """1 + 2^-8 lies half way between 1 and 1 + 2^-7: to the even one, 1. 1 + 3 2^-8 lies half way between the
+    odd 1 + 2^-7 and the even 1 + 2^-6."""
     x = np.array([1, 1 + 2**-8, 1 + 2**-8 + 2**-20, 1 + 3 * 2**-8, -3.0, 0], np.float32)
     assert widen(rounded(x, BFLOAT16)).tolist() == [1, 1, 1 + 2**-7, 1 + 2**-6, -3, 0]
     assert rounded(np.array([1.0], np.float32), BFLOAT16).view(np.uint16)[0] == 0x3F80

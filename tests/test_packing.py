@@ -14,8 +14,9 @@ def golden(*rows, dtype=np.uint8):
 
 
 def test_hugging_faces_published_bytes_are_unpacked_and_packed():
-    """The example in transformers' integrations/bitnet.py, unpack_weights. By pencil, column 0 of byte row 0: 161 = 10 10 00 01, read
-    from the right: 01 -> 0 for row 0, 00 -> -1 for row 2, 10 -> +1 for row 4, 10 -> +1 for row 6."""
+    """The example in transformers' integrations/bitnet.py, unpack_weights. By pencil, column 0 of byte row 0:
+    161 = 10 10 00 01, read from the right: 01 -> 0 for row 0, 00 -> -1 for row 2, 10 -> +1 for row 4, 10 ->
+    +1 for row 6."""
     packed = golden([0b10100001, 0b00011000], [0b10010000, 0b00001010])
     assert packed.tolist() == [[161, 24], [144, 10]]
     codes = golden([0, -1], [-1, 1], [-1, 1], [-1, 1], [1, 0], [0, -1], [1, -1], [1, -1], dtype=np.int8)
@@ -24,27 +25,33 @@ def test_hugging_faces_published_bytes_are_unpacked_and_packed():
 
 
 def test_four_weights_of_a_byte_are_a_quarter_of_the_rows_apart():
-    """Eight rows of one column, only row 5 is +1: R = 2, so row 5 = 1 + 2 * 2 is the third pair of byte row 1; all others are -1, bits 00."""
+    """Eight rows of one column, only row 5 is +1: R = 2, so row 5 = 1 + 2 * 2 is the third pair of byte row
+    1; all others are -1, bits 00."""
     codes = np.full((8, 1), -1)
     codes[5] = 1
     assert pack_ternary(codes).tolist() == [[0], [0b00100000]]
 
 
 def test_rows_that_four_does_not_divide_leave_zero_bits():
-    """Five rows of 0 make R = 2: rows 0 2 4 share byte 0 as 01 01 01, rows 1 3 share byte 1, and rows 5 6 7 are padding."""
+    """Five rows of 0 make R = 2: rows 0 2 4 share byte 0 as 01 01 01, rows 1 3 share byte 1, and rows 5 6 7
+    are padding."""
     assert pack_ternary(np.zeros((5, 1))).tolist() == [[0b00010101], [0b00000101]]
 
 
 def test_base_3_by_pencil():
-    """+1 0 -1 0 +1 has digits 2 1 0 1 2: 2 + 3 + 0 + 27 + 162 = 194; a sixth weight +1 begins a new byte, 2. Five +1 make 242, five 0 make 121."""
+    """+1 0 -1 0 +1 has digits 2 1 0 1 2: 2 + 3 + 0 + 27 + 162 = 194; a sixth weight +1 begins a new byte, 2.
+    Five +1 make 242, five 0 make 121."""
     assert pack_base3(golden([1, 0, -1, 0, 1, 1], [-1] * 6, dtype=np.int8)).tolist() == [[194, 2], [0, 0]]
-    assert pack_base3(np.ones((1, 5))).tolist() == [[242]] and pack_base3(np.zeros((1, 5))).tolist() == [[121]]
+    assert pack_base3(np.ones((1, 5))).tolist() == [[242]]
+    assert pack_base3(np.zeros((1, 5))).tolist() == [[121]]
     assert unpack_base3(golden([194, 2]), 6).tolist() == [[1, 0, -1, 0, 1, 1]]
 
 
 def test_the_golden_bytes_of_the_docstring_are_these():
-    for line in ("[[161, 24],    161 = 10 10 00 01   24 = 00 01 10 00", "[144, 10]]    144 = 10 01 00 00   10 = 00 00 10 10",
-                 "rows 0..7:  0 -1 | -1 +1 | -1 +1 | -1 +1 | +1 0 | 0 -1 | +1 -1 | +1 -1", "+1  0 -1  0 +1 | +1   <->  194 | 2"):
+    for line in ("[[161, 24],    161 = 10 10 00 01   24 = 00 01 10 00",
+                 "[144, 10]]    144 = 10 01 00 00   10 = 00 00 10 10",
+                 "rows 0..7:  0 -1 | -1 +1 | -1 +1 | -1 +1 | +1 0 | 0 -1 | +1 -1 | +1 -1",
+                 "+1  0 -1  0 +1 | +1   <->  194 | 2"):
         assert line in packing.__doc__
 
 
@@ -82,16 +89,21 @@ def test_bits_11_are_refused_with_their_place(pair):
     """In byte [1, 2] of a matrix of 12 rows (R = 3), pair i belongs to row 1 + 3 i."""
     packed = np.zeros((3, 4), np.uint8)
     packed[1, 2] = 0b11 << 2 * pair
-    with pytest.raises(ValueError, match=rf"^byte \[1, 2\] = {packed[1, 2]} holds bits 11 for row {1 + 3 * pair}: expected 00, 01 or 10"):
+    with pytest.raises(ValueError,
+                       match=rf"^byte \[1, 2\] = {packed[1, 2]} holds bits 11 for row "
+                             rf"{1 + 3 * pair}: expected 00, 01 or 10"):
         unpack_ternary(packed, 12)
 
 
 @pytest.mark.parametrize("n, row, byte, pair", [(5, 5, 1, 2), (5, 6, 0, 3), (5, 7, 1, 3), (7, 7, 1, 3)])
 def test_padding_that_is_not_00_is_refused_with_its_place(n, row, byte, pair):
-    """Five rows, R = 2: row 5 would be the third pair of byte row 1, rows 6 and 7 the fourth pairs of byte rows 0 and 1."""
+    """Five rows, R = 2: row 5 would be the third pair of byte row 1, rows 6 and 7 the fourth pairs of byte
+    rows 0 and 1."""
     packed = np.zeros((2, 3), np.uint8)
     packed[byte, 2] = 0b10 << 2 * pair
-    with pytest.raises(ValueError, match=rf"^byte \[{byte}, 2\] = {packed[byte, 2]} holds bits 10 for row {row}: expected 00, as in all padding"):
+    with pytest.raises(ValueError,
+                       match=rf"^byte \[{byte}, 2\] = {packed[byte, 2]} holds bits 10 for row {row}: "
+                             r"expected 00, as in all padding"):
         unpack_ternary(packed, n)
     assert unpack_ternary(packed, 8)[row, 2] == 1
 
@@ -111,7 +123,8 @@ def test_bytes_above_242_are_refused_with_their_place(byte):
     (unpack_ternary, np.zeros((2, 2), np.int8), 8, r"packed weights are int8 \(2, 2\)"),
     (unpack_ternary, np.zeros(4, np.uint8), 16, r"packed weights are uint8 \(4,\)"),
     (unpack_base3, np.zeros((3, 2), np.uint8), 11,
-     r"packed weights are uint8 \(3, 2\): expected uint8 with 3 columns, 5 weights a byte for the 11 columns"),
+     r"packed weights are uint8 \(3, 2\): expected uint8 with 3 columns, "
+     "5 weights a byte for the 11 columns"),
     (unpack_base3, np.zeros((3, 2), np.float32), 10, r"packed weights are float32 \(3, 2\)"),
 ])
 def test_wrong_sizes_and_types_are_refused(unpack, packed, size, message):

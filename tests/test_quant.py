@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from minibitnet.quant import QB, absmax_int8, absmax_nonnegative, absmean_ternary, dequantize, in_groups, round_clip, sign_binary
+from minibitnet.quant import (QB, absmax_int8, absmax_nonnegative, absmean_ternary, dequantize, in_groups,
+                              round_clip, sign_binary)
 
 
 def array(*rows):
@@ -10,14 +11,16 @@ def array(*rows):
 
 
 def test_absmean_ternary_by_pencil():
-    """|W| sums to 0.5 + 1.5 + 0.2 + 1.8 = 4, so gamma = 1; W / gamma rounds to 0 (half to even), -2, 0, 2; the clip gives 0 -1 0 1."""
+    """|W| sums to 0.5 + 1.5 + 0.2 + 1.8 = 4, so gamma = 1; W / gamma rounds to 0 (half to even), -2, 0, 2;
+    the clip gives 0 -1 0 1."""
     codes, scale = absmean_ternary(array([0.5, -1.5], [0.2, 1.8]))
     assert scale == 1
     assert np.array_equal(codes, [[0, -1], [0, 1]])
 
 
 def test_absmean_ternary_in_groups_gives_each_half_of_the_rows_its_own_gamma():
-    """The first two rows have mean 1, the last two mean 10: without groups gamma = 5.5 would round the first two to zero."""
+    """The first two rows have mean 1, the last two mean 10: without groups gamma = 5.5 would round the first
+    two to zero."""
     w = array([1, -1], [1, 1], [10, 10], [-10, 10])
     codes, scale = in_groups(absmean_ternary, w, 2)
     assert np.array_equal(scale, [[1], [1], [10], [10]])
@@ -26,7 +29,8 @@ def test_absmean_ternary_in_groups_gives_each_half_of_the_rows_its_own_gamma():
 
 
 def test_sign_binary_by_pencil():
-    """alpha = (3 + 1 - 1 + 1) / 4 = 1 and W - alpha = 2 0 -2 0: zeros go to -1, so the codes are + - - -; beta = 6 / 4."""
+    """alpha = (3 + 1 - 1 + 1) / 4 = 1 and W - alpha = 2 0 -2 0: zeros go to -1, so the codes are + - - -;
+    beta = 6 / 4."""
     codes, scale = sign_binary(array([3, 1], [-1, 1]))
     assert np.array_equal(codes, [[1, -1], [-1, -1]])
     assert scale == 1.5
@@ -38,7 +42,8 @@ def test_sign_of_zero_is_minus_one():
 
 
 def test_absmax_int8_by_pencil():
-    """Column 0 has gamma 2: 2 -> 127, -1 -> -63.5 -> -64 (half to even). Column 1 has gamma 0.5: -0.5 -> -127, 0.1 -> 25.4 -> 25."""
+    """Column 0 has gamma 2: 2 -> 127, -1 -> -63.5 -> -64 (half to even). Column 1 has gamma 0.5: -0.5 ->
+    -127, 0.1 -> 25.4 -> 25."""
     codes, scale = absmax_int8(array([2, -0.5], [-1, 0.1]))
     assert np.array_equal(codes, [[127, -127], [-64, 25]])
     assert np.allclose(scale, [[2 / 127, 0.5 / 127]], rtol=1e-7)
@@ -62,7 +67,8 @@ def test_absmax_int8_in_groups_of_features():
 
 
 def test_absmax_nonnegative_by_pencil():
-    """eta = -1 shifts -1 0 3 to 0 1 4; gamma = 4 after the shift: codes 0, 31.75 -> 32, 127; values are codes * 4/127 - 1."""
+    """eta = -1 shifts -1 0 3 to 0 1 4; gamma = 4 after the shift: codes 0, 31.75 -> 32, 127; values are codes
+    * 4/127 - 1."""
     (codes, scale), eta = absmax_nonnegative(array([-1], [0], [3]))
     assert eta == -1
     assert np.array_equal(codes, [[0], [32], [127]])
@@ -87,10 +93,12 @@ def test_groups_must_divide_the_rows():
         in_groups(absmean_ternary, np.ones((4, 2), np.float32), 3)
 
 
-@pytest.mark.parametrize("quantize", [absmean_ternary, sign_binary, absmax_int8, lambda x: absmax_int8(x, axis=None)])
+@pytest.mark.parametrize("quantize", [absmean_ternary, sign_binary, absmax_int8,
+                                      lambda x: absmax_int8(x, axis=None)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_codes_are_whole_numbers_in_the_type_of_the_input(quantize, dtype, rng):
-    """int8 holds them without loss, they and the scale keep the input's type, and no scale is zero, even for a zero input."""
+    """int8 holds them without loss, they and the scale keep the input's type, and no scale is zero, even for
+    a zero input."""
     for x in (rng.standard_normal((6, 7)).astype(dtype), np.zeros((6, 7), dtype)):
         codes, scale = quantize(x)
         assert np.array_equal(codes, codes.astype(np.int8))
@@ -99,7 +107,8 @@ def test_codes_are_whole_numbers_in_the_type_of_the_input(quantize, dtype, rng):
 
 
 def test_absmax_codes_never_leave_minus_127_to_127(rng):
-    """Rounding of 127 / gamma could push x = gamma past 127: it does not, for any of a million magnitudes, so no clip is needed."""
+    """Rounding of 127 / gamma could push x = gamma past 127: it does not, for any of a million magnitudes, so
+    no clip is needed."""
     x = np.exp(rng.uniform(-80, 80, 1_000_000)).astype(np.float32)[None]
     codes, _ = absmax_int8(x)
     large = x[0] > 1e-5
@@ -113,7 +122,8 @@ def test_absmax_error_is_at_most_half_a_step(rng):
 
 
 def test_absmean_leaves_31_percent_zeros_of_a_gaussian(rng):
-    """|w| < gamma / 2 with gamma = sqrt(2/pi): P(|N| < 0.39894) = erf(0.39894 / sqrt 2) = 0.3100 (standard error here 0.0005)."""
+    """|w| < gamma / 2 with gamma = sqrt(2/pi): P(|N| < 0.39894) = erf(0.39894 / sqrt 2) = 0.3100 (standard
+    error here 0.0005)."""
     codes, _ = absmean_ternary(rng.standard_normal((1000, 1000)))
     assert abs((codes == 0).mean() - 0.3100) < 0.002
 
@@ -122,12 +132,18 @@ QUANTIZERS = [absmean_ternary, sign_binary, absmax_int8, absmax_nonnegative]
 
 
 @pytest.mark.parametrize("quantize", QUANTIZERS)
-@pytest.mark.parametrize("x, name", [(np.ones((2, 2), np.float16), "float16"), (np.ones((2, 2), np.int32), "int32"), (np.ones((2, 2), np.int8), "int8"),
-                                     (np.ones((2, 2), bool), "bool"), (np.ones((2, 2), complex), "complex128"), ([[1.0, 2.0]], "list")])
+@pytest.mark.parametrize("x, name", [(np.ones((2, 2), np.float16), "float16"),
+                                     (np.ones((2, 2), np.int32), "int32"), (np.ones((2, 2), np.int8), "int8"),
+                                     (np.ones((2, 2), bool),
+                                      "bool"), (np.ones((2, 2), complex),
+                                                "complex128"), ([[1.0, 2.0]], "list")])
 def test_other_types_are_refused_in_one_line_that_names_them(quantize, x, name):
-    """127 / 1e-5 is infinite in float16, codes of whole numbers have no room, and a list has no type at all."""
+    """127 / 1e-5 is infinite in float16, codes of whole numbers have no room, and a list has no type at
+    all."""
     for call in (quantize, lambda x: in_groups(quantize, x, 2)):
-        with pytest.raises(TypeError, match=rf"of {name}: a quantizer takes float32 or float64 \(x.astype\(np.float32\)\)$") as raised:
+        with pytest.raises(TypeError,
+                           match=rf"of {name}: a quantizer takes float32 or float64 "
+                                                r"\(x.astype\(np.float32\)\)$") as raised:
             call(x)
         assert "\n" not in str(raised.value)
 
@@ -137,7 +153,8 @@ def test_other_types_are_refused_in_one_line_that_names_them(quantize, x, name):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_that_are_none_make_no_codes(quantize, bad, dtype, rng):
-    """One among 24, in the first group or in the last; of finite numbers the groups have codes, the largest too."""
+    """One among 24, in the first group or in the last; of finite numbers the groups have codes, the largest
+    too."""
     x = rng.standard_normal((6, 4)).astype(dtype)
     for call in (quantize, lambda x: in_groups(quantize, x, 3)):
         call(x)

@@ -12,7 +12,8 @@ from minibitnet.threads import Caller, pool_of
 
 @pytest.fixture
 def new():
-    """A function that lists the threads that were not there before the test. (Some of those may end meanwhile: pools that nobody holds any more.)"""
+    """A function that lists the threads that were not there before the test. (Some of those may end
+    meanwhile: pools that nobody holds any more.)"""
     before = set(threading.enumerate())
     return lambda: set(threading.enumerate()) - before
 
@@ -31,12 +32,15 @@ def refuse_after(started, monkeypatch):
 def test_a_pool_of_one_is_the_caller(new):
     """No thread is started, and the work is done by who asks for its result."""
     with pool_of(1) as pool:
-        assert isinstance(pool, Caller) and list(pool.map(lambda x: (x, threading.current_thread()), "ab")) == [(x, threading.current_thread()) for x in "ab"]
+        assert isinstance(pool, Caller)
+        assert list(pool.map(lambda x: (x, threading.current_thread()),
+                             "ab")) == [(x, threading.current_thread()) for x in "ab"]
         assert not new()
 
 
 def test_a_pool_of_three_has_three_threads_from_the_beginning(new):
-    """Three calls that wait for each other all end, none of them on the caller's thread; results come in the order of what was asked for."""
+    """Three calls that wait for each other all end, none of them on the caller's thread; results come in the
+    order of what was asked for."""
     together = threading.Barrier(3)
 
     def wait(x):
@@ -54,11 +58,13 @@ def test_where_a_thread_is_refused_the_caller_does_the_work(started, monkeypatch
     refuse_after(started, monkeypatch)
     with pool_of(3) as pool:
         assert isinstance(pool, Caller) and not new()
-        assert list(pool.map(lambda x: (x, threading.current_thread()), range(5))) == [(x, threading.current_thread()) for x in range(5)]
+        assert list(pool.map(lambda x: (x, threading.current_thread()),
+                             range(5))) == [(x, threading.current_thread()) for x in range(5)]
 
 
 def test_the_refusal_is_one(monkeypatch):
-    """What the tests above stand on: a plain pool would break here, and where three threads start, pool_of's is none of the caller."""
+    """What the tests above stand on: a plain pool would break here, and where three threads start, pool_of's
+    is none of the caller."""
     refuse_after(3, monkeypatch)
     with pool_of(3) as pool:
         assert not isinstance(pool, Caller) and list(pool.map(abs, [-1, 2])) == [1, 2]
@@ -67,7 +73,8 @@ def test_the_refusal_is_one(monkeypatch):
 
 
 def test_shares_go_to_the_caller_and_to_the_threads():
-    """The caller has the first one, at the same time as a thread the second; alone it has all, in their order."""
+    """The caller has the first one, at the same time as a thread the second; alone it has all, in their
+    order."""
     together, done = threading.Barrier(2), {}
 
     def work(k):
@@ -106,6 +113,7 @@ def test_training_gives_the_same_bytes_where_no_thread_starts(linear, monkeypatc
         with monkeypatch.context() as patch:
             refuse_after(started, patch)
             results.append(result())
-    assert [caller for caller, _ in results] == [False, True, True] and results[0][1] == results[1][1] == results[2][1]
+    assert [caller for caller, _ in results] == [False, True, True]
+    assert results[0][1] == results[1][1] == results[2][1]
     targets[3, 7] = (targets[3, 7] + 1) % 13                  # the comparison sees another target
     assert result()[1] != results[0][1]

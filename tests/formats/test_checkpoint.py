@@ -53,7 +53,8 @@ def test_a_foreign_file_is_refused(what, tmp_path):
         load(tmp_path / "c")
 
 
-@pytest.mark.parametrize("a", [np.array([1, np.nan], np.float32), np.array([np.inf], np.float32), np.zeros(2)], ids=["nan", "inf", "float64"])
+@pytest.mark.parametrize("a", [np.array([1, np.nan], np.float32), np.array([np.inf], np.float32),
+                               np.zeros(2)], ids=["nan", "inf", "float64"])
 def test_tensors_must_be_finite_float32(a, tmp_path):
     write(tmp_path / "c", GOOD, a)
     with pytest.raises(FormatError, match="expected finite float32"):
@@ -68,7 +69,8 @@ def test_a_damaged_last_falls_back_to_prev_and_says_so(tmp_path):
     last.write_bytes(last.read_bytes()[:-1])
     c, path, note = load_latest(last, prev)
     assert c.step == 3 and path == prev
-    assert "last.safetensors: its tensors end at" in note and note.endswith("using prev.safetensors of step 3")
+    assert "last.safetensors: its tensors end at" in note
+    assert note.endswith("using prev.safetensors of step 3")
     prev.unlink()
     with pytest.raises(FormatError, match="last.safetensors"):
         load_latest(last, prev)

@@ -48,8 +48,10 @@ def test_what_is_written_is_read(path, parameters):
 def test_a_weight_takes_two_bits(path):
     """up_proj is (6, 8): two rows of bytes, for six rows of weights and two of padding."""
     tensors, metadata = safetensors.load(path)
-    assert tensors[NAME].shape == (2, 8) and tensors[NAME].dtype == np.uint8 and tensors[f"{NAME}_scale"].shape == (1,)
-    assert "lm_head.weight" in tensors and "model.embed_tokens.weight" in tensors and metadata["format"] == packed.FORMAT
+    assert tensors[NAME].shape == (2, 8) and tensors[NAME].dtype == np.uint8
+    assert tensors[f"{NAME}_scale"].shape == (1,)
+    assert "lm_head.weight" in tensors and "model.embed_tokens.weight" in tensors
+    assert metadata["format"] == packed.FORMAT
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -58,14 +60,16 @@ def test_16_bit_floats_are_kept_as_such(dtype, tmp_path, parameters):
     arrays = packed.load(tmp_path / "p", config_of)[4]
     head = arrays["lm_head.weight"]
     assert head.dtype == packed.FLOATS[dtype] and head.nbytes == 2 * head.size
-    assert np.allclose(widen(head), parameters["lm_head.weight"], rtol=2**-8 if dtype == "bfloat16" else 2**-10, atol=1e-7)
+    assert np.allclose(widen(head), parameters["lm_head.weight"],
+                       rtol=2**-8 if dtype == "bfloat16" else 2**-10, atol=1e-7)
 
 
 def test_the_dense_file_has_every_parameter_in_16_bits(tmp_path, parameters):
     packed.save_dense(tmp_path / "dense", CONFIG, parameters)
     tensors, _ = safetensors.load(tmp_path / "dense")
     assert {a.dtype for a in tensors.values()} == {np.dtype(np.float16)} and len(tensors) == len(parameters)
-    for load, expected in ((lambda path: packed.load(path, config_of), "packed"), (checkpoint.load, "checkpoint")):
+    for load, expected in ((lambda path: packed.load(path, config_of), "packed"),
+                           (checkpoint.load, "checkpoint")):
         with pytest.raises(FormatError, match=f"no engine runs it\\)': expected 'minibitnet {expected} 1'"):
             load(tmp_path / "dense")
 
@@ -78,27 +82,36 @@ def spoil(path, change):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda t, m: t[NAME].__setitem__((1, 2), 0b00110000), r"up_proj.*byte \[1, 2\] = 48 holds bits 11 for row 5: expected 00, 01 or 10"),
-    (lambda t, m: t[NAME].__setitem__((1, 2), 0b01000000), r"up_proj.*byte \[1, 2\] = 64 holds bits 01 for row 7: expected 00, as in all padding"),
-    (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, np.nan), "up_proj.weight_scale is nan: expected a positive number"),
+    (lambda t, m: t[NAME].__setitem__((1, 2), 0b00110000),
+     r"up_proj.*byte \[1, 2\] = 48 holds bits 11 for row 5: expected 00, 01 or 10"),
+    (lambda t, m: t[NAME].__setitem__((1, 2), 0b01000000),
+     r"up_proj.*byte \[1, 2\] = 64 holds bits 01 for row 7: expected 00, as in all padding"),
+    (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, np.nan),
+     "up_proj.weight_scale is nan: expected a positive number"),
     (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, 0), "up_proj.weight_scale is 0.0: expected a positive"),
     (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, -1), "up_proj.weight_scale is -1.0: expected a positive"),
-    (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, np.inf), "up_proj.weight_scale is inf: expected a positive"),
+    (lambda t, m: t[f"{NAME}_scale"].__setitem__(0, np.inf),
+     "up_proj.weight_scale is inf: expected a positive"),
     (lambda t, m: t.pop(NAME), "up_proj.weight' is missing"),
     (lambda t, m: t.pop(f"{NAME}_scale"), "up_proj.weight_scale' is missing"),
-    (lambda t, m: t.__setitem__("model.extra", np.zeros(3, np.float32)), "'model.extra' is not of this model"),
+    (lambda t, m: t.__setitem__("model.extra", np.zeros(3, np.float32)),
+     "'model.extra' is not of this model"),
     (lambda t, m: t.__setitem__("lm_head.wait", t.pop("lm_head.weight")), "'lm_head.weight' is missing"),
     (lambda t, m: t.__setitem__(NAME, t[NAME].astype(np.int8)), r"is I8 \(2, 8\): expected U8 \(2, 8\)"),
     (lambda t, m: t.__setitem__(NAME, t[NAME][:1]), r"is U8 \(1, 8\): expected U8 \(2, 8\)"),
-    (lambda t, m: t["model.norm.weight"].__setitem__(0, np.inf), "norm.weight' holds values that are not finite"),
-    (lambda t, m: t.__setitem__("lm_head.weight", t["lm_head.weight"].astype(float)), "is F64.*expected F32 or F16 or BF16"),
-    (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "d_ffn": 10}})), r"is U8 \(2, 8\): expected U8 \(3, 8\)"),
+    (lambda t, m: t["model.norm.weight"].__setitem__(0, np.inf),
+     "norm.weight' holds values that are not finite"),
+    (lambda t, m: t.__setitem__("lm_head.weight", t["lm_head.weight"].astype(float)),
+     "is F64.*expected F32 or F16 or BF16"),
+    (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "d_ffn": 10}})),
+     r"is U8 \(2, 8\): expected U8 \(3, 8\)"),
     (lambda t, m: m.__setitem__("config", json.dumps({**CONFIG, "model": {**asdict(C), "linear": "float"}})),
      "linear = 'float': expected ternary or binary"),
     (lambda t, m: m.__setitem__("config", "[]"), "lacks a step or a config"),
     (lambda t, m: m.pop("config"), "lacks a step or a config"),
     (lambda t, m: m.pop("step"), "lacks a step or a config"),
-    (lambda t, m: m.__setitem__("format", "minibitnet checkpoint 1"), "has format 'minibitnet checkpoint 1': expected 'minibitnet packed 1'"),
+    (lambda t, m: m.__setitem__("format", "minibitnet checkpoint 1"),
+     "has format 'minibitnet checkpoint 1': expected 'minibitnet packed 1'"),
 ])
 def test_a_wrong_file_is_one_line_that_names_the_place(change, message, path):
     spoil(path, change)
@@ -114,13 +127,16 @@ def test_a_binary_matrix_without_its_two_codes_is_refused(tmp_path):
     packed.save(tmp_path / "p", CONFIG | {"model": asdict(c)}, 7, *packed.pack(parameters, c))
     assert packed.load(tmp_path / "p", config_of)[2] == c
     spoil(tmp_path / "p", lambda t, m: t[NAME].__setitem__((1, 2), 0b00010000))
-    with pytest.raises(FormatError, match=r"up_proj.*byte \[1, 2\] = 16 holds bits 01 for row 5: expected 00 or 10 \(-1, \+1\), as in all binary"):
+    with pytest.raises(FormatError,
+                       match=r"up_proj.*byte \[1, 2\] = 16 holds bits 01 for row 5: "
+                             r"expected 00 or 10 \(-1, \+1\), as in all binary"):
         packed.load(tmp_path / "p", config_of)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_loading_takes_the_bytes_of_the_file_and_a_few_more(dtype, tmp_path):
-    """A model that is almost all embedding, 6 million numbers: to look at it must not take another array of its size, 6 MB of truth values or more."""
+    """A model that is almost all embedding, 6 million numbers: to look at it must not take another array of
+    its size, 6 MB of truth values or more."""
     c = ModelConfig(vocab_size=100_000, d_model=60, n_layers=1, n_heads=2, d_ffn=8, context=4, tied=True)
     parameters = {name: p.data for name, p in Transformer(c).parameters().items()}
     packed.save(tmp_path / "p", CONFIG | {"model": asdict(c)}, 0, *packed.pack(parameters, c), dtype)
@@ -130,7 +146,8 @@ def test_loading_takes_the_bytes_of_the_file_and_a_few_more(dtype, tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert arrays["embed_tokens.weight"].size == 6_000_000 and peak < (tmp_path / "p").stat().st_size + 1_000_000
+    assert arrays["embed_tokens.weight"].size == 6_000_000
+    assert peak < (tmp_path / "p").stat().st_size + 1_000_000
 
 
 def test_a_bfloat16_that_is_not_finite_is_seen(tmp_path, parameters):

@@ -12,7 +12,8 @@ CONFIG = {"model": {}, "train": {"steps": 3}, "corpus": {}}
 def test_metrics_pass_over_what_is_not_a_line_of_ours(tmp_path):
     """Half a line, another object, an array, bytes that are not UTF-8: only the two whole lines remain."""
     run = RunDirectory(tmp_path)
-    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n{"a"}\n[1]\n{"loss": 1}\n\xff\xfe\n{"step": 2}\n{"step": 3, "lo')
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n{"a"}\n[1]\n{"loss": 1}\n'
+                                             b'\xff\xfe\n{"step": 2}\n{"step": 3, "lo')
     assert [line["step"] for line in run.metrics()] == [1, 2]
 
 

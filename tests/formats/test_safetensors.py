@@ -1,4 +1,5 @@
-"""The file format: golden bytes, round trips, every rule of the header, and writing that cannot lose the old file."""
+"""The file format: golden bytes, round trips, every rule of the header, and writing that cannot lose the old
+file."""
 import errno
 import hashlib
 import json
@@ -35,7 +36,8 @@ def test_golden_bytes_are_read(tmp_path):
 
 def test_round_trip_of_every_dtype_and_shape(tmp_path, rng):
     arrays = {dtype: (rng.random((3, 2)) * 2).astype(code) for dtype, code in safetensors.DTYPES.items()}
-    arrays |= {"scalar": np.array(3.0), "empty": np.zeros((0, 4), np.int8), "transposed": np.arange(6.0).reshape(2, 3).T}
+    arrays |= {"scalar": np.array(3.0), "empty": np.zeros((0, 4), np.int8),
+               "transposed": np.arange(6.0).reshape(2, 3).T}
     save(tmp_path / "f", arrays, {"key": "wert ü"})
     loaded, metadata = load(tmp_path / "f")
     assert metadata["key"] == "wert ü"
@@ -59,7 +61,8 @@ MALFORMED = {
     "a header nested 100,000 deep": file_of(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
     "a header with NaN": file_of(b'{"a": NaN}'),
     "a header with a 5,000-digit number": file_of(b'{"a": ' + b"9" * 5000 + b"}"),
-    "a name given twice": file_of(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
+    "a name given twice": file_of(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+                                   b'"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
                                   bytes(8)),
     "metadata that is not strings": file_of({"__metadata__": {"a": 1}}),
     "metadata that is a list": file_of({"__metadata__": []}),
@@ -111,8 +114,10 @@ def test_truncation_anywhere_is_noticed(tmp_path):
 
 
 def test_every_byte_is_covered_by_the_sha256(tmp_path):
-    """One bit after the other, in header and arrays: only where the key "file_sha256" gets another name, nobody knows of the sum."""
-    save(tmp_path / "f", {"x": np.arange(6.0).reshape(2, 3), "y": np.zeros(3, np.int8)}, {"config": '{"linear": "ternary"}'})
+    """One bit after the other, in header and arrays: only where the key "file_sha256" gets another name,
+    nobody knows of the sum."""
+    save(tmp_path / "f", {"x": np.arange(6.0).reshape(2, 3), "y": np.zeros(3, np.int8)},
+         {"config": '{"linear": "ternary"}'})
     raw, unseen = (tmp_path / "f").read_bytes(), []
     for i in range(len(raw)):
         (tmp_path / "g").write_bytes(raw[:i] + bytes([raw[i] ^ 1]) + raw[i + 1:])
@@ -130,14 +135,16 @@ def test_the_sha256_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
     save(tmp_path / "f", {"x": np.arange(3.0)}, {"zeros": "0" * 64})
     arrays, metadata = load(tmp_path / "f")
     stated = metadata["file_sha256"]
-    assert hashlib.sha256((tmp_path / "f").read_bytes().replace(stated.encode(), b"0" * 64)).hexdigest() == stated
+    whole = (tmp_path / "f").read_bytes().replace(stated.encode(), b"0" * 64)
+    assert hashlib.sha256(whole).hexdigest() == stated
     save(tmp_path / "g", arrays, metadata)
     assert (tmp_path / "g").read_bytes() == (tmp_path / "f").read_bytes()
 
 
 def test_a_file_with_the_sha256_of_its_arrays_alone_is_still_read(tmp_path):
     data = bytes.fromhex("0000803f000000c0")
-    (tmp_path / "f").write_bytes(file_of({"__metadata__": {"sha256": hashlib.sha256(data).hexdigest()}, "a": tensor()}, data))
+    (tmp_path / "f").write_bytes(file_of({"__metadata__": {"sha256": hashlib.sha256(data).hexdigest()},
+                                          "a": tensor()}, data))
     assert load(tmp_path / "f")[0]["a"].tolist() == [1, -2]
 
 
@@ -171,10 +178,12 @@ class Crash(Exception):
 CALLS = ["open", "write", "flush", "fsync", "replace"]
 
 
-@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), Crash()], ids=["disk full", "crash"])
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), Crash()],
+                         ids=["disk full", "crash"])
 @pytest.mark.parametrize("nth", range(1, 9))
 def test_a_failure_at_the_nth_system_call_leaves_the_old_or_the_new_file(nth, failure, tmp_path, monkeypatch):
-    """open, header, array, flush, fsync, old -> keep, new -> path, fsync of the directory: whichever fails, a whole file stays."""
+    """open, header, array, flush, fsync, old -> keep, new -> path, fsync of the directory: whichever fails, a
+    whole file stays."""
     path, keep = tmp_path / "last", tmp_path / "prev"
     save(path, {"x": np.zeros(3)}, {})
     count = 0
@@ -211,12 +220,16 @@ def test_a_failure_at_the_nth_system_call_leaves_the_old_or_the_new_file(nth, fa
 
 
 def test_a_full_disk_is_one_line_with_the_bytes_needed(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(OSError, match=r"cannot write .*f: No space left on device \([\d,]+ bytes needed, [\d,]+ free\)"):
+    monkeypatch.setattr(os, "fsync",
+                        lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError,
+                       match=r"cannot write .*f: No space left on device "
+                             r"\([\d,]+ bytes needed, [\d,]+ free\)"):
         save(tmp_path / "f", {"x": np.zeros(3)}, {})
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a directory that refuses this user")
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0,
+                    reason="needs a directory that refuses this user")
 def test_a_read_only_directory_is_one_line(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(OSError, match="cannot write .*Permission denied"):
@@ -224,7 +237,8 @@ def test_a_read_only_directory_is_one_line(tmp_path):
 
 
 def test_a_disk_that_is_read_only_is_named_by_the_file_that_was_wanted(tmp_path, monkeypatch):
-    """There neither the temporary file can be made nor one be removed; the second refusal must not hide the first."""
+    """There neither the temporary file can be made nor one be removed; the second refusal must not hide the
+    first."""
     def refused(path, **options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
     monkeypatch.setattr(Path, "unlink", refused)

@@ -30,7 +30,8 @@ def test_a_diamond_adds_both_branches():
 
 
 def test_a_shared_gradient_array_is_not_changed_in_place():
-    """y = (x + z) + x: add hands one array to both inputs. In-place accumulation into x would leak into z: dz would be 2."""
+    """y = (x + z) + x: add hands one array to both inputs. In-place accumulation into x would leak into z: dz
+    would be 2."""
     x, z = Tensor(np.ones(2)), Tensor(np.ones(2))
     total = op(lambda v: (v.sum(), lambda g: (np.full(2, g),)))
     with record() as tape:

@@ -34,7 +34,8 @@ def test_planted_errors_are_rejected(planted, rng):
     assert not vjp_error(with_gradient(PLANTED[planted]), gate, up, rng=rng) < 1e-4
 
 
-@pytest.mark.parametrize("planted, message", [(lambda a, b: (a, None), "input 1 is float64 and has no gradient"),
+@pytest.mark.parametrize("planted, message", [(lambda a, b: (a, None),
+                                               "input 1 is float64 and has no gradient"),
                                               (lambda a, b: (a.sum(0), b), "input 0 has shape")])
 def test_a_missing_gradient_and_one_of_another_shape_are_rejected(planted, message, rng):
     """Both would give a plausible projection: None is skipped, and a sum broadcasts."""
@@ -55,12 +56,16 @@ PLANTED_IN_OPS = {
                                     (g * ops.rms_norm.forward(x, np.ones(6), eps=0.1)).sum((1, 2)))),
         [(6, 2, 3), (6,)]),
     "linear with W in place of its transpose": (
-        lambda x, w: (np.tensordot(w, x, 1), lambda g: (np.tensordot(w, g, 1), np.tensordot(g, x, ((1, 2), (1, 2))))), [(4, 2, 3), (4, 4)]),
-    "a residual that forgets one branch": (lambda x, y: (x + y, lambda g: (g, 0 * g)), [(3, 1, 2), (3, 1, 2)]),
+        lambda x, w: (np.tensordot(w, x, 1),
+                      lambda g: (np.tensordot(w, g, 1), np.tensordot(g, x, ((1, 2), (1, 2))))),
+        [(4, 2, 3), (4, 4)]),
+    "a residual that forgets one branch": (lambda x, y: (x + y, lambda g: (g, 0 * g)),
+                                           [(3, 1, 2), (3, 1, 2)]),
 }
 
 
 @pytest.mark.parametrize("planted", PLANTED_IN_OPS)
 def test_planted_errors_in_other_formulas_are_rejected(planted, rng):
     formula, shapes = PLANTED_IN_OPS[planted]
-    assert not vjp_error(op(lambda *x: formula(*x)), *(rng.standard_normal(s) for s in shapes), rng=rng) < 1e-4
+    assert not vjp_error(op(lambda *x: formula(*x)), *(rng.standard_normal(s) for s in shapes),
+                         rng=rng) < 1e-4

@@ -30,7 +30,8 @@ def test_a_bit_linear_is_its_equation(layer, quantize, rng):
 
 
 def test_a_bit_linear_called_twice_counts_both_calls(rng):
-    """No state is kept of a call: of y = W a + W b the gradient is g a^T + g b^T, with the quantized a and b of each call."""
+    """No state is kept of a call: of y = W a + W b the gradient is g a^T + g b^T, with the quantized a and b
+    of each call."""
     layer, targets = BitLinear(4, 3, rng), np.zeros((1, 2), int)
     inputs = [Tensor(rng.standard_normal((4, 1, 2)).astype(np.float32)) for _ in range(2)]
     with record() as tape:
@@ -39,7 +40,8 @@ def test_a_bit_linear_called_twice_counts_both_calls(rng):
     g = ops.cross_entropy.__wrapped__(y.data, targets)[1](1.0)[0]
     both = sum(ops.columns(g).astype(float) @ ops.columns(dequantize(*absmax_int8(x.data))).T for x in inputs)
     off = np.abs(backward(tape, loss)[layer.weight.key] - both).max()
-    assert 0 < off < 2**-11 * np.abs(g).max() * np.abs([x.data for x in inputs]).max()        # two tokens, each on a grid of 12 bits or more
+    # two tokens, each on a grid of 12 bits or more
+    assert 0 < off < 2**-11 * np.abs(g).max() * np.abs([x.data for x in inputs]).max()
 
 
 def test_q_k_and_v_share_one_quantized_input(rng):
@@ -50,7 +52,8 @@ def test_q_k_and_v_share_one_quantized_input(rng):
 
 
 def test_a_quantized_twin_computes_the_same_and_hands_its_gradient_to_the_latent_weight(rng):
-    """The training step's short cut (quantize once, differentiate the twin) equals the straight-through op on the tape."""
+    """The training step's short cut (quantize once, differentiate the twin) equals the straight-through op on
+    the tape."""
     for layer in (BitLinear(6, 4, rng), BinaryLinear(6, 4, rng)):
         twin, x = layer.quantized(), Tensor(rng.standard_normal((6, 2, 3)).astype(np.float32))
         results = []
@@ -75,4 +78,5 @@ def test_binary_activations_are_per_tensor_in_training_and_per_token_otherwise(r
 
 
 def test_straight_through_ops_are_what_the_layers_use():
-    assert BitLinear.quantize_weight is ste.ternary_weight and BinaryLinear.quantize_weight is ste.binary_weight
+    assert BitLinear.quantize_weight is ste.ternary_weight
+    assert BinaryLinear.quantize_weight is ste.binary_weight

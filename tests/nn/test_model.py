@@ -8,13 +8,15 @@ from minibitnet.inference.cache import caches as caches_of
 from minibitnet.nn import ops, ste
 from minibitnet.nn.autograd import Tensor, backward, op, record
 from minibitnet.nn.config import ModelConfig
-from minibitnet.nn.layers import PROJECTIONS
+from minibitnet.nn.layers import NORMS, PROJECTIONS
 from minibitnet.nn.model import Transformer
 from minibitnet.quant import EPS, QB, Quantized
+from minibitnet.variants import VARIANTS
 
 SMALL = {"vocab_size": 11, "d_model": 16, "n_layers": 2, "n_heads": 4, "context": 12}
-VARIANTS = [{}, {"linear": "binary"}, {"linear": "float"}, {"tied": True}, {"n_kv_heads": 2}, {"n_kv_heads": 1, "activation": "relu2"},
-            {"linear": "float", "tied": True, "n_kv_heads": 2}, {"d_ffn": 20, "rope_theta": 500.0}]
+MODELS = [{}, {"linear": "binary"}, {"linear": "float"}, {"tied": True}, {"n_kv_heads": 2},
+          {"n_kv_heads": 1, "activation": "relu2"},
+          {"linear": "float", "tied": True, "n_kv_heads": 2}, {"d_ffn": 20, "rope_theta": 500.0}]
 
 
 def ids_of(rng, B=2, T=9):
@@ -22,7 +24,8 @@ def ids_of(rng, B=2, T=9):
 
 
 def reference(model, ids):
-    """The architecture written a second time: one sequence, float64, rows are tokens, loops over heads; the equations of [b158]."""
+    """The architecture written a second time: one sequence, float64, rows are tokens, loops over heads; the
+    equations of [b158]."""
     c, p = model.config, {name: t.data.astype(float) for name, t in model.parameters().items()}
     head = p["embed_tokens.weight"] if c.tied else p["lm_head.weight"]
     D, T = c.head_dim, len(ids)
@@ -65,7 +68,8 @@ def reference(model, ids):
             s[np.triu_indices(T, 1)] = -np.inf
             e = np.exp(s - s.max(1, keepdims=True))
             heads.append(e / e.sum(1, keepdims=True) @ v[:, g * D:g * D + D])
-        h = x + project(block_norm(np.hstack(heads), at + "self_attn.attn_sub_norm.weight"), at + "self_attn.o_proj.weight")
+        h = x + project(block_norm(np.hstack(heads), at + "self_attn.attn_sub_norm.weight"),
+                        at + "self_attn.o_proj.weight")
         n = block_norm(h, at + "post_attention_layernorm.weight")
         gate, up = project(n, at + "mlp.gate_proj.weight"), project(n, at + "mlp.up_proj.weight")
         f = (gate / (1 + np.exp(-gate)) if c.activation == "silu" else np.maximum(gate, 0)**2) * up
@@ -73,21 +77,24 @@ def reference(model, ids):
     return norm(x, p["norm.weight"]) @ head.T
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", MODELS, ids=str)
 def test_the_forward_pass_is_the_papers(variant, rng):
-    """Against a second, plain writing in float64. float32 rounding may flip an activation code at a tie, which moves a logit by a
-    thousandth; the tolerance sits above that and far below what any wrong formula gives (about 0.1)."""
+    """Against a second, plain writing in float64. float32 rounding may flip an activation code at a tie,
+    which moves a logit by a thousandth; the tolerance sits above that and far below what any wrong formula
+    gives (about 0.1)."""
     model = Transformer(ModelConfig(**SMALL | variant), seed=1)
-    for p in model.parameters().values():                      # larger weights and uneven gains, so that every part matters
-        p.data[...] = rng.standard_normal(p.data.shape) * (0.3 if p.data.ndim > 1 else 0.2) + (p.data.ndim == 1)
+    for p in model.parameters().values():  # larger weights and uneven gains, so that every part matters
+        p.data[...] = rng.standard_normal(p.data.shape) * (0.3 if p.data.ndim > 1
+                                                           else 0.2) + (p.data.ndim == 1)
     ids = ids_of(rng)
     logits = model(ids).data
     for b in range(len(ids)):
         expected = reference(model, ids[b])
-        assert np.abs(logits[:, b].T - expected).max() < (1e-4 if model.config.linear == "float" else 2e-2) * np.abs(expected).max()
+        assert np.abs(logits[:, b].T - expected).max() < (1e-4 if model.config.linear == "float"
+                                                          else 2e-2) * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", MODELS, ids=str)
 def test_parameters_are_counted_before_they_exist(variant):
     config = ModelConfig(**SMALL | variant)
     assert config.n_parameters == sum(p.data.size for p in Transformer(config).parameters().values())
@@ -97,19 +104,23 @@ def test_tensor_names_are_those_of_bitnet_for_causal_lm():
     """"model." + name, but for the head, is the published layout."""
     names = set(Transformer(ModelConfig(**SMALL | {"n_layers": 1})).parameters())
     block = {f"layers.0.{name}.weight" for name in (
-        "input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "self_attn.attn_sub_norm",
+        "input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+        "self_attn.attn_sub_norm",
         "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.ffn_sub_norm")}
     assert names == block | {"embed_tokens.weight", "norm.weight", "lm_head.weight"}
 
 
 def test_the_float_arm_has_no_sub_norms():
-    assert not any("sub_norm" in name for name in Transformer(ModelConfig(**SMALL, linear="float")).parameters())
+    assert not any("sub_norm" in name
+                   for name in Transformer(ModelConfig(**SMALL, linear="float")).parameters())
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", MODELS, ids=str)
 def test_the_quantized_twin_gives_the_same_loss_and_gradients(variant, rng):
-    """array_equal: the short cut of the training step is the plain form, quantizers on the tape, bit for bit."""
-    training = variant.get("linear") != "binary"      # in training b1 takes another activation scale, which only the twin knows
+    """array_equal: the short cut of the training step is the plain form, quantizers on the tape, bit for
+    bit."""
+    # in training b1 takes another activation scale, which only the twin knows
+    training = variant.get("linear") != "binary"
     model = Transformer(ModelConfig(**SMALL | variant))
     ids, results = ids_of(rng), []
     twin = model.quantized(training)
@@ -124,7 +135,8 @@ def test_the_quantized_twin_gives_the_same_loss_and_gradients(variant, rng):
 
 
 def exact(monkeypatch):
-    """Replace the quantizers by identities of Quantized form: the model becomes differentiable in the ordinary sense."""
+    """Replace the quantizers by identities of Quantized form: the model becomes differentiable in the
+    ordinary sense."""
     identity = op(lambda x, axis=0: (Quantized(x, np.ones((1,) * x.ndim, x.dtype)), lambda g: (g,)))
     monkeypatch.setattr(ste, "int8_activation", identity)
     for layer in ("BitLinear", "BinaryLinear"):
@@ -133,12 +145,15 @@ def exact(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_whole_model_gradients_agree_with_finite_differences(seed, monkeypatch):
-    """Quantizers replaced by the identity, 20 random shapes and variants, one random direction through all parameters."""
+    """Quantizers replaced by the identity, 20 random shapes and variants, one random direction through all
+    parameters."""
     exact(monkeypatch)
     rng = np.random.default_rng(seed)
     n_kv_heads = int(rng.choice([1, 2, 4]))
-    c = ModelConfig(vocab_size=7, d_model=8 * int(rng.integers(1, 3)), n_layers=int(rng.integers(1, 3)), n_heads=4, n_kv_heads=n_kv_heads, d_ffn=12,
-                    context=6, tied=bool(rng.integers(2)), linear=str(rng.choice(["ternary", "binary", "float"])), norm_eps=0.1,
+    c = ModelConfig(vocab_size=7, d_model=8 * int(rng.integers(1, 3)), n_layers=int(rng.integers(1, 3)),
+                    n_heads=4, n_kv_heads=n_kv_heads, d_ffn=12,
+                    context=6, tied=bool(rng.integers(2)),
+                    linear=str(rng.choice(["ternary", "binary", "float"])), norm_eps=0.1,
                     activation=str(rng.choice(["silu", "relu2"])))
     model = Transformer(c, seed)
     for p in model.parameters().values():
@@ -161,7 +176,7 @@ def test_whole_model_gradients_agree_with_finite_differences(seed, monkeypatch):
     assert abs(numeric - analytic) < 1e-5 * max(abs(numeric), 0.1)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", MODELS, ids=str)
 def test_decoding_with_a_cache_gives_the_logits_of_the_whole_sequence(variant, rng):
     """Prompt of 4, then one token at a time: the same to the last bit."""
     model = Transformer(ModelConfig(**SMALL | variant), seed=1)
@@ -191,7 +206,8 @@ def test_configurations_that_make_no_model_are_one_line(bad, message):
 
 @pytest.mark.parametrize("T", [13, 24])
 def test_more_tokens_than_the_context_are_refused(T, rng):
-    """Also at twice the context, where the shapes would fit by accident, and with a cache that is nearly full."""
+    """Also at twice the context, where the shapes would fit by accident, and with a cache that is nearly
+    full."""
     model = Transformer(ModelConfig(**SMALL))
     with pytest.raises(ValueError, match=f"{T} tokens: expected at most the context of 12"):
         model(ids_of(rng, 1, T))
@@ -224,12 +240,39 @@ def test_every_field_has_a_help_text():
 
 def test_b1_normalizes_without_parameters(rng):
     """In the binary arm the only gain left is the last norm's, in front of the float head."""
-    gains = [name for name, p in Transformer(ModelConfig(**SMALL, linear="binary")).parameters().items() if p.data.ndim == 1]
+    gains = [name for name, p in Transformer(ModelConfig(**SMALL, linear="binary")).parameters().items()
+             if p.data.ndim == 1]
     assert gains == ["norm.weight"]
 
 
 def test_embedding_and_head_are_not_quantized():
     twin = Transformer(ModelConfig(**SMALL)).quantized()
     quantized = [name for name, p in twin.parameters().items() if isinstance(p.data, Quantized)]
-    assert len(quantized) == 2 * 7 and not any("embed" in name or "head" in name or "norm" in name for name in quantized)
+    assert len(quantized) == 2 * 7
+    assert not any("embed" in name or "head" in name or "norm" in name for name in quantized)
     assert isinstance(ops.embedding(Tensor(np.ones((2, 3))), np.array([[1]])).data, np.ndarray)
+
+
+def test_a_variant_is_one_row_of_the_table():
+    """Its quantizer is that of its projection, which is a Linear where nothing is quantized; its norms have a
+    layer."""
+    for name, variant in VARIANTS.items():
+        quantize_weight = getattr(PROJECTIONS[name], "quantize_weight", None)
+        if variant.quantize is None:
+            assert quantize_weight is None
+        else:
+            w = np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
+            assert np.array_equal(quantize_weight.forward(w).codes, variant.quantize(w).codes)
+            assert set(variant.quantize(w).codes.ravel()) <= set(variant.codes)
+        assert variant.norm in NORMS and variant.sub_norm in NORMS
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("linear", PROJECTIONS)
+def test_the_shapes_that_the_configuration_says_are_the_parameters(linear, tied):
+    """Names, order and sizes; their sum is n_parameters."""
+    c = ModelConfig(vocab_size=11, d_model=8, n_layers=2, n_heads=4, n_kv_heads=2, d_ffn=6, linear=linear,
+                    tied=tied)
+    parameters = Transformer(c).parameters()
+    assert list(c.tensor_shapes().items()) == [(name, p.data.shape) for name, p in parameters.items()]
+    assert c.n_parameters == sum(p.data.size for p in parameters.values())

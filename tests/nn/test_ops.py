@@ -7,7 +7,8 @@ from minibitnet.nn import ops
 from minibitnet.nn.gradcheck import vjp_error
 from minibitnet.quant import Quantized, absmax_int8, absmean_ternary, in_groups
 
-TOLERANCE = 1e-6   # central differences at 1e-6 in float64 are good to about 1e-9; a wrong term shows at 1e-2 and above
+# central differences at 1e-6 in float64 are good to about 1e-9; a wrong term shows at 1e-2 and above
+TOLERANCE = 1e-6
 
 
 def normal(*shape):
@@ -44,19 +45,23 @@ OPS = [
     (ops.head, [strided(2, 1, 3), normal(7, 2)], {}),
     (ops.quantized_linear, [quantized((1, 2, 3), 5, 2, 3), quantized((1, 1), 4, 5)], {}),
     (ops.quantized_linear, [quantized((1, 1, 1), 5, 2, 3), quantized((4, 1), 4, 5)], {}),
-    (ops.rope, [normal(8, 2, 3)], dict(zip(("cos", "sin"), np.random.default_rng(1).standard_normal((2, 2, 2, 3)).astype(np.float32)))),
-    (ops.rope, [strided(2, 1, 1)], dict(zip(("cos", "sin"), np.random.default_rng(1).standard_normal((2, 1, 1, 1)).astype(np.float32)))),
+    (ops.rope, [normal(8, 2, 3)],
+     dict(zip(("cos", "sin"), np.random.default_rng(1).standard_normal((2, 2, 2, 3)).astype(np.float32)))),
+    (ops.rope, [strided(2, 1, 1)],
+     dict(zip(("cos", "sin"), np.random.default_rng(1).standard_normal((2, 1, 1, 1)).astype(np.float32)))),
     (ops.causal_attention, [normal(8, 2, 5), normal(8, 2, 5), normal(8, 2, 5)], {"head_dim": 4}),
     (ops.causal_attention, [normal(8, 2, 5), normal(4, 2, 5), normal(4, 2, 5)], {"head_dim": 2}),
     (ops.causal_attention, [normal(6, 1, 2), normal(2, 1, 7), normal(2, 1, 7)], {"head_dim": 2}),
     (ops.causal_attention, [normal(2, 3, 1), normal(2, 3, 1), normal(2, 3, 1)], {"head_dim": 2}),
     (ops.causal_attention, [strided(4, 2, 3), strided(4, 2, 3), strided(4, 2, 3)], {"head_dim": 2}),
-    (ops.causal_attention, [normal(4, 1, 70), normal(2, 1, 75), normal(2, 1, 75)], {"head_dim": 2}),    # more than one block of queries
+    (ops.causal_attention, [normal(4, 1, 70), normal(2, 1, 75), normal(2, 1, 75)],
+     {"head_dim": 2}),    # more than one block of queries
     (ops.swiglu, [normal(5, 2, 3), normal(5, 2, 3)], {}),
     (ops.relu2_gate, [normal(5, 2, 3), normal(5, 2, 3)], {}),
     (ops.cross_entropy, [normal(6, 2, 4), integers(6, 2, 4)], {}),
     (ops.cross_entropy, [strided(6, 1, 1), integers(6, 1, 1)], {}),
-    (ops.cross_entropy, [normal(6, 2, 4), lambda rng: np.array([[3, 0, -1, -1], [5, -1, 2, 2]])], {}),      # padding
+    (ops.cross_entropy, [normal(6, 2, 4), lambda rng: np.array([[3, 0, -1, -1], [5, -1, 2, 2]])],
+     {}),      # padding
 ]
 
 
@@ -110,7 +115,8 @@ def test_layer_norm_in_groups_norms_each_group_by_itself(rng):
 
 
 def test_swiglu_by_pencil():
-    """silu(0) = 0 and silu(ln 3) = ln 3 * 3/4, times up = 2; far out, silu(-1000) is 0 without an overflow."""
+    """silu(0) = 0 and silu(ln 3) = ln 3 * 3/4, times up = 2; far out, silu(-1000) is 0 without an
+    overflow."""
     y = ops.swiglu.forward(np.array([0.0, np.log(3), -1000.0]), np.array([2.0, 2.0, 2.0]))
     assert np.allclose(y, [0, 1.5 * np.log(3), 0], rtol=1e-14)
 
@@ -131,7 +137,8 @@ def test_cross_entropy_survives_huge_logits():
 
 def test_rope_turns_a_pair_by_its_angle():
     """With D = 2, a quarter turn (cos 0, sin 1) takes (1, 0) to (0, 1): feature 0 pairs with feature D/2."""
-    y = ops.rope.forward(np.array([1.0, 0.0]).reshape(2, 1, 1), cos=np.array([[[0.0]]]), sin=np.array([[[1.0]]]))
+    y = ops.rope.forward(np.array([1.0, 0.0]).reshape(2, 1, 1), cos=np.array([[[0.0]]]),
+                         sin=np.array([[[1.0]]]))
     assert np.array_equal(y.ravel(), [0, 1])
 
 
@@ -139,7 +146,9 @@ def test_rope_scores_depend_on_the_distance_only(rng):
     """q . k after rotation is the same for positions (2, 5) and (7, 10)."""
     cos, sin = (table.astype(float) for table in ops.rotary_tables(8, 16, 10000.0))
     q, k = rng.standard_normal((2, 8))
-    at = lambda x, p: ops.rope.forward(x.reshape(8, 1, 1), cos=cos[:, None, [p]], sin=sin[:, None, [p]]).ravel()   # noqa: E731
+
+    def at(x, p):
+        return ops.rope.forward(x.reshape(8, 1, 1), cos=cos[:, None, [p]], sin=sin[:, None, [p]]).ravel()
     assert at(q, 5) @ at(k, 2) == pytest.approx(at(q, 10) @ at(k, 7), rel=1e-5)   # the tables are float32
 
 
@@ -149,27 +158,62 @@ def test_rope_refuses_tables_of_another_length():
         ops.rope.forward(np.ones((4, 1, 8)), cos=np.ones((2, 1, 4)), sin=np.ones((2, 1, 4)))
 
 
-def attention_by_loops(q, k, v, head_dim):
-    """The definition, one query at a time: o_t = sum_s p_s v_s, p = softmax over s <= t of k_s . q_t / sqrt(D)."""
-    (C, B, T), S = q.shape, k.shape[2]
-    out = np.empty_like(q)
-    for h in range(C // head_dim):
-        g = h * len(k) // C                                        # its key/value head
-        mine, theirs = (slice(i * head_dim, (i + 1) * head_dim) for i in (h, g))
-        for b in range(B):
-            for t in range(T):
-                seen = t + S - T + 1
-                scores = k[theirs, b, :seen].T @ q[mine, b, t] / head_dim**0.5
-                p = np.exp(scores - scores.max())
-                out[mine, b, t] = v[theirs, b, :seen] @ (p / p.sum())
-    return out
+# ---- the forms that blocks and sorting must equal
+
+# (H D, B, T), (K D, B, S), (K D, B, S) -> (H D, B, T), vjp
+def naive_attention(q, k, v, head_dim, n_kv_heads):
+    """o = v P,  P = softmax over keys of k^T q / sqrt(D), all queries at once: what ``ops.causal_attention``
+    is."""
+    Q, K, V = (x.reshape(n_kv_heads, -1, head_dim, *x.shape[1:]) for x in (q, k, v))  # K and V: one head each
+    scores = np.einsum("kidbs,khdbt->khbst", K, Q) / head_dim**0.5
+    # keys after a query
+    scores -= 1e30 * np.tri(*scores.shape[-2:], k=scores.shape[-1] - scores.shape[-2] - 1)
+    e = np.exp(scores - scores.max(-2, keepdims=True))
+    P = e / e.sum(-2, keepdims=True)
+    o = np.einsum("kidbs,khbst->khdbt", V, P)
+
+    def vjp(g):  # dS = P (dP - sum_keys(dP P)),  dP = v^T g;   dq, dk = k dS, q dS^T / sqrt(D),  dv = g P^T
+        G = g.reshape(o.shape)
+        dP = np.einsum("kidbs,khdbt->khbst", V, G)
+        dS = P * (dP - (dP * P).sum(-2, keepdims=True)) / head_dim**0.5
+        return (np.einsum("kidbs,khbst->khdbt", K, dS).reshape(q.shape),
+                np.einsum("khdbt,khbst->kdbs", Q,
+                          dS).reshape(k.shape), np.einsum("khdbt,khbst->kdbs", G, P).reshape(v.shape))
+    return o.reshape(q.shape), vjp
 
 
-@pytest.mark.parametrize("heads, kv_heads, T, S", [(2, 2, 5, 5), (4, 2, 5, 5), (4, 1, 3, 9), (2, 2, 1, 6), (1, 1, 1, 1), (2, 1, 150, 150),
-                                                   (2, 2, 65, 80)])
-def test_attention_is_the_definition(heads, kv_heads, T, S, rng):
-    q, k, v = rng.standard_normal((heads * 4, 2, T)), rng.standard_normal((kv_heads * 4, 2, S)), rng.standard_normal((kv_heads * 4, 2, S))
-    assert np.allclose(ops.causal_attention.forward(q, k, v, head_dim=4), attention_by_loops(q, k, v, 4), rtol=0, atol=1e-14)
+@pytest.mark.parametrize("heads, kv_heads, T, S", [(2, 2, 5, 5), (4, 2, 5, 5), (4, 1, 3, 9), (2, 2, 1, 6),
+                                                   (1, 1, 1, 1),
+                                                   (2, 1, 150, 150), (2, 2, 65, 80)])
+def test_attention_in_blocks_is_the_naive_one(heads, kv_heads, T, S, rng):
+    """Forward and backward, one block of queries or three, with grouped heads and with a cache (S > T)."""
+    q, g = rng.standard_normal((2, heads * 4, 2, T))
+    k, v = rng.standard_normal((2, kv_heads * 4, 2, S))
+    o, vjp = ops.causal_attention.__wrapped__(q, k, v, head_dim=4)
+    expected, naive_vjp = naive_attention(q, k, v, 4, kv_heads)
+    assert np.allclose(o, expected, rtol=0, atol=1e-14)
+    for ours, theirs in zip(vjp(g), naive_vjp(g), strict=True):
+        assert np.allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_naive_attention_by_pencil():
+    """One head of one feature: scores 0 and ln 3 give the second query weights 1/4 and 3/4 of the values 8
+    and 4: 5. The first sees the first key only: 8."""
+    q, k, v = (np.array(x).reshape(1, 1, 2) for x in ([0.0, 1.0], [0.0, np.log(3)], [8.0, 4.0]))
+    assert np.allclose(naive_attention(q, k, v, 1, 1)[0].ravel(), [8, 5], rtol=1e-14)
+
+
+def test_the_sorted_gradient_of_the_embedding_is_np_add_at(rng):
+    """Row v gets the sum of g over the tokens with id v. Whole numbers have one sum, in whatever order: equal
+    to the last bit."""
+    table, ids = np.zeros((7, 4), np.float32), rng.integers(0, 5, (2, 30))  # ids 5 and 6 never come
+    g = rng.integers(-99, 100, (4, 2, 30)).astype(np.float32)
+    expected = np.zeros_like(table)
+    np.add.at(expected, ids, g.transpose(1, 2, 0))
+    dtable, _ = ops.embedding.__wrapped__(table, ids)[1](g)
+    assert np.array_equal(dtable, expected) and not dtable[5:].any()
+    # other ids are seen
+    assert not np.array_equal(ops.embedding.__wrapped__(table, ids[::-1])[1](g)[0], expected)
 
 
 def test_attention_does_not_see_the_future(rng):
@@ -181,19 +225,23 @@ def test_attention_does_not_see_the_future(rng):
 
 
 def test_quantized_product_is_exact(rng):
-    """float32 BLAS on codes gives the int32 sums themselves, at 2B-4T's largest width and at the extreme codes."""
+    """float32 BLAS on codes gives the int32 sums themselves, at 2B-4T's largest width and at the extreme
+    codes."""
     for make in (lambda *s: rng.integers(-127, 128, s), lambda *s: np.full(s, 127)):
         x, w = make(6912, 1, 5), np.where(make(8, 6912) > 0, 1, -1)
         one = np.ones((1, 1), np.float32)
-        y = ops.quantized_linear.forward(Quantized(x.astype(np.float32), one[None]), Quantized(w.astype(np.float32), one))
+        y = ops.quantized_linear.forward(Quantized(x.astype(np.float32), one[None]),
+                                         Quantized(w.astype(np.float32), one))
         assert np.array_equal(y[:, 0], w @ x[:, 0])
 
 
 def test_rescaling_before_the_product_is_not_exact(rng):
     """The popular form (W s_w) @ (x s_x) differs from the exact one: why ours multiplies codes."""
-    x, w = rng.integers(-127, 128, (512, 1, 64)).astype(np.float32), rng.integers(-1, 2, (64, 512)).astype(np.float32)
+    x, w = rng.integers(-127, 128,
+                        (512, 1, 64)).astype(np.float32), rng.integers(-1, 2, (64, 512)).astype(np.float32)
     s_x, s_w = np.float32(0.0123), np.float32(0.0456)
-    exact = ops.quantized_linear.forward(Quantized(x, np.full((1, 1, 64), s_x)), Quantized(w, np.full((1, 1), s_w)))
+    exact = ops.quantized_linear.forward(Quantized(x, np.full((1, 1, 64), s_x)),
+                                         Quantized(w, np.full((1, 1), s_w)))
     assert not np.array_equal((w * s_w) @ (x[:, 0] * s_x), exact[:, 0])
 
 
@@ -208,7 +256,8 @@ def test_quantized_product_refuses_sums_beyond_float32():
     """132,104 features times 127 stay below 2^24; one feature more does not."""
     def product(m):
         one = np.ones((1, 1), np.float32)
-        return ops.quantized_linear.forward(Quantized(np.zeros((m, 1, 1), np.float32), one[None]), Quantized(np.zeros((1, m), np.float32), one))
+        return ops.quantized_linear.forward(Quantized(np.zeros((m, 1, 1), np.float32), one[None]),
+                                            Quantized(np.zeros((1, m), np.float32), one))
     assert product(132_104) == 0
     with pytest.raises(AssertionError, match="overflow the exact range"):
         product(132_105)
@@ -217,4 +266,5 @@ def test_quantized_product_refuses_sums_beyond_float32():
 def test_rotary_tables_by_pencil():
     """D = 4, theta = 100: the two pairs turn by 1 and 100^(-1/2) = 0.1 radian a position."""
     cos, sin = ops.rotary_tables(4, 3, 100.0)
-    assert np.allclose(cos, np.cos([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7) and np.allclose(sin, np.sin([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7)
+    assert np.allclose(cos, np.cos([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7)
+    assert np.allclose(sin, np.sin([[0, 1, 2], [0, 0.1, 0.2]]), atol=1e-7)

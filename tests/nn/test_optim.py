@@ -6,14 +6,16 @@ from minibitnet.nn.optim import BLOCK, AdamW, clip_global_norm, cosine, two_stag
 
 
 def test_adamw_first_step_by_pencil():
-    """With m = v = 0 the corrected moments are g and g^2: W moves by lr sign(g), after decaying by lr wd: 2 (1 - 0.01) - 0.1 = 1.88."""
+    """With m = v = 0 the corrected moments are g and g^2: W moves by lr sign(g), after decaying by lr wd: 2
+    (1 - 0.01) - 0.1 = 1.88."""
     p = Tensor(np.array([[2.0]]))
     AdamW({"w": p}, eps=0.0).step({"w": np.array([[5.0]])}, lr=0.1, weight_decay=0.1)
     assert p.data[0, 0] == pytest.approx(1.88, rel=1e-14)
 
 
 def test_adamw_second_step_by_pencil():
-    """beta1 = 0.5, beta2 = 0.75, g = 1 then -3: m = 0.5 then -1.25, over 1 - 0.25 = -5/3; v = 0.25 then 2.4375, over 1 - 0.5625 = 39/7."""
+    """beta1 = 0.5, beta2 = 0.75, g = 1 then -3: m = 0.5 then -1.25, over 1 - 0.25 = -5/3; v = 0.25 then
+    2.4375, over 1 - 0.5625 = 39/7."""
     p = Tensor(np.array([0.0]))
     optimizer = AdamW({"w": p}, beta1=0.5, beta2=0.75, eps=0.0)
     for g in (1.0, -3.0):
@@ -39,7 +41,8 @@ def test_blocks_change_no_bit(rng):
 
 
 def test_clipping_scales_the_joint_norm():
-    """(3) and (4) have joint norm 5: clipped to 1 they are 0.6 and 0.8; below the limit nothing changes; 0 never clips."""
+    """(3) and (4) have joint norm 5: clipped to 1 they are 0.6 and 0.8; below the limit nothing changes; 0
+    never clips."""
     def grads():
         return {"a": np.array([3.0], np.float32), "b": np.array([[4.0]], np.float32)}
     for limit, expected in ((1, (0.6, 0.8)), (10, (3, 4)), (0, (3, 4))):
@@ -57,4 +60,5 @@ def test_two_stage_by_pencil():
 def test_cosine_by_pencil():
     """Warm-up 1/2, 1; from 1 down to 0.1, half way in the middle: step 6 of 2..10 is 0.55."""
     rates = [cosine(s, 10, 2, 1.0) for s in range(11)]
-    assert rates[:3] == pytest.approx([0.5, 1.0, 1.0]) and rates[6] == pytest.approx(0.55) and rates[10] == pytest.approx(0.1)
+    assert rates[:3] == pytest.approx([0.5, 1.0, 1.0]) and rates[6] == pytest.approx(0.55)
+    assert rates[10] == pytest.approx(0.1)

@@ -1,4 +1,5 @@
-"""The straight-through ops: quant's forward, an identity backward, and finite differences that must reject them."""
+"""The straight-through ops: quant's forward, an identity backward, and finite differences that must reject
+them."""
 import numpy as np
 import pytest
 
@@ -7,11 +8,13 @@ from minibitnet.nn import ops, ste
 from minibitnet.nn.autograd import Tensor, backward, op, record
 from minibitnet.nn.gradcheck import vjp_error
 
-OPS = {ste.ternary_weight: quant.absmean_ternary, ste.binary_weight: quant.sign_binary, ste.int8_activation: quant.absmax_int8}
+OPS = {ste.ternary_weight: quant.absmean_ternary, ste.binary_weight: quant.sign_binary,
+       ste.int8_activation: quant.absmax_int8}
 
 
 def value_of(straight_through):
-    """The op as a function from values to values, so that the checker can move its input and see its output."""
+    """The op as a function from values to values, so that the checker can move its input and see its
+    output."""
     @op
     def fn(x):
         out, vjp = straight_through.__wrapped__(x)
@@ -41,12 +44,14 @@ def test_every_op_is_in_the_table():
 @pytest.mark.parametrize("straight_through", [ste.ternary_weight, ste.binary_weight])
 def test_the_gradient_of_a_whole_bit_linear_is_the_documented_rule(straight_through, rng):
     """dx = W^T g and dW = g x^T, with the *quantized* W and x, handed to the values before quantization."""
-    x, w, g = Tensor(rng.standard_normal((5, 2, 3))), Tensor(rng.standard_normal((4, 5))), rng.standard_normal((4, 2, 3))
+    x, w = Tensor(rng.standard_normal((5, 2, 3))), Tensor(rng.standard_normal((4, 5)))
+    g = rng.standard_normal((4, 2, 3))
     with record() as tape:
         y = ops.quantized_linear(ste.int8_activation(x), straight_through(w))
         loss = inner(y, g)
     grads = backward(tape, loss)
-    x_hat, w_hat = quant.dequantize(*quant.absmax_int8(x.data)), quant.dequantize(*OPS[straight_through](w.data))
+    x_hat = quant.dequantize(*quant.absmax_int8(x.data))
+    w_hat = quant.dequantize(*OPS[straight_through](w.data))
     assert np.allclose(grads[x.key], np.einsum("nm,nbt->mbt", w_hat, g), rtol=1e-12, atol=1e-12)
     assert np.allclose(grads[w.key], np.einsum("nbt,mbt->nm", g, x_hat), rtol=1e-12, atol=1e-12)
 

@@ -13,7 +13,8 @@ from minibitnet.nn.autograd import backward, record
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 from minibitnet.nn.optim import AdamW
-from minibitnet.nn.training import (Recorder, TrainConfig, code_statistics, default_lr, loss_and_gradients, mean_loss, schedule,
+from minibitnet.nn.training import (Recorder, TrainConfig, code_statistics, default_lr, loss_and_gradients,
+                                    mean_loss, schedule,
                                     train, with_defaults)
 from minibitnet.text.batches import part_of
 from minibitnet.text.streams import TokenStream
@@ -31,7 +32,8 @@ def start(tmp_path, name="run", model_config=SMALL, c=TEST_CONFIG, **options):
     settings = {"model": {}, "train": {"steps": c.steps}, "corpus": {}}
     run.create(settings, ByteTokenizer())
     model = Transformer(model_config, c.seed)
-    done = train(model, AdamW(model.parameters()), c, TRAINING, Recorder(run, settings, VALIDATION, 99), **options)
+    done = train(model, AdamW(model.parameters()), c, TRAINING, Recorder(run, settings, VALIDATION, 99),
+                 **options)
     run.close()
     return run, model, done
 
@@ -48,7 +50,8 @@ def test_the_number_of_threads_changes_no_byte(linear, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("stop_at", range(1, 12))
 def test_resuming_after_any_step_gives_the_bytes_of_the_uninterrupted_run(stop_at, tmp_path):
-    """Interrupted after step k, taken up by new objects from the file: last, best and the metrics (but for times) are the same."""
+    """Interrupted after step k, taken up by new objects from the file: last, best and the metrics (but for
+    times) are the same."""
     whole, _, _ = start(tmp_path, "whole")
     seen = iter(range(1, 99))
     part, _, done = start(tmp_path, "part", stopped=lambda: next(seen) == stop_at)
@@ -56,16 +59,19 @@ def test_resuming_after_any_step_gives_the_bytes_of_the_uninterrupted_run(stop_a
     saved, note = part.resume({"model": {}, "train": {"steps": 12}, "corpus": {}})
     part.cut_metrics(saved.step)
     assert saved.step == stop_at and note is None
-    model = Transformer(SMALL, 99)                                     # other initial weights: all must come from the file
+    model = Transformer(SMALL, 99)  # other initial weights: all must come from the file
     optimizer = AdamW(model.parameters())
-    for ours, theirs in ((({k: p.data for k, p in model.parameters().items()}), saved.parameters), (optimizer.m, saved.m), (optimizer.v, saved.v)):
+    for ours, theirs in ((({k: p.data for k, p in model.parameters().items()}), saved.parameters),
+                         (optimizer.m, saved.m), (optimizer.v, saved.v)):
         checkpoint.copy_into(ours, theirs, part.last)
     optimizer.t = saved.step
     train(model, optimizer, TEST_CONFIG, TRAINING,
           Recorder(part, saved.config, VALIDATION, 99, done=saved.step, best=saved.best_val_loss))
     part.close()
-    assert part.last.read_bytes() == whole.last.read_bytes() and part.best.read_bytes() == whole.best.read_bytes()
-    timeless = [[{k: v for k, v in line.items() if k != "tokens_per_s"} for line in run.metrics()] for run in (whole, part)]
+    assert part.last.read_bytes() == whole.last.read_bytes()
+    assert part.best.read_bytes() == whole.best.read_bytes()
+    timeless = [[{k: v for k, v in line.items() if k != "tokens_per_s"} for line in run.metrics()]
+                for run in (whole, part)]
     assert timeless[0] == timeless[1]
 
 
@@ -74,7 +80,8 @@ def test_metrics_have_the_promised_keys(tmp_path):
     assert [line["step"] for line in lines] == [2, 4, 5, 6, 8, 10, 12]
     always = {"step", "tokens", "loss", "ppl", "lr", "weight_decay", "grad_norm", "tokens_per_s"}
     assert lines[0].keys() == always | {"zero_fraction", "flip_rate"}
-    assert lines[-1].keys() == always | {"zero_fraction", "flip_rate", "val_loss", "val_ppl", "bits_per_byte", "floor"}
+    assert lines[-1].keys() == always | {"zero_fraction", "flip_rate", "val_loss", "val_ppl", "bits_per_byte",
+                                         "floor"}
     assert lines[-1]["tokens"] == 12 * 4 * 8 and lines[-1]["ppl"] == math.exp(lines[-1]["loss"])
     assert lines[-1]["bits_per_byte"] == pytest.approx(lines[-1]["val_loss"] * 99 / math.log(2) / 99)
     assert 0 < lines[0]["zero_fraction"] < 1 and 0 < lines[0]["flip_rate"] < 1
@@ -83,8 +90,9 @@ def test_metrics_have_the_promised_keys(tmp_path):
 
 @pytest.mark.parametrize("padding", [(5, 0), (1, 1), (3, 0)], ids=["none", "uneven", "a whole shard"])
 def test_sharded_gradients_are_the_gradients_of_the_whole_batch(padding, rng):
-    """Summed over two shards of 3 and 2 sequences, against one tape over all. Each puts its gradients on grids of its own, which keep 12 bits
-    of a norm: they differ by about 2^-12 of the largest. A shard weighs what its targets are of all: 24 and 16 of 40, with padding 10 and 2 of 12, or 24 and none."""
+    """Summed over two shards of 3 and 2 sequences, against one tape over all. Each puts its gradients on
+    grids of its own, which keep 12 bits of a norm: they differ by about 2^-12 of the largest. A shard weighs
+    what its targets are of all: 24 and 16 of 40, with padding 10 and 2 of 12, or 24 and none."""
     model, (ids, targets) = Transformer(SMALL), rng.integers(0, 13, (2, 5, 8))
     first, columns = padding
     targets[first:, columns:] = -1
@@ -101,7 +109,8 @@ def test_sharded_gradients_are_the_gradients_of_the_whole_batch(padding, rng):
 
 @pytest.mark.parametrize("linear", ["ternary", "binary", "float"])
 def test_the_loss_falls(linear, rng):
-    """Thirty steps on one batch of random tokens: from about ln 13 = 2.56, which is all that can be known of new ones, to less than half."""
+    """Thirty steps on one batch of random tokens: from about ln 13 = 2.56, which is all that can be known of
+    new ones, to less than half."""
     model, (ids, targets) = Transformer(replace(SMALL, linear=linear)), rng.integers(0, 13, (2, 4, 8))
     optimizer = AdamW(model.parameters())
     with ThreadPoolExecutor(1) as pool:
@@ -120,25 +129,30 @@ def test_mean_loss_scores_every_token_once(rng):
         logits = quantized(ids[None]).data[:, 0].astype(float)
         expected -= sum(logits[t, i] - np.log(np.exp(logits[:, i]).sum()) for i, t in enumerate(targets))
     with ThreadPoolExecutor(2) as pool:
-        loss = mean_loss(lambda *window: float(quantized.loss(*window).data), part_of(TokenStream(tokens, None), 8), pool)
+        loss = mean_loss(lambda *window: float(quantized.loss(*window).data),
+                         part_of(TokenStream(tokens, None), 8), pool)
     assert loss == pytest.approx(expected / 19, rel=1e-5)
 
 
 def test_mean_loss_counts_no_padding(rng):
-    """Two documents of 3 and 5 tokens between ends (id 0): targets 4 + 6, each scored in a window of its own document alone."""
+    """Two documents of 3 and 5 tokens between ends (id 0): targets 4 + 6, each scored in a window of its own
+    document alone."""
     quantized, tokens = Transformer(SMALL).quantized(), np.array([0, 4, 7, 2, 0, 1, 9, 9, 3, 5, 0])
     expected = 0.0
     for ids, targets in ((tokens[:4], tokens[1:5]), (tokens[4:10], tokens[5:])):
         expected += float(quantized.loss(ids[None], targets[None]).data) * len(targets)
     with ThreadPoolExecutor(1) as pool:
-        loss = mean_loss(lambda *window: float(quantized.loss(*window).data), part_of(TokenStream(tokens, np.array([0, 4])), 8), pool)
+        loss = mean_loss(lambda *window: float(quantized.loss(*window).data),
+                         part_of(TokenStream(tokens, np.array([0, 4])), 8), pool)
     assert loss == pytest.approx(expected / 10, rel=1e-6)
 
 
 def test_an_evaluation_that_overflows_is_infinite_and_warns_of_nothing():
-    """On a thread of the pool, where NumPy would warn (and the tests' settings make that an error): 3e38 * 10 has no float32."""
+    """On a thread of the pool, where NumPy would warn (and the tests' settings make that an error): 3e38 * 10
+    has no float32."""
     with ThreadPoolExecutor(1) as pool:
-        assert mean_loss(lambda ids, targets: float(np.float32(3e38) * np.float32(10)), VALIDATION, pool) == math.inf
+        assert mean_loss(lambda ids, targets: float(np.float32(3e38) * np.float32(10)), VALIDATION,
+                         pool) == math.inf
 
 
 def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
@@ -149,14 +163,18 @@ def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
     model = Transformer(SMALL)
     model.layers[0].mlp.up_proj.weight.data[0, 0] = np.nan
     before = model.embed_tokens.weight.data.copy()
-    with pytest.raises(NonFiniteError, match="step 1: NaN or infinity among the numbers to quantize.*nothing was saved, there is no checkpoint yet"):
-        train(model, AdamW(model.parameters()), TEST_CONFIG, TRAINING, Recorder(run, settings, VALIDATION, 99))
+    with pytest.raises(NonFiniteError,
+                       match="step 1: NaN or infinity among the numbers to quantize.*"
+                                             "nothing was saved, there is no checkpoint yet"):
+        train(model, AdamW(model.parameters()), TEST_CONFIG, TRAINING,
+              Recorder(run, settings, VALIDATION, 99))
     run.close()
     assert np.array_equal(model.embed_tokens.weight.data, before) and not run.last.exists()
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
-    """A learning rate of 1e38 gives infinite weights in a step whose own loss is fine; the checkpoint of step 4 stays the last one."""
+    """A learning rate of 1e38 gives infinite weights in a step whose own loss is fine; the checkpoint of step
+    4 stays the last one."""
     run = RunDirectory(tmp_path / "run")
     settings = {"model": {}, "train": {"steps": 12}, "corpus": {}}
     run.create(settings, ByteTokenizer())
@@ -164,7 +182,10 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     optimizer = AdamW(model.parameters())
     steps = iter(range(1, 99))
     gentle = optimizer.step
-    optimizer.step = lambda grads, lr, weight_decay: gentle(grads, 1e38 * 1e9 if next(steps) == 8 else lr, weight_decay)
+
+    def once_violent(grads, lr, weight_decay):
+        gentle(grads, 1e38 * 1e9 if next(steps) == 8 else lr, weight_decay)
+    optimizer.step = once_violent
     with pytest.raises(NonFiniteError, match="last.safetensors holds step 4"):
         train(model, optimizer, TEST_CONFIG, TRAINING, Recorder(run, settings, VALIDATION, 99))
     run.close()
@@ -181,20 +202,25 @@ def test_code_statistics_by_pencil():
                 p.data.codes[...] = np.resize([0, first, -1], p.data.codes.shape)
     zeros, flips = code_statistics(before, after)
     assert zeros == pytest.approx(2 / 3, abs=0.01) and flips == pytest.approx(1 / 3, abs=0.01)
-    float_model = Transformer(ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8, linear="float"))
+    float_model = Transformer(ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8,
+                                          linear="float"))
     assert code_statistics(float_model.quantized(), float_model.quantized()) == (None, None)
 
 
 def test_schedules_use_the_filled_in_defaults():
-    """lr falls with the root of the width; two-stage's second peak is two thirds; weight decay goes off at half; cosine keeps it."""
+    """lr falls with the root of the width; two-stage's second peak is two thirds; weight decay goes off at
+    half; cosine keeps it."""
     wide = ModelConfig(vocab_size=13, d_model=512, n_layers=1, n_heads=2, context=8)
     c = with_defaults(TrainConfig(steps=100), wide)
-    assert c.lr == default_lr("ternary", 128) / 2 and c.second_lr == pytest.approx(c.lr * 2 / 3) and c.warmup == 2
-    assert schedule(c, 49) == (pytest.approx(c.lr * 0.51), 0.1) and schedule(c, 50) == (pytest.approx(c.second_lr * 0.5), 0)
+    assert c.lr == default_lr("ternary", 128) / 2 and c.second_lr == pytest.approx(c.lr * 2 / 3)
+    assert c.warmup == 2
+    assert schedule(c, 49) == (pytest.approx(c.lr * 0.51), 0.1)
+    assert schedule(c, 50) == (pytest.approx(c.second_lr * 0.5), 0)
     assert schedule(with_defaults(TrainConfig(steps=100, schedule="cosine"), wide), 99)[1] == 0.1
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"val_fraction": 1.0}, {"seed": -1},
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 0}, {"lr": -1.0}, {"lr": float("nan")},
+                                 {"val_fraction": 1.0}, {"seed": -1},
                                  {"schedule": "step"}, {"beta1": 1.0}])
 def test_configurations_out_of_range_are_one_line(bad):
     with pytest.raises(UserError, match=f"{next(iter(bad))} = "):
