@@ -1,7 +1,8 @@
 """minibitnet: BitNet (1-bit language models) in pure NumPy, written to be read.
 
-Names load on first use (PEP 562), so that ``import minibitnet`` costs nothing and a command can set thread counts
-before NumPy starts. Read the source in this order: quant.py, nn/ops.py, nn/ste.py, nn/layers.py, nn/model.py.
+Names load on first use (PEP 562), so that ``import minibitnet`` costs nothing and a command can set thread
+counts before NumPy starts. Read the source in this order: quant.py, nn/ops.py, nn/ste.py, nn/layers.py,
+nn/model.py.
 """
 import importlib
 

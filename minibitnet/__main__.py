@@ -22,7 +22,8 @@ def main():
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in COMMANDS:
         del sys.argv[1]
-        # As the main module, under its own name: _command looks for it there, and so do processes that it starts.
+        # As the main module, under its own name: _command looks for it there, and so do processes that it
+        # starts.
         runpy.run_module(f"{__package__}.{name}", run_name="__main__", alter_sys=True)
     elif name in ("--help", "-h"):
         print(f"minibitnet {__version__}: BitNet (1-bit language models) in pure NumPy\n")

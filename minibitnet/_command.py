@@ -1,7 +1,9 @@
-"""What the commands share: thread settings, flags from the configuration classes, one-line errors and exit codes.
+"""What the commands share: thread settings, flags from the configuration classes, one-line errors and exit
+codes.
 
-Import this before NumPy: the matrix library reads its thread count when it loads. It gets one thread, because training
-puts a shard of the batch on each of *our* threads; results then do not depend on how many there are.
+Import this before NumPy: the matrix library reads its thread count when it loads. It gets one thread,
+because training puts a shard of the batch on each of *our* threads; results then do not depend on how many
+there are.
 """
 import argparse
 import ctypes
@@ -14,7 +16,8 @@ from dataclasses import fields
 
 _spec = getattr(sys.modules["__main__"], "__spec__", None)
 if _spec and _spec.name.startswith("minibitnet."):
-    # This process is one of our commands: Ctrl-C while it still imports ends it without a traceback. run() ends this.
+    # This process is one of our commands: Ctrl-C while it still imports ends it without a traceback. run()
+    # ends this.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 for _stream in ("stdout", "stderr"):
     if getattr(sys, _stream) is None:                     # started with a closed stream (`>&-`)
@@ -26,8 +29,9 @@ from .errors import NonFiniteError, UserError  # noqa: E402
 
 
 def _keep_freed_memory():
-    """Ask glibc to keep freed blocks for the next array. By default it hands large ones back to the system, and every
-    temporary of every op pays again for having its pages mapped and zeroed: 5 to 25 % of a training step, measured."""
+    """Ask glibc to keep freed blocks for the next array. By default it hands large ones back to the system,
+    and every temporary of every op pays again for having its pages mapped and zeroed: 5 to 25 % of a
+    training step, measured."""
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8           # malloc.h
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -35,7 +39,8 @@ def _keep_freed_memory():
         return                                                             # not glibc: macOS, Windows, musl
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(M_MMAP_THRESHOLD, 2**25)                                       # the largest it accepts
-    mallopt(M_ARENA_MAX, 1)                                                # one heap, so that threads reuse each other's blocks
+    # one heap, so that threads reuse each other's blocks
+    mallopt(M_ARENA_MAX, 1)
 
 
 _keep_freed_memory()
@@ -53,15 +58,18 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--traceback", action="store_true", help="show where an error came from")
 
     def error(self, message):                             # argparse would print the whole usage first
-        self.exit(USAGE, f"error: {message} (python -m minibitnet.{self.module} --help explains every option)\n")
+        self.exit(USAGE, f"error: {message} (python -m minibitnet.{self.module} --help explains every "
+                         f"option)\n")
 
     def parse_args(self, args=None):
         args = sys.argv[1:] if args is None else args
         known = self._option_string_actions
         flags = args[:args.index("--")] if "--" in args else args
         for flag in (a.split("=")[0] for a in flags if a.startswith("--")):
-            if flag not in known:                         # before argparse complains of what is missing instead
-                near = [name for name in known if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
+            # before argparse complains of what is missing instead
+            if flag not in known:
+                near = [name for name in known
+                        if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
                 self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))
         return super().parse_args(args)
 
@@ -73,9 +81,11 @@ def add_options(parser, title, config_class):
         name = "--" + f.name.replace("_", "-")
         help = f"{f.metadata['help']} ({f.default})"
         if f.type is bool:
-            group.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help)
+            group.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS,
+                               help=help)
         else:
-            group.add_argument(name, type=f.type, choices=f.metadata["choices"], default=argparse.SUPPRESS, help=help,
+            group.add_argument(name, type=f.type, choices=f.metadata["choices"], default=argparse.SUPPRESS,
+                               help=help,
                                metavar=None if f.metadata["choices"] else f.type.__name__.upper())
 
 
@@ -109,21 +119,25 @@ def run(main):
     """sys.exit with what main(argv) returns; mistakes become one line on standard error and an exit code."""
     argv = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)       # NumPy's, of an overflow: it shows in the result, which is checked
-    for stream in (sys.stdout, sys.stderr):               # a sample may hold what the terminal's encoding lacks
+    # NumPy's, of an overflow: it shows in the result, which is checked
+    warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)
+    # a sample may hold what the terminal's encoding lacks
+    for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")
     try:
         code = main(argv)
         sys.stdout.flush()
     except (UserError, NonFiniteError, OSError, MemoryError) as e:
-        if isinstance(e, BrokenPipeError):                 # `... | head` closed our output: nobody is left to tell
+        # `... | head` closed our output: nobody is left to tell
+        if isinstance(e, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
         if "--traceback" in argv:
             raise
         text = str(e)
         if isinstance(e, OSError) and e.strerror:
-            text = f"{e.strerror}: {e.filename}" if e.filename else e.strerror if ":" in e.strerror else f"{e.strerror}, writing the output"
+            text = (f"{e.strerror}: {e.filename}" if e.filename else e.strerror if ":" in e.strerror
+                    else f"{e.strerror}, writing the output")
         say(f"error: {' '.join(str(text).split()) or 'out of memory'}")
         sys.exit(NON_FINITE if isinstance(e, NonFiniteError) else USER_ERROR)
     except KeyboardInterrupt:

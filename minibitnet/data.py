@@ -22,8 +22,9 @@ DESCRIPTION = """Corpora, the texts that models are trained on.
     python -m minibitnet.data make stories --seed 0   write a text from the grammar whose entropy is known
     python -m minibitnet.data info book.txt           measure a text: bytes, lines, documents, characters, tokens
 
-What is fetched lies in minibitnet in your cache folder, or in $MINIBITNET_DATA. So do, in its folder streams, the tokens of every text
-of more than 67 MB that was trained on or scored, 2 or 4 bytes each; delete them as you like, they are made anew. Each of the four has a --help."""
+What is fetched lies in minibitnet in your cache folder, or in $MINIBITNET_DATA. So do, in its folder
+streams, the tokens of every text of more than 67 MB that was trained on or scored, 2 or 4 bytes each;
+delete them as you like, they are made anew. Each of the four has a --help."""
 
 
 def main(argv):
@@ -39,10 +40,13 @@ def main(argv):
 
 def make_text(argv):
     """Write a corpus of the grammar to a file."""
-    parser = _command.Parser("data make", "Write a text whose source is known, so that its perplexity floor is known too.")
+    parser = _command.Parser("data make", "Write a text whose source is known, so that its perplexity floor "
+                                          "is known too.")
     parser.add_argument("what", choices=("stories",))
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, from 0 to 2^32 - 1, other stories (%(default)s)")
-    parser.add_argument("--size", type=_command.positive_int, default=1_400_000, metavar="BYTES", help="about this long (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N",
+                        help="another seed, from 0 to 2^32 - 1, other stories (%(default)s)")
+    parser.add_argument("--size", type=_command.positive_int, default=1_400_000, metavar="BYTES",
+                        help="about this long (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("stories.txt"), metavar="FILE", help="(%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     args = parser.parse_args(argv)
@@ -60,18 +64,22 @@ def make_text(argv):
 
 def fetch_text(argv):
     """Download a corpus into the data folder, or copy it there from a file."""
-    parser = _command.Parser("data fetch", "Download a corpus once, check its sha256, and keep it where --data NAME finds it.")
+    parser = _command.Parser("data fetch", "Download a corpus once, check its sha256, and keep it where "
+                                           "--data NAME finds it.")
     parser.add_argument("name", choices=tuple(DOWNLOADS))
     parser.add_argument("--from-file", type=Path, metavar="PATH",
-                        help="a copy of the file that would be downloaded (of a zip: the zip), for rooms without network")
+                        help="a copy of the file that would be downloaded (of a zip: the zip), for rooms "
+                             "without network")
     args = parser.parse_args(argv)
     download = DOWNLOADS[args.name]
-    with tqdm(total=download.size, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()) as bar:
+    with tqdm(total=download.size, unit="B", unit_scale=True, leave=False,
+              disable=not sys.stderr.isatty()) as bar:
         came = fetch(download, args.from_file, bar.update)
     print(f"{download.name}: licence {download.licence}, from {download.address}")
     for name in download.folder_names():
         path = text_path(name)
-        print(f"{path}: {path.stat().st_size:,} bytes, {'its sha256 is right' if came else 'was there already'}; use it with --data {name}")
+        print(f"{path}: {path.stat().st_size:,} bytes, "
+              f"{'its sha256 is right' if came else 'was there already'}; use it with --data {name}")
     return _command.DONE
 
 
@@ -96,7 +104,8 @@ def list_texts(argv):
             rows.append((name, f"{path.stat().st_size if there else d.size:,}", d.licence, where))
     for name, size, licence, where in rows:
         print(f"{name:20} {size:>12}  {licence:16}  {where}")
-    print(f"\npython -m minibitnet.data fetch NAME puts one into {data_folder()}. The bytes of one that is not fetched are its download's.")
+    print(f"\npython -m minibitnet.data fetch NAME puts one into {data_folder()}. The bytes of one that is "
+          f"not fetched are its download's.")
     return _command.DONE
 
 
@@ -104,18 +113,23 @@ def measure(argv):
     """Print what a text is made of, and its tokens under a tokenizer."""
     parser = _command.Parser("data info", "Measure a text: any file, or a corpus that has a name.")
     parser.add_argument("file", metavar="FILE", help="a UTF-8 text file, or a name from `list`")
-    parser.add_argument("--tokenizer", metavar="SPEC", help="also count tokens: char, byte, bpe:SIZE, or the path of a tokenizer.json or rank file")
+    parser.add_argument("--tokenizer", metavar="SPEC",
+                        help="also count tokens: char, byte, bpe:SIZE, or the path of a tokenizer.json or "
+                             "rank file")
     args = parser.parse_args(argv)
     corpus = load_corpus(args.file)
-    bar = partial(tqdm, total=corpus.size, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty())
+    bar = partial(tqdm, total=corpus.size, unit="B", unit_scale=True, leave=False,
+                  disable=not sys.stderr.isatty())
     length, lines, last, characters = 0, 0, "", set()
     with bar() as progress:
         for text in corpus.chunks(progress.update):
             length, lines, last = length + len(text), lines + text.count("\n"), text[-1:] or last
             characters |= set(text)
     found = f"{number_of_documents(corpus):,}" if corpus.has_documents else "none (no line <|endoftext|>)"
-    print(f"bytes       {corpus.size:,}\nsha256      {corpus.sha256}\ncharacters  {length:,}, {len(characters):,} of them distinct\n"
-          f"lines       {lines + (last != chr(10)):,}\nreplaced    {corpus.replaced:,} (places that are not UTF-8, read as U+FFFD)\n"
+    print(f"bytes       {corpus.size:,}\nsha256      {corpus.sha256}\ncharacters  {length:,}, "
+          f"{len(characters):,} of them distinct\n"
+          f"lines       {lines + (last != chr(10)):,}\nreplaced    {corpus.replaced:,} (places that are not "
+          f"UTF-8, read as U+FFFD)\n"
           f"documents   {found}")
     if args.tokenizer:
         tokenizer = make_tokenizer(args.tokenizer, texts(corpus), end=corpus.has_documents)

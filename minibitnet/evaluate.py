@@ -27,65 +27,90 @@ from .threads import pool_of
 BATCH = 16            # sequences at a time
 ITEMS = 200           # questions of each kind
 TASK_SEED = 2**32     # no corpus is made with this seed: the stories of the questions are new to every model
-DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once, in non-overlapping windows
-of the model's context. On the corpus that the model was trained on this is the validation split, elsewhere all of the text."""
+DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once,
+in non-overlapping windows of the model's context. On the corpus that the model was trained on this is the
+validation split, elsewhere all of the text."""
 
 
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("evaluate", DESCRIPTION)
     parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
-    parser.add_argument("--data", metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list (the run's own corpus)")
-    parser.add_argument("--split", choices=("validation", "train", "all"), help="which part of the text (see above)")
+    parser.add_argument("--data", metavar="PATH",
+                        help="a UTF-8 text file, or a name from python -m minibitnet.data list (the run's "
+                             "own corpus)")
+    parser.add_argument("--split", choices=("validation", "train", "all"),
+                        help="which part of the text (see above)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
                         help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--engine", choices=ENGINES, default="float",
-                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: the same without a float (%(default)s)")
-    parser.add_argument("--compare", action="store_true", help="also compare the engine with the float engine, token by token")
-    parser.add_argument("--trigram", action="store_true", help="also count trigrams on the text before the validation split, and score it with them")
-    parser.add_argument("--tasks", metavar="stories|FILE", help="answer multiple-choice questions instead: about stories, or of a file of JSON lines")
-    parser.add_argument("--items", type=_command.positive_int, metavar="N", help=f"questions of each kind about stories ({ITEMS})")
-    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(), metavar="N",
+                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: "
+                             "the same without a float (%(default)s)")
+    parser.add_argument("--compare", action="store_true",
+                        help="also compare the engine with the float engine, token by token")
+    parser.add_argument("--trigram", action="store_true",
+                        help="also count trigrams on the text before the validation split, and score it "
+                             "with them")
+    parser.add_argument("--tasks", metavar="stories|FILE",
+                        help="answer multiple-choice questions instead: about stories, or of a file of JSON "
+                             "lines")
+    parser.add_argument("--items", type=_command.positive_int, metavar="N",
+                        help=f"questions of each kind about stories ({ITEMS})")
+    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(),
+                        metavar="N",
                         help="batches or questions at a time (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
     if args.tasks and (args.data or args.split or args.trigram or args.compare):
-        parser.error("--tasks answers questions instead of scoring a text: --data, --split, --trigram and --compare do not go with it")
+        parser.error("--tasks answers questions instead of scoring a text: --data, --split, --trigram and "
+                     "--compare do not go with it")
     if args.items and args.tasks != "stories":
-        parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has as many as it has")
+        parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has "
+                     f"as many as it has")
     if args.engine != "float" and args.checkpoint != "last":
-        parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack --checkpoint {args.checkpoint} packs that one)")
+        parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack "
+                     f"--checkpoint {args.checkpoint} packs that one)")
     with pool_of(args.threads) as pool:
-        model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
+        model = load(args.model, args.engine, args.checkpoint,
+                     warn=lambda note: _command.say(f"note: {note}"))
         if args.tasks:
             result = answers(args, model, pool)
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
-        with tqdm(unit="B", unit_scale=True, desc="tokens", leave=False, delay=2, disable=not sys.stderr.isatty()) as bar:
+        with tqdm(unit="B", unit_scale=True, desc="tokens", leave=False, delay=2,
+                  disable=not sys.stderr.isatty()) as bar:
             corpus, split, part, before = text_to_score(model, args.data, args.split, bar.update)
         if args.trigram and split != "validation":
-            raise UserError(f"--trigram: it counts on the training split and scores the validation split, not {split!r}: add --split validation")
+            raise UserError(f"--trigram: it counts on the training split and scores the validation split, "
+                            f"not {split!r}: add --split validation")
         float_model = same_step(args.model, model) if args.compare else None      # before the long part
-        result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step, "replaced": corpus.replaced,
-                  **scores(model, part, pool, before if corpus.sha256 == model.settings["corpus"]["sha256"] else None)}
+        result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step,
+                  "replaced": corpus.replaced,
+                  **scores(model, part, pool, before if corpus.sha256 == model.settings["corpus"]["sha256"]
+                           else None)}
         if args.compare:
             result |= comparison(model, float_model, part)
         if args.trigram:
-            result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens, model.config.vocab_size)
+            result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens,
+                                                  model.config.vocab_size)
     print(json.dumps(result) if args.json else "\n".join(in_words(result)))
     return _command.DONE
 
 
 def scores(model, part, pool, learnt):
-    """What a model needs for a text, and the least that any could need, where that is known. learnt: the Part that it was trained on, if the
-    text is of the same corpus: documents that are in it have an entropy, but no floor."""
-    loss, entropy = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part))), held_out.floor(part, model.tokenizer)
+    """What a model needs for a text, and the least that any could need, where that is known. learnt: the
+    Part that it was trained on, if the text is of the same corpus: documents that are in it have an
+    entropy, but no floor."""
+    loss, entropy = mean_loss(model.loss, part, pool, BATCH,
+                              progress(n_batches(part))), held_out.floor(part, model.tokenizer)
     n_bytes = part.count_bytes(model.tokenizer)
     trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
     floor = None if trained_on else entropy
-    return {"loss": loss, "ppl": exp_float(min(loss, 700)), "tokens": part.n_targets, "documents": part.n_documents,
-            "bits_per_byte": part.bits_per_byte(loss, n_bytes), "entropy": entropy, "trained_on": trained_on, "floor": floor,
+    return {"loss": loss, "ppl": exp_float(min(loss, 700)), "tokens": part.n_targets,
+            "documents": part.n_documents,
+            "bits_per_byte": part.bits_per_byte(loss, n_bytes), "entropy": entropy,
+            "trained_on": trained_on, "floor": floor,
             "floor_bits_per_byte": None if floor is None else part.bits_per_byte(floor, n_bytes),
             "excess_per_document": None if floor is None else part.per_document(loss - floor)}
 
@@ -100,11 +125,13 @@ def n_batches(part):
 
 def progress(total, description=None):
     """A function that wraps an iteration over batches into a bar on a terminal."""
-    return partial(tqdm, total=total, unit="batch", desc=description, leave=False, disable=not sys.stderr.isatty())
+    return partial(tqdm, total=total, unit="batch", desc=description, leave=False,
+                   disable=not sys.stderr.isatty())
 
 
 def answers(args, model, pool):
-    """{kind of question: its score; beside it, for stories, what remembering the words that were said would reach, and the true distribution}"""
+    """{kind of question: its score; beside it, for stories, what remembering the words that were said would
+    reach, and the true distribution}"""
     stories = args.tasks == "stories"
     if stories:
         kinds = {kind: tasks.items(kind, TASK_SEED, args.items or ITEMS) for kind in tasks.KINDS}
@@ -113,27 +140,34 @@ def answers(args, model, pool):
     result = {}
     for kind, items in kinds.items():
         with tqdm(total=len(items), desc=kind, leave=False, disable=not sys.stderr.isatty()) as bar:
-            answered = dict(zip(items, pool.map(lambda item: (model.log_likelihoods(*item[:2]), bar.update())[0], items)))
-        too_long = sum(max(len(model.encode(item.context + choice)) for choice in item.choices) > model.config.context + 1 for item in items)
+            answered = dict(zip(items, pool.map(lambda item: (model.log_likelihoods(*item[:2]),
+                                                              bar.update())[0], items)))
+        too_long = sum(max(len(model.encode(item.context + choice)) for choice in item.choices)
+                       > model.config.context + 1 for item in items)
         by_question = {item[:2]: likelihoods for item, likelihoods in answered.items()}
         scored = tasks.score(items, lambda context, choices: by_question[context, choices])
         result[kind] = {**scored._asdict(), "cut": too_long,
-                        "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items) if stories else None}
+                        "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items)
+                        if stories else None}
     return result
 
 
 def answers_in_words(result):
     """The lines of a table of scores."""
-    yield f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'named':>9}{'ceiling':>9}{'items':>8}"
+    yield (f"{'right answers, %':20}{'by sum':>14}{'by byte':>16}{'chance':>9}{'named':>9}{'ceiling':>9}"
+           f"{'items':>8}")
     for kind, s in result.items():
-        named, ceiling = ("unknown" if s[key] is None else f"{100 * s[key]:.0f}" for key in ("named", "ceiling"))
+        named, ceiling = ("unknown" if s[key] is None else f"{100 * s[key]:.0f}"
+                          for key in ("named", "ceiling"))
         yield (f"{kind:20}{100 * s['accuracy']:8.1f} ± {100 * s['standard_error']:3.1f}"
                f"{100 * s['accuracy_norm']:10.1f} ± {100 * s['standard_error_norm']:3.1f}"
                f"{100 * s['chance']:9.0f}{named:>9}{ceiling:>9}{s['n']:>8}")
-    yield "by sum: the choice of the largest log-likelihood is the answer; by byte: of the largest log-likelihood per byte"
+    yield ("by sum: the choice of the largest log-likelihood is the answer; by byte: of the largest "
+           "log-likelihood per byte")
     for kind, s in result.items():
         if s["cut"]:
-            yield (f"{kind}: {s['cut']} of {s['n']} items are longer than the model's context: their beginning was cut off, and of a choice that alone "
+            yield (f"{kind}: {s['cut']} of {s['n']} items are longer than the model's context: their "
+                   f"beginning was cut off, and of a choice that alone "
                    f"is longer only the end is scored, though \"by byte\" divides by all of it")
     if named != "unknown":
         yield "named: a guess among the choices whose (last) word the story has said already"
@@ -149,42 +183,54 @@ def same_step(path, model):
             found.append(str(e))
             continue
         if saved.step == model.step and saved.config["model"] == model.settings["model"]:
-            return LanguageModel(FloatEngine(model_of(saved, file)), model.tokenizer, model.settings, saved.step)
+            return LanguageModel(FloatEngine(model_of(saved, file)), model.tokenizer, model.settings,
+                                 saved.step)
         found.append(f"{file.name} is of step {saved.step:,}")
-    raise UserError(f"{run.packed} is of step {model.step:,}, and no checkpoint is ({'; '.join(found) or 'there is none'}): "
+    raise UserError(f"{run.packed} is of step {model.step:,}, and no checkpoint is "
+                    f"({'; '.join(found) or 'there is none'}): "
                     f"pack again, then --compare")
 
 
 def comparison(model, float_model, part):
-    """An engine beside the float engine on the same text, and beside itself reading token by token on the first windows."""
+    """An engine beside the float engine on the same text, and beside itself reading token by token on the
+    first windows."""
     batches, first = progress(n_batches(part), "beside the float engine"), islice(part.all(BATCH), 2)
     return {"against_float": agreement(model, float_model, batches(part.all(BATCH)))._asdict(),
-            "token_by_token": agreement(TokenByToken(model), model, progress(min(2, n_batches(part)), "token by token")(first))._asdict()}
+            "token_by_token": agreement(TokenByToken(model), model,
+                                        progress(min(2, n_batches(part)), "token by token")(first))._asdict()}
 
 
 def in_words(r):
     """The lines that tell a result."""
-    yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, {r['bits_per_byte']:.4f} bits per byte over "
+    yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, "
+           f"{r['bits_per_byte']:.4f} bits per byte over "
            f"{r['tokens']:,} tokens ({r['engine']} engine, step {r['step']:,})")
     if r["floor"] is not None:
-        yield (f"the floor of this text is perplexity {exp_float(r['floor']):.3f}, {r['floor_bits_per_byte']:.4f} bits per byte: the model has "
-               f"{exp_float(r['loss'] - r['floor']):.3f} times that perplexity, {r['excess_per_document']:.2f} nats too many for a document")
+        yield (f"the floor of this text is perplexity {exp_float(r['floor']):.3f}, "
+               f"{r['floor_bits_per_byte']:.4f} bits per byte: the model has "
+               f"{exp_float(r['loss'] - r['floor']):.3f} times that perplexity, "
+               f"{r['excess_per_document']:.2f} nats too many for a document")
     elif r["entropy"] is not None:
-        yield (f"the entropy of these documents is perplexity {exp_float(r['entropy']):.3f}; that is no floor, for the model was trained on "
+        yield (f"the entropy of these documents is perplexity {exp_float(r['entropy']):.3f}; that is no "
+               f"floor, for the model was trained on "
                f"{r['trained_on']:,} of the {r['documents']:,}, and what is learnt by heart can cost less")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:
         yield (f"a trigram model of the training split has perplexity {exp_float(r['trigram_loss']):.3f}, "
                f"{exp_float(r['trigram_loss'] - r['loss']):.2f} times the model's")
-    for name, title in (("against_float", "beside the float engine"), ("token_by_token", "token by token, beside the whole sequence")):
+    for name, title in (("against_float", "beside the float engine"),
+                        ("token_by_token", "token by token, beside the whole sequence")):
         if name in r:
             a = r[name]
-            yield (f"{title}: {a['loss'] - a['reference_loss']:+.5f} nats/token; the same token is likeliest at {a['agree']:.2%} of {a['targets']:,} "
-                   f"places, at {a['agree_clear']:.3%} of the {a['clear']:,} where two best differ by more than {CLEAR}; logits move by "
+            yield (f"{title}: {a['loss'] - a['reference_loss']:+.5f} nats/token; the same token is "
+                   f"likeliest at {a['agree']:.2%} of {a['targets']:,} "
+                   f"places, at {a['agree_clear']:.3%} of the {a['clear']:,} where two best differ by more "
+                   f"than {CLEAR}; logits move by "
                    f"more than {MOVED} nats at {a['moved']:.1%}")
     if any(name in r and r[name]["moved"] for name in ("against_float", "token_by_token")):
-        yield "why they move: a value close to a rounding tie, rounded in another way, got another code, and all that follows hears of it"
+        yield ("why they move: a value close to a rounding tie, rounded in another way, got another code, "
+               "and all that follows hears of it")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ from .errors import UserError
 from .measure.costs import memory
 from .formats import packed
 
-DESCRIPTION = """Write packed.safetensors: the weights of every BitLinear in two bits, with one scale a matrix; embedding, head and norms as they
-are, or in 16 bits. --engine packed and --engine integer run from this file alone (with tokenizer.json beside it).
+DESCRIPTION = """Write packed.safetensors: the weights of every BitLinear in two bits, with one scale a
+matrix; embedding, head and norms as they are, or in 16 bits. --engine packed and --engine integer run from
+this file alone (with tokenizer.json beside it).
 
-Training does this at its end with the defaults, so that this command is for other choices, and for the table of bytes."""
+Training does this at its end with the defaults, so that this command is for other choices, and for the
+table of bytes."""
 
 
 def main(argv):
@@ -21,9 +23,11 @@ def main(argv):
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
                         help="the newest or the one with the lowest validation loss (%(default)s)")
     parser.add_argument("--dtype", choices=tuple(packed.FLOATS), default="float32",
-                        help="of what is not packed (%(default)s, with which the packed engine gives the float engine's very logits)")
+                        help="of what is not packed (%(default)s, with which the packed engine gives the "
+                             "float engine's very logits)")
     parser.add_argument("--float16", action="store_true",
-                        help="also write float16.safetensors, every weight in 16 bits: the size of the papers' baseline (no engine runs it)")
+                        help="also write float16.safetensors, every weight in 16 bits: the size of the "
+                             "papers' baseline (no engine runs it)")
     parser.add_argument("--json", action="store_true", help="print the table as one JSON object")
     args = parser.parse_args(argv)
 
@@ -32,7 +36,8 @@ def main(argv):
     model = model_of(saved, path)
     parameters = {name: p.data for name, p in model.parameters().items()}
     if model.config.linear not in packed.QUANTIZERS:
-        raise UserError(f"{path}: linear = {model.config.linear!r}: expected ternary or binary, whose weights are codes; "
+        raise UserError(f"{path}: linear = {model.config.linear!r}: expected ternary or binary, whose "
+                        f"weights are codes; "
                         f"a float model has none to pack")
     try:
         packed.save(run.packed, saved.config, saved.step, *packed.pack(parameters, model.config), args.dtype)
@@ -45,7 +50,8 @@ def main(argv):
     table = memory(model.config, packed.FLOATS[args.dtype].itemsize)
     sizes = {file.name: file.stat().st_size for file in files}
     if args.json:
-        components = {name: dict(zip(("numbers", "packed", "float16", "float32"), row)) for name, row in table.items()}
+        components = {name: dict(zip(("numbers", "packed", "float16", "float32"), row))
+                      for name, row in table.items()}
         print(json.dumps({"components": components, "files": sizes}))
     else:
         print("\n".join(in_words(table)))
@@ -60,8 +66,10 @@ def in_words(table):
         yield f"{name:20}" + "".join(f"{n:>14,}" for n in row)
     numbers, bytes, _, _ = table["BitLinear weights"]
     total, rest = table["total"], table["total"][1] - bytes
-    yield f"{8 * bytes / numbers:.2f} bits for each of a BitLinear's weights; all the rest takes {rest / total[1]:.0%} of the packed model's bytes"
-    yield f"the packed model takes {total[1] / total[2]:.2f} of the bytes of float16, {total[1] / total[3]:.2f} of those of float32"
+    yield (f"{8 * bytes / numbers:.2f} bits for each of a BitLinear's weights; all the rest takes "
+           f"{rest / total[1]:.0%} of the packed model's bytes")
+    yield (f"the packed model takes {total[1] / total[2]:.2f} of the bytes of float16, "
+           f"{total[1] / total[3]:.2f} of those of float32")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Make and look at byte-pair vocabularies:  python -m minibitnet.tokenizer train --data book.txt --vocab-size 1024 --out book.tiktoken"""
+"""Make and look at byte-pair vocabularies:  python -m minibitnet.tokenizer train --data book.txt
+--vocab-size 1024 --out book.tiktoken"""
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
 import sys
@@ -17,7 +18,8 @@ DESCRIPTION = """train --data FILE --vocab-size N --out FILE.tiktoken    learn N
 show FILE                                               the size of a vocabulary, its longest and its last tokens
 encode --tokenizer FILE TEXT                            the tokens of a text, and their ids
 
-Each one explains itself: python -m minibitnet.tokenizer train --help. The file is what --tokenizer of minibitnet.train takes."""
+Each one explains itself: python -m minibitnet.tokenizer train --help. The file is what --tokenizer of
+minibitnet.train takes."""
 
 
 def main(argv):
@@ -30,10 +32,14 @@ def main(argv):
 
 def train(argv):
     """Learn byte-pair encoding from a text and write its rank file."""
-    parser = _command.Parser("tokenizer train", "Learn byte-pair encoding from a text: the most frequent pair of neighbours becomes a "
+    parser = _command.Parser("tokenizer train",
+                             "Learn byte-pair encoding from a text: the most frequent pair of neighbours "
+                             "becomes a "
                                                 "token, again and again.")
-    parser.add_argument("--data", required=True, metavar="PATH", help="a UTF-8 text file, or a name from python -m minibitnet.data list")
-    parser.add_argument("--vocab-size", required=True, metavar="N", help="tokens, with the 256 bytes and the end token")
+    parser.add_argument("--data", required=True, metavar="PATH",
+                        help="a UTF-8 text file, or a name from python -m minibitnet.data list")
+    parser.add_argument("--vocab-size", required=True, metavar="N",
+                        help="tokens, with the 256 bytes and the end token")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.tiktoken",
                         help="the rank file to write: a line \"base64 rank\" for each token")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.tiktoken")
@@ -41,7 +47,8 @@ def train(argv):
     if args.out.exists() and not args.overwrite:
         raise UserError(f"{args.out} is there already: expected a new file; replace it with --overwrite")
     if not args.out.parent.is_dir():
-        raise UserError(f"{args.out}: {args.out.parent} is not a directory: expected one to write the file to")
+        raise UserError(f"{args.out}: {args.out.parent} is not a directory: expected one to write the file "
+                        f"to")
     size, corpus = bpe_size(args.vocab_size), load_corpus(args.data)
     progress = partial(tqdm, unit="token", leave=False) if sys.stderr.isatty() else iter
     ranks = bpe.train(texts(corpus), size - 1, progress)
@@ -56,8 +63,10 @@ def train(argv):
 def show(argv):
     """Print the size of a vocabulary, its longest and its last tokens."""
     parser = _command.Parser("tokenizer show", "The size of a vocabulary, its longest and its last tokens.")
-    parser.add_argument("tokenizer", metavar="FILE", help="a rank file, or a tokenizer.json of a run or of Hugging Face")
-    parser.add_argument("--tokens", type=_command.positive_int, default=10, metavar="N", help="how many to show (%(default)s)")
+    parser.add_argument("tokenizer", metavar="FILE",
+                        help="a rank file, or a tokenizer.json of a run or of Hugging Face")
+    parser.add_argument("--tokens", type=_command.positive_int, default=10, metavar="N",
+                        help="how many to show (%(default)s)")
     args = parser.parse_args(argv)
     tokenizer = load_tokenizer(args.tokenizer)
     print(f"{args.tokenizer}: {tokenizer.vocab_size:,} tokens, end token {tokenizer.end}")

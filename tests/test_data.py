@@ -15,7 +15,8 @@ from minibitnet.text.downloads import DOWNLOADS, Download
 
 
 def command(*args, cwd):
-    return subprocess.run([sys.executable, "-m", "minibitnet.data", *map(str, args)], cwd=cwd, capture_output=True, text=True, encoding="utf-8",
+    return subprocess.run([sys.executable, "-m", "minibitnet.data", *map(str, args)], cwd=cwd,
+                          capture_output=True, text=True, encoding="utf-8",
                           timeout=100, env={**os.environ, "MINIBITNET_DATA": str(cwd / "data")})
 
 
@@ -32,44 +33,55 @@ def test_list_shows_every_corpus_its_licence_and_where_it_is(tmp_path):
     (tmp_path / "data/enwik8.txt").write_text("words")
     rows = {line.split()[0]: line for line in command("list", cwd=tmp_path).stdout.splitlines() if line}
     assert {"stories", "pydoc", *DOWNLOADS} <= set(rows)
-    assert "CC BY-SA" in rows["enwik8"] and " 5 " in rows["enwik8"] and str(tmp_path / "data/enwik8.txt") in rows["enwik8"]
+    assert "CC BY-SA" in rows["enwik8"] and " 5 " in rows["enwik8"]
+    assert str(tmp_path / "data/enwik8.txt") in rows["enwik8"]
     assert "1,115,394" in rows["tinyshakespeare"] and rows["tinyshakespeare"].endswith("not fetched")
 
 
 def test_info_by_pencil(tmp_path):
-    """é a CR LF, a marker line, b, a stray byte LF, a: 2+1+2 + 13+1 + 1+1+1 + 1 = 23 bytes, 22 characters, 4 lines, 2 documents.
-    Tokens: end é a end b � LF a end, for the CR LF before a marker line goes with it: 6 of text, of 2 + 1 + 1 + 3 + 1 + 1 = 9 bytes (� is 3)."""
+    """é a CR LF, a marker line, b, a stray byte LF, a: 2+1+2 + 13+1 + 1+1+1 + 1 = 23 bytes, 22 characters,
+    4 lines, 2 documents. Tokens: end é a end b � LF a end, for the CR LF before a marker line goes with it:
+    6 of text, of 2 + 1 + 1 + 3 + 1 + 1 = 9 bytes (� is 3)."""
     raw = b"\xc3\xa9a\r\n<|endoftext|>\nb\xff\na"
     (tmp_path / "book.txt").write_bytes(raw)
-    rows = dict(line.split(maxsplit=1) for line in command("info", "book.txt", "--tokenizer", "char", cwd=tmp_path).stdout.splitlines())
-    assert rows["bytes"] == "23" and rows["characters"] == "22, 16 of them distinct" and rows["lines"] == "4" and rows["documents"] == "2"
-    assert rows["sha256"] == hashlib.sha256(raw).hexdigest() and rows["replaced"].startswith("1 ") and rows["tokens"] == "9 of char, 1.500 bytes each but for 3 ends of documents"
+    rows = dict(line.split(maxsplit=1) for line in command("info", "book.txt", "--tokenizer", "char",
+                                                           cwd=tmp_path).stdout.splitlines())
+    assert rows["bytes"] == "23" and rows["characters"] == "22, 16 of them distinct" and rows["lines"] == "4"
+    assert rows["documents"] == "2"
+    assert rows["sha256"] == hashlib.sha256(raw).hexdigest() and rows["replaced"].startswith("1 ")
+    assert rows["tokens"] == "9 of char, 1.500 bytes each but for 3 ends of documents"
     (tmp_path / "plain.txt").write_text("abab")
     out = command("info", "plain.txt", cwd=tmp_path).stdout
-    assert "characters  4, 2 of them distinct\nlines       1\n" in out and "documents   none" in out and "tokens" not in out
+    assert "characters  4, 2 of them distinct\nlines       1\n" in out and "documents   none" in out
+    assert "tokens" not in out
 
 
 def test_a_byte_is_a_byte(tmp_path):
-    """Under the byte tokenizer every token of text is one byte, markers and bytes that are not UTF-8 or not; BPE's bytes are those that `tokenizer
-    train` tells."""
+    """Under the byte tokenizer every token of text is one byte, markers and bytes that are not UTF-8 or
+    not; BPE's bytes are those that `tokenizer train` tells."""
     text = "\n<|endoftext|>\n".join(["the theme of the thing"] * 9)
     (tmp_path / "book.txt").write_bytes(text.encode() + b"\xff\xfe")
     (tmp_path / "plain.txt").write_bytes(b"\xff" * 30)
     for name in ("book.txt", "plain.txt"):
         assert ", 1.000 bytes each" in command("info", name, "--tokenizer", "byte", cwd=tmp_path).stdout
-    trained = subprocess.run([sys.executable, "-m", "minibitnet.tokenizer", "train", "--data", "book.txt", "--vocab-size", "260", "--out", "v.tiktoken"],
+    trained = subprocess.run([sys.executable, "-m", "minibitnet.tokenizer", "train", "--data", "book.txt",
+                              "--vocab-size", "260", "--out", "v.tiktoken"],
                              cwd=tmp_path, capture_output=True, text=True).stdout
     per_token, = re.findall(r"(\d\.\d{3}) bytes per token", trained)
-    assert f", {per_token} bytes each but for 10 ends" in command("info", "book.txt", "--tokenizer", "v.tiktoken", cwd=tmp_path).stdout and float(per_token) > 1.2
+    assert f", {per_token} bytes each but for 10 ends" in command("info", "book.txt", "--tokenizer",
+                                                                  "v.tiktoken",
+                                                                  cwd=tmp_path).stdout and float(per_token) > 1.2
 
 
 def test_fetch_keeps_prints_the_licence_and_does_not_fetch_twice(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MINIBITNET_DATA", str(tmp_path / "data"))
-    monkeypatch.setitem(DOWNLOADS, "little", Download("little", 5, "CC0", "https://example.org/l", hashlib.sha256(b"words").hexdigest()))
+    monkeypatch.setitem(DOWNLOADS, "little", Download("little", 5, "CC0", "https://example.org/l",
+                                                      hashlib.sha256(b"words").hexdigest()))
     (tmp_path / "copy").write_bytes(b"words")
     assert data.main(["fetch", "little", "--from-file", str(tmp_path / "copy")]) == 0
     out = capsys.readouterr().out
-    assert "licence CC0, from https://example.org/l" in out and "its sha256 is right" in out and "--data little" in out
+    assert "licence CC0, from https://example.org/l" in out and "its sha256 is right" in out
+    assert "--data little" in out
     assert data.main(["fetch", "little"]) == 0                     # no network is needed
     assert "was there already" in capsys.readouterr().out
     (tmp_path / "data/little.txt").write_bytes(b"sword")
@@ -80,7 +92,8 @@ def test_fetch_keeps_prints_the_licence_and_does_not_fetch_twice(tmp_path, monke
 
 def test_mistakes_are_one_line(tmp_path):
     (tmp_path / "book.txt").write_text("words")
-    fails(1, "book.txt: 5 bytes came, expected 1,115,394", args=["fetch", "tinyshakespeare", "--from-file", "book.txt"], cwd=tmp_path)
+    fails(1, "book.txt: 5 bytes came, expected 1,115,394",
+          args=["fetch", "tinyshakespeare", "--from-file", "book.txt"], cwd=tmp_path)
     assert list((tmp_path / "data").iterdir()) == []
     fails(2, "invalid choice: 'tinyshakespear'", args=["fetch", "tinyshakespear"], cwd=tmp_path)
     fails(2, "invalid choice: 'fetsch'", args=["fetsch"], cwd=tmp_path)
@@ -91,7 +104,8 @@ def test_mistakes_are_one_line(tmp_path):
 
 def test_make_writes_the_stories_of_the_seed(tmp_path):
     for name in ("a.txt", "b.txt"):
-        assert command("make", "stories", "--seed", 3, "--size", 20_000, "--out", name, cwd=tmp_path).returncode == 0
+        assert command("make", "stories", "--seed", 3, "--size", 20_000, "--out", name,
+                       cwd=tmp_path).returncode == 0
     assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes() == walk.corpus(3, 20_000).encode()
     assert "documents" in command("info", "a.txt", cwd=tmp_path).stdout
 
@@ -102,7 +116,8 @@ def test_every_action_explains_itself(tmp_path):
 
 
 def test_the_packaged_stories_are_those_of_seed_0():
-    """Byte for byte: whoever changes the grammar makes the file anew, and writes its sha256 into data/README.md."""
+    """Byte for byte: whoever changes the grammar makes the file anew, and writes its sha256 into
+    data/README.md."""
     data = packaged("stories.txt").read_bytes()
     assert data == walk.corpus(0, 1_400_000).encode() and len(data) <= 1_500_000
     assert hashlib.sha256(data).hexdigest() in (packaged("README.md")).read_text(encoding="utf-8")
@@ -113,6 +128,7 @@ def test_make_refuses_what_it_cannot_do(tmp_path):
     fails(1, "--seed 4294967296", args=["make", "stories", "--seed", 2**32], cwd=tmp_path)
     fails(1, "--size 10", "room for a story", args=["make", "stories", "--size", 10], cwd=tmp_path)
     (tmp_path / "mine.txt").write_text("precious")
-    fails(1, "mine.txt is there already", "--overwrite", args=["make", "stories", "--out", "mine.txt"], cwd=tmp_path)
+    fails(1, "mine.txt is there already", "--overwrite", args=["make", "stories", "--out", "mine.txt"],
+          cwd=tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "precious"
     fails(1, "directory", args=["make", "stories", "--size", 2000, "--out", ".", "--overwrite"], cwd=tmp_path)

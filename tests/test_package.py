@@ -22,7 +22,8 @@ ROOT = Path(__file__).parent.parent
 
 def test_importing_the_package_loads_no_numpy():
     """Names load on first use, so that a command can set thread counts before NumPy starts."""
-    code = "import sys, minibitnet; assert 'numpy' not in sys.modules; minibitnet.absmean_ternary; assert 'numpy' in sys.modules"
+    code = ("import sys, minibitnet; assert 'numpy' not in sys.modules; minibitnet.absmean_ternary; assert "
+            "'numpy' in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -41,13 +42,16 @@ def test_no_public_name_is_a_module():
 def test_the_model_can_be_used_from_a_script(tmp_path):
     """load gives logits (T, vocab), text, tokenizer and configuration."""
     (tmp_path / "t.txt").write_text("to be or not to be. " * 60)
-    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--out", "run", "--d-model", "16", "--n-layers", "1",
-                    "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--out", "run",
+                    "--d-model", "16", "--n-layers", "1",
+                    "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"], cwd=tmp_path,
+                   check=True, capture_output=True)
     model = minibitnet.load(tmp_path / "run")
     ids = model.tokenizer.encode("to be")
     assert model.logits(ids).shape == (5, model.config.vocab_size) and model.logits(ids).dtype == "float32"
     assert len(model.generate("to be", 30, temperature=0)) == 30
-    for bad in ([], [0, -1], [model.config.vocab_size], [0.5], [[0]], range(17), [1, "a"], [[1, 2], [3]], [None]):
+    for bad in ([], [0, -1], [model.config.vocab_size], [0.5], [[0]], range(17), [1, "a"], [[1, 2], [3]],
+                [None]):
         try:
             model.logits(bad)
         except minibitnet.UserError as e:
@@ -63,8 +67,10 @@ def test_the_model_can_be_used_from_a_script(tmp_path):
 
 
 def test_the_float_engine_makes_only_the_logits_that_are_asked_for():
-    """50,000 of them for each of 64 tokens are 12.8 MB; those of the last token are 0.2 MB, and the same but for the order of the sums."""
-    engine = FloatEngine(Transformer(ModelConfig(vocab_size=50_000, d_model=8, n_layers=1, n_heads=2, context=64)))
+    """50,000 of them for each of 64 tokens are 12.8 MB; those of the last token are 0.2 MB, and the same
+    but for the order of the sums."""
+    engine = FloatEngine(Transformer(ModelConfig(vocab_size=50_000, d_model=8, n_layers=1, n_heads=2,
+                                                 context=64)))
     ids = np.arange(64)[None]
     tracemalloc.start()
     try:
@@ -72,7 +78,8 @@ def test_the_float_engine_makes_only_the_logits_that_are_asked_for():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert last.shape == (50_000, 1, 1) and np.allclose(last, engine(ids)[..., -1:], rtol=1e-5, atol=1e-5) and peak < 4_000_000
+    assert last.shape == (50_000, 1, 1) and np.allclose(last, engine(ids)[..., -1:], rtol=1e-5,
+                                                        atol=1e-5) and peak < 4_000_000
 
 
 def test_the_version_is_said_once():
@@ -102,8 +109,9 @@ def test_the_wheel_has_every_module_and_the_data(tmp_path, monkeypatch):
 
 
 def test_a_checkout_is_found_from_the_folder_that_it_lies_in(tmp_path, monkeypatch):
-    """There a checkout called minibitnet comes first on the path, and has no __init__.py: an editable installation by a
-    path file is found all the same, one by a finder that is asked after the path is not."""
+    """There a checkout called minibitnet comes first on the path, and has no __init__.py: an editable
+    installation by a path file is found all the same, one by a finder that is asked after the path is
+    not."""
     site, parent = tmp_path / "site", tmp_path / "parent"
     (parent / "minibitnet/minibitnet").mkdir(parents=True)
     built("build_editable", tmp_path, monkeypatch).extractall(site)
@@ -111,7 +119,8 @@ def test_a_checkout_is_found_from_the_folder_that_it_lies_in(tmp_path, monkeypat
     def found(*before):
         code = "\n".join([*before, "import minibitnet; print(minibitnet.__file__)"])
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        run = subprocess.run([sys.executable, "-S", "-c", code], cwd=parent, env=environment, capture_output=True,
+        run = subprocess.run([sys.executable, "-S", "-c", code], cwd=parent, env=environment,
+                             capture_output=True,
                              text=True, check=True)
         return run.stdout.strip()
     assert found(f"import site; site.addsitedir({str(site)!r})") == minibitnet.__file__
@@ -126,13 +135,15 @@ def test_a_checkout_is_found_from_the_folder_that_it_lies_in(tmp_path, monkeypat
 
 
 def test_the_console_script_runs_the_command_that_is_named(tmp_path):
-    """``minibitnet bench`` is ``python -m minibitnet.bench``, exit code and all; a mistyped name has a neighbour."""
-    script = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["minibitnet"]
+    """``minibitnet bench`` is ``python -m minibitnet.bench``, exit code and all; a mistyped name has a
+    neighbour."""
+    script = (tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["minibitnet"])
     module, _, function = script.partition(":")
     start = f"import sys; from {module} import {function} as main; sys.exit(main())"
 
     def run(*words):
-        return subprocess.run([sys.executable, "-c", start, *words], capture_output=True, text=True, cwd=tmp_path)
+        return subprocess.run([sys.executable, "-c", start, *words], capture_output=True, text=True,
+                              cwd=tmp_path)
     assert run().returncode == 0 and "python -m minibitnet.train" in run().stdout
     mistyped, refused, listed = run("trian"), run("bench", "kernels", "--shapes", "3x"), run("data", "list")
     assert mistyped.returncode == 2 and "did you mean train?" in mistyped.stderr
@@ -141,7 +152,8 @@ def test_the_console_script_runs_the_command_that_is_named(tmp_path):
 
 
 def test_the_calls_of_a_script_are_annotated():
-    """py.typed says that type checkers may believe the package: load, and all public methods of what it returns."""
+    """py.typed says that type checkers may believe the package: load, and all public methods of what it
+    returns."""
     methods = [f for name, f in vars(LanguageModel).items() if callable(f) and not name.startswith("_")]
     assert (Path(minibitnet.__file__).parent / "py.typed").is_file() and len(methods) >= 8
     for function in [minibitnet.load, LanguageModel.__init__, *methods]:
@@ -152,19 +164,26 @@ def test_the_calls_of_a_script_are_annotated():
 
 def test_the_citation_has_the_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"version: {minibitnet.__version__}\n" in citation and 'name: "The minibitnet developers"' in citation
+    assert f"version: {minibitnet.__version__}\n" in citation
+    assert 'name: "The minibitnet developers"' in citation
 
 
 def test_a_script_can_see_what_each_token_costs(tmp_path):
-    """Both spellings of a context, with the space at its end or at the beginning of the continuation, give the same likelihood."""
+    """Both spellings of a context, with the space at its end or at the beginning of the continuation, give
+    the same likelihood."""
     text = "the dog saw the cat. the cat saw the dog. " * 60
     (tmp_path / "t.txt").write_text(text)
-    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--tokenizer", "bpe:264", "--out", "run", "--d-model", "16",
+    subprocess.run([sys.executable, "-m", "minibitnet.train", "--data", "t.txt", "--tokenizer", "bpe:264",
+                    "--out", "run", "--d-model", "16",
                     "--n-layers", "1", "--n-heads", "2", "--context", "16", "--batch", "4", "--steps", "4"],
                    cwd=tmp_path, check=True, capture_output=True)
     model = minibitnet.load(tmp_path / "run")
-    one, other = model.log_likelihoods("the cat saw ", ["the dog"]), model.log_likelihoods("the cat saw", [" the dog"])
+    one, other = model.log_likelihoods("the cat saw ", ["the dog"]), model.log_likelihoods("the cat saw",
+                                                                                           [" the dog"])
     assert one == other and one[0] < 0
     nats, ends = model.along("the cat")
-    assert ends[-1] + len(model.tokenizer.decode(model.tokenizer.encode("the cat")[:1])) == 7 and (nats > 0).all()
-    assert nats.sum() == -model.log_likelihoods(model.tokenizer.decode(model.tokenizer.encode("the cat")[:1]), ["the cat"[7 - ends[-1]:]])[0]
+    assert ends[-1] + len(model.tokenizer.decode(model.tokenizer.encode("the cat")[:1])) == 7
+    assert (nats > 0).all()
+    assert (nats.sum()
+            == -model.log_likelihoods(model.tokenizer.decode(model.tokenizer.encode("the cat")[:1]),
+                                      ["the cat"[7 - ends[-1]:]])[0])

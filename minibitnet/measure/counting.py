@@ -33,15 +33,20 @@ from ..nn.autograd import Tensor
 KINDS = {
     "multiplications": ("multiply", "square"),
     "additions": ("add", "subtract"),
-    "word operations": ("bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift", "bitwise_count", "ldexp", "frexp"),
-    "divisions and functions": ("divide", "floor_divide", "divmod", "remainder", "power", "sqrt", "exp", "tanh", "log"),
-    "comparisons": ("maximum", "minimum", "clip", "absolute", "negative", "sign", "rint", "floor", "greater", "greater_equal", "less", "less_equal", "equal",
+    "word operations": ("bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift",
+                        "bitwise_count", "ldexp", "frexp"),
+    "divisions and functions": ("divide", "floor_divide", "divmod", "remainder", "power", "sqrt", "exp",
+                                "tanh", "log"),
+    "comparisons": ("maximum", "minimum", "clip", "absolute", "negative", "sign", "rint", "floor",
+                    "greater", "greater_equal", "less", "less_equal", "equal",
                     "not_equal", "logical_and", "logical_or", "isfinite"),
 }
 KIND = {ufunc: kind for kind, names in KINDS.items() for ufunc in names}
 PARTS = {  # a function on the stack -> the part of the model that its operations belong to
-    "quantized_linear": "BitLinear", "BitLinear.__call__": "BitLinear", "bit_linear": "BitLinear", "unpack": "BitLinear, unpacking",
-    "linear": "plain products", "head": "plain products", "PackedModel.project": "plain products", "IntegerModel.score": "plain products",
+    "quantized_linear": "BitLinear", "BitLinear.__call__": "BitLinear", "bit_linear": "BitLinear",
+         "unpack": "BitLinear, unpacking",
+    "linear": "plain products", "head": "plain products", "PackedModel.project": "plain products",
+         "IntegerModel.score": "plain products",
     "causal_attention": "attention", "attention": "attention",
     "absmax_int8": "quantizer", "absmax_codes": "quantizer", "embedding": "embedding",
     **dict.fromkeys(("operand", "on_grid", "on_one_grid", "fine", "shared_out"), "rounding to grids"),
@@ -57,7 +62,8 @@ def count(model, *arguments):
     tally = Counter()
     with counting(tally):
         result = twin(model)(*map(twin, arguments))
-    assert isinstance(result, Counted) or isinstance(getattr(result, "data", None), Counted), "the arrays stopped counting on the way"
+    assert isinstance(result, Counted) or isinstance(getattr(result, "data", None),
+                                                     Counted), "the arrays stopped counting on the way"
     return plain(result.data if isinstance(result, Tensor) else result), tally
 
 
@@ -83,7 +89,8 @@ class CountingNumPy:
 
     def __getattr__(self, name):
         made = getattr(np, name)
-        return (lambda *a, **k: counted(made(*a, **k))) if name in ("empty", "zeros", "ones", "arange", "array", "asarray", "tri") else made
+        return (lambda *a, **k: counted(made(*a, **k))) if name in ("empty", "zeros", "ones", "arange",
+                                                                    "array", "asarray", "tri") else made
 
 
 class Counted(np.ndarray):
@@ -127,7 +134,8 @@ def tell(kind, dtype, n):
 def tell_ufunc(ufunc, method, arrays, result, axis=0):
     """Count a ufunc's call: a number made is an operation, but the first one along the axis that is
     accumulated is only copied, and a reduction makes one fewer than it reads."""
-    dtype, made = np.result_type(*arrays), max(np.size(r) for r in (result if isinstance(result, tuple) else (result,)))
+    dtype, made = np.result_type(*arrays), max(np.size(r)
+                                               for r in (result if isinstance(result, tuple) else (result,)))
     if method == "reduceat" or method == "reduce":
         tell(KIND[ufunc.__name__], dtype, np.size(arrays[0]) - made)
     elif method == "accumulate":
@@ -140,7 +148,8 @@ def tell_ufunc(ufunc, method, arrays, result, axis=0):
 
 def tell_einsum(subscripts, arrays, result):
     """Every combination of indices is a product; those that share a place of the result are added."""
-    sizes = {letter: n for letters, a in zip(subscripts.split("->")[0].split(","), arrays) for letter, n in zip(letters, a.shape)}
+    sizes = {letter: n for letters, a in zip(subscripts.split("->")[0].split(","), arrays)
+             for letter, n in zip(letters, a.shape)}
     tell_products(np.result_type(*arrays), result.size, np.prod(list(sizes.values())) // max(1, result.size))
 
 

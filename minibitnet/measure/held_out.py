@@ -1,4 +1,5 @@
-"""Which text a trained model is scored on, what it has not seen of its own corpus or all of another, and the least that any model needs for it."""
+"""Which text a trained model is scored on, what it has not seen of its own corpus or all of another, and
+the least that any model needs for it."""
 from ..errors import UserError
 from ..stories import entropy
 from ..text.batches import part_of, parts
@@ -6,9 +7,11 @@ from ..text.corpora import load_corpus
 from ..text.streams import documents_of, token_stream
 
 
-def text_to_score(model, data=None, split=None, report=lambda n: None, hint="if the text is elsewhere now, name it with --data"):
-    """A LanguageModel, a corpus (by default its own) and "validation", "train", "all" or None (of the own corpus validation, of another all)
-    -> (Corpus, split's name, Part to score, the training Part or None where another text is not split); hint: what to do where its own is gone."""
+def text_to_score(model, data=None, split=None, report=lambda n: None,
+                  hint="if the text is elsewhere now, name it with --data"):
+    """A LanguageModel, a corpus (by default its own) and "validation", "train", "all" or None (of the own
+    corpus validation, of another all) -> (Corpus, split's name, Part to score, the training Part or None
+    where another text is not split); hint: what to do where its own is gone."""
     trained_on = model.settings["corpus"]
     try:
         corpus = load_corpus(data or model.settings["train"]["data"])
@@ -16,11 +19,13 @@ def text_to_score(model, data=None, split=None, report=lambda n: None, hint="if 
         raise e if data else UserError(f"{e}. The model was trained on it; {hint}") from None
     own = corpus.sha256 == trained_on["sha256"]
     if not own and not data:
-        raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its sha256 differs); {hint}")
+        raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its "
+                        f"sha256 differs); {hint}")
     split = split or ("validation" if own else "all")
     stream = token_stream(corpus, model.tokenizer, model.begin is not None, report)
     if len(stream.tokens) < 2:
-        raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one to predict the next from")
+        raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one "
+                        f"to predict the next from")
     whole = part_of(stream, model.config.context)
     if split == "all" and not own:
         return corpus, split, whole, None
@@ -29,7 +34,7 @@ def text_to_score(model, data=None, split=None, report=lambda n: None, hint="if 
 
 
 def floor(part, tokenizer):
-    """The least nats per target of a Part that a model can need on average which was not trained on these documents: their entropy, known
-    where the grammar told every one, else None."""
+    """The least nats per target of a Part that a model can need on average which was not trained on these
+    documents: their entropy, known where the grammar told every one, else None."""
     nats = None if part.windows is None else entropy.floor(map(tokenizer.decode, documents_of(part.stream)))
     return None if nats is None else nats / part.n_targets

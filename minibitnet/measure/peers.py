@@ -1,7 +1,8 @@
 """The same model and training step in PyTorch (optional extra "peers"), to measure beside ours.
 
-Written as PyTorch people write it: features last, straight-through by ``detach``, scaled_dot_product_attention, fused
-AdamW. Quantized inputs are shared by q, k, v and by gate, up, as in ours.
+Written as PyTorch people write it: features last, straight-through by ``detach``,
+scaled_dot_product_attention, fused AdamW. Quantized inputs are shared by q, k, v and by gate, up, as in
+ours.
 """
 import torch
 from torch import nn
@@ -50,7 +51,8 @@ class Block(nn.Module):
 
         n = Q(norm(x, 0))
         q, k, v = (heads(linear(n, W(w))) for w in (self.q, self.k, self.v))
-        a = scaled_dot_product_attention(rope(q), rope(k), v, is_causal=True, enable_gqa=c.n_kv_heads < c.n_heads)
+        a = scaled_dot_product_attention(rope(q), rope(k), v, is_causal=True,
+                                         enable_gqa=c.n_kv_heads < c.n_heads)
         h = x + linear(Q(norm(a.transpose(1, 2).reshape(B, T, -1), 2)), W(self.o))
         n = Q(norm(h, 1))
         f = silu(linear(n, W(self.gate))) * linear(n, W(self.up))
@@ -62,22 +64,26 @@ class Transformer(nn.Module):
         super().__init__()
         self.embed = nn.Parameter(0.02 * torch.randn(c.vocab_size, c.d_model))
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layers))
-        self.norm, self.head = nn.Parameter(torch.ones(c.d_model)), nn.Parameter(0.02 * torch.randn(c.vocab_size, c.d_model))
-        self.cos, self.sin = (torch.from_numpy(table.T.copy()) for table in rotary_tables(c.head_dim, c.context, c.rope_theta))
+        self.norm, self.head = (nn.Parameter(torch.ones(c.d_model)),
+                                nn.Parameter(0.02 * torch.randn(c.vocab_size, c.d_model)))
+        self.cos, self.sin = (torch.from_numpy(table.T.copy())
+                              for table in rotary_tables(c.head_dim, c.context, c.rope_theta))
         self.c = c
 
     def forward(self, ids, targets):
         x = self.embed[ids]
         for block in self.blocks:
             x = block(x, self.cos, self.sin)
-        return cross_entropy(linear(rms_norm(x, x.shape[-1:], self.norm, self.c.norm_eps), self.head).flatten(0, 1), targets.flatten())
+        return cross_entropy(linear(rms_norm(x, x.shape[-1:], self.norm, self.c.norm_eps),
+                                    self.head).flatten(0, 1), targets.flatten())
 
 
 def training_step(c, ids, targets, threads, compiled):
     """A function that makes one step on the batch: forward, backward, clip, AdamW."""
     torch.set_num_threads(threads)
     model = torch.compile(Transformer(c)) if compiled else Transformer(c)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1,
+                                  fused=True)
     ids, targets = torch.from_numpy(ids), torch.from_numpy(targets)
 
     def step():
@@ -91,7 +97,8 @@ def training_step(c, ids, targets, threads, compiled):
 
 
 def dense_product(w, codes, threads):
-    """A contender of ``minibitnet.bench kernels``: the float32 matrix, a function of it that multiplies, the threads."""
+    """A contender of ``minibitnet.bench kernels``: the float32 matrix, a function of it that multiplies,
+    the threads."""
     torch.set_num_threads(threads)
     x = torch.from_numpy(codes)
     return torch.from_numpy(w).float(), lambda W: W @ x, threads

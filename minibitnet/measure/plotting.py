@@ -1,9 +1,12 @@
-"""Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each function -> False where it is absent."""
+"""Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each
+function -> False where it is absent."""
 
 from .costs import UNITS
 
 GREYS, MARKERS = ("black", "0.55", "0.8"), (".", "x", "s")
-PRINTED = {"linestyle": "none", "marker": "o", "markersize": 9, "fillstyle": "none", "color": "black", "zorder": 3}     # over a line, which shows
+# over a line, which shows
+PRINTED = {"linestyle": "none", "marker": "o", "markersize": 9, "fillstyle": "none", "color": "black",
+           "zorder": 3}
 
 
 def _figure(panels=1, size=(6, 3.6)):
@@ -25,15 +28,17 @@ def loss_figure(metrics, path):
     training = [(m["tokens"] / 1e6, m["loss"]) for m in metrics]
     validation = [(m["tokens"] / 1e6, m["val_loss"]) for m in metrics if "val_loss" in m]
     axes[0].plot(*zip(*training), color="0.6", linewidth=1, label="training, one step")
-    axes[0].plot(*zip(*validation), color="black", marker="o", label=f"validation ({validation[-1][1]:.3f} at the end)")
+    axes[0].plot(*zip(*validation), color="black", marker="o",
+                 label=f"validation ({validation[-1][1]:.3f} at the end)")
     if (floor := metrics[-1].get("floor")) is not None:
-        axes[0].axhline(floor, color="black", linestyle="--", linewidth=1, label=f"entropy of the source ({floor:.3f}): the floor")
+        axes[0].axhline(floor, color="black", linestyle="--", linewidth=1,
+                        label=f"entropy of the source ({floor:.3f}): the floor")
     return _save(figure, axes, path)
 
 
 def points(series, xlabel, ylabel, path, printed=None):
-    """series: {name: {x: value, or (value, least, most)}} as lines with bars; printed: {x: value} of a paper as open markers. An x is a number or a
-    model's name, "1.3B"; its axis is logarithmic."""
+    """series: {name: {x: value, or (value, least, most)}} as lines with bars; printed: {x: value} of a
+    paper as open markers. An x is a number or a model's name, "1.3B"; its axis is logarithmic."""
     figure, axes = _figure()
     if not figure:
         return False
@@ -49,7 +54,8 @@ def stacks_and_points(stacks, share, series, xlabel, ylabel, path, printed=None)
     below = dict.fromkeys(stacks, 0)
     for part, color in zip(next(iter(stacks.values())), GREYS):
         shares = [parts[part] for parts in stacks.values()]
-        axes[0].bar(list(stacks), shares, bottom=list(below.values()), color=color, edgecolor="white", label=part)
+        axes[0].bar(list(stacks), shares, bottom=list(below.values()), color=color, edgecolor="white",
+                    label=part)
         below = {bar: bottom + share for (bar, bottom), share in zip(below.items(), shares)}
     axes[0].set_ylabel(share)
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(GREYS))
@@ -58,7 +64,8 @@ def stacks_and_points(stacks, share, series, xlabel, ylabel, path, printed=None)
 
 
 def flow(columns, path):
-    """columns: {title: [(text of a box, text of what enters it from the side or "")]}, from the top down, with arrows between them."""
+    """columns: {title: [(text of a box, text of what enters it from the side or "")]}, from the top down,
+    with arrows between them."""
     longest = max(map(len, columns.values()))
     figure, axes = _figure(panels=len(columns), size=(5, 0.75 * longest))
     if not figure:
@@ -73,20 +80,23 @@ def flow(columns, path):
                 panel.annotate("", (0.35, -i - 0.22), (0.35, -i + 0.22), arrowprops={"arrowstyle": "->"})
             here = panel.text(0.35, -i - 0.5, text, **box)
             if side:
-                panel.annotate(side, (0.35, -i - 0.5), (0.85, -i - 0.5), arrowprops={"arrowstyle": "->", "patchB": here.get_bbox_patch()}, **box)
+                panel.annotate(side, (0.35, -i - 0.5), (0.85, -i - 0.5),
+                               arrowprops={"arrowstyle": "->", "patchB": here.get_bbox_patch()}, **box)
     figure.savefig(path, dpi=120)
     return True
 
 
 def _points(axes, series, xlabel, ylabel, printed):
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
-    places = {x: float(x[:-1]) * UNITS[x[-1]] if isinstance(x, str) else x for values in (*series.values(), printed or {}) for x in values}
+    places = {x: float(x[:-1]) * UNITS[x[-1]] if isinstance(x, str) else x
+              for values in (*series.values(), printed or {}) for x in values}
     for (name, values), color, marker in zip(series.items(), GREYS, MARKERS):
         middle, bars = list(values.values()), None
         if isinstance(middle[0], tuple):
             middle, least, most = zip(*middle)
             bars = [[y - a for y, a in zip(middle, least)], [b - y for y, b in zip(middle, most)]]
-        axes.errorbar([places[x] for x in values], middle, bars, marker=marker, color=color, capsize=3, label=name)
+        axes.errorbar([places[x] for x in values], middle, bars, marker=marker, color=color, capsize=3,
+                      label=name)
     if printed:
         axes.plot([places[x] for x in printed], list(printed.values()), label="printed", **PRINTED)
     axes.set_xticks(list(places.values()), places)

@@ -1,4 +1,5 @@
-"""Models and single blocks of a given shape with random weights, made in seconds: to measure time, memory and energy, not quality."""
+"""Models and single blocks of a given shape with random weights, made in seconds: to measure time, memory
+and energy, not quality."""
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -9,14 +10,17 @@ from ..inference.cache import KVCache
 from ..nn import model, ops
 from ..float16 import rounded
 
-# sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T but for its context, which is 4,096
+# sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T but for its
+# context, which is 4,096
 SHAPES = {
     "tiny": dict(vocab_size=512, d_model=128, n_layers=4, n_heads=4, d_ffn=352, context=256),
     "15m": dict(vocab_size=32_000, d_model=288, n_layers=6, n_heads=6, d_ffn=768, context=256),
-    "2b4t": dict(vocab_size=128_256, d_model=2560, n_layers=30, n_heads=20, n_kv_heads=5, d_ffn=6912, context=256, activation="relu2", tied=True,
+    "2b4t": dict(vocab_size=128_256, d_model=2560, n_layers=30, n_heads=20, n_kv_heads=5, d_ffn=6912,
+                 context=256, activation="relu2", tied=True,
                  rope_theta=5e5, norm_eps=1e-5),
 }
-FOURS = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3) for d in range(3)], np.uint8)
+FOURS = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3)
+                  for d in range(3)], np.uint8)
 
 
 SEED = 0
@@ -31,7 +35,8 @@ class RandomModel:
     def __getitem__(self, name):
         n, m = (*self.shapes[name], 1)[:2]
         if is_bitlinear(name):
-            fours = FOURS[self.rng.integers(0, len(FOURS), (n // 4, m), np.uint8)]                # 4 divides every size that is measured
+            # 4 divides every size that is measured
+            fours = FOURS[self.rng.integers(0, len(FOURS), (n // 4, m), np.uint8)]
             return PackedMatrix(fours, n, np.float32(m**-0.5))
         a = np.empty(self.shapes[name], self.dtype if m > 1 else np.float32)
         for i in range(0, n, 4096):
@@ -45,12 +50,14 @@ class RandomModel:
 def write_model(path, c, dtype="float32"):
     """Write a random model as a packed file; dtype: of embedding and head."""
     weights = RandomModel(c, FLOATS[dtype])
-    matrices, arrays = ({name: weights[name] for name in weights.shapes if is_bitlinear(name) is packed} for packed in (True, False))
+    matrices, arrays = ({name: weights[name] for name in weights.shapes if is_bitlinear(name) is packed}
+                        for packed in (True, False))
     save(path, {"model": asdict(c), "train": {}, "corpus": {}}, 0, matrices, arrays, dtype)
 
 
 class Repeating:
-    """In place of a Generator where only the size of a matrix matters: one row of normal numbers, over and over."""
+    """In place of a Generator where only the size of a matrix matters: one row of normal numbers, over and
+    over."""
 
     def standard_normal(self, shape):
         return np.broadcast_to(np.random.default_rng(SEED).standard_normal(shape[-1], np.float32), shape)
@@ -65,11 +72,13 @@ def packed_block(c):
 
 def packed_bytes(block):
     """Bytes of a packed block's weights as they are in memory."""
-    return sum(linear.codes.nbytes for linear in (block.qkv_proj, block.o_proj, block.gate_up_proj, block.down_proj))
+    return sum(linear.codes.nbytes for linear in (block.qkv_proj, block.o_proj, block.gate_up_proj,
+                                                  block.down_proj))
 
 
 def dense_block(c):
-    """One block of the float arm, the papers' LLaMA -> (a function of arrays as the packed one is, bytes of its weights in float32)."""
+    """One block of the float arm, the papers' LLaMA -> (a function of arrays as the packed one is, bytes of
+    its weights in float32)."""
     block = model.Block(replace(c, linear="float"), Repeating())
     return Dense(block), sum(p.data.nbytes for p in block.parameters().values() if p.data.ndim == 2)
 
@@ -83,7 +92,8 @@ class Dense:
 
 
 def engines(c):
-    """The float and the packed engine of a random ternary model -> {name: (function of (ids, caches) to logits, bytes of its weights)}"""
+    """The float and the packed engine of a random ternary model -> {name: (function of (ids, caches) to
+    logits, bytes of its weights)}"""
     weights, running = RandomModel(c), model.Transformer(c).quantized()
     packed_model = packed.PackedModel(c, weights, weights)
     rest = packed_model.embedding.nbytes + (not c.tied) * packed_model.head.nbytes
@@ -94,12 +104,15 @@ def engines(c):
 # ---- what a model or a block is asked to do
 
 def rotary(c, batch, first, tokens):
-    """The rotary tables of so many tokens from position ``first`` on, as blocks take them: two (D/2, B, T)."""
-    return [np.repeat(table[:, None, first:], batch, axis=1) for table in ops.rotary_tables(c.head_dim, first + tokens, c.rope_theta)]
+    """The rotary tables of so many tokens from position ``first`` on, as blocks take them: two (D/2, B,
+    T)."""
+    return [np.repeat(table[:, None, first:], batch, axis=1)
+            for table in ops.rotary_tables(c.head_dim, first + tokens, c.rope_theta)]
 
 
 def decode_step(blocks, c, batch, past):
-    """A function that runs the next of the blocks on one new token of each of ``batch`` sequences, after ``past`` cached tokens."""
+    """A function that runs the next of the blocks on one new token of each of ``batch`` sequences, after
+    ``past`` cached tokens."""
     rng, tables, cache = np.random.default_rng(SEED), rotary(c, batch, past, 1), KVCache(c, batch)
     cache.extend(*rng.standard_normal((2, c.n_kv_heads * c.head_dim, batch, past), np.float32))
     x = rng.standard_normal((c.d_model, batch, 1), np.float32)
@@ -125,5 +138,6 @@ def model_step(engine, c, batch, past):
 
 def prefill_step(blocks, c, tokens):
     """A function that runs the next of the blocks on a prompt."""
-    x, tables = np.random.default_rng(SEED).standard_normal((c.d_model, 1, tokens), np.float32), rotary(c, 1, 0, tokens)
+    x, tables = np.random.default_rng(SEED).standard_normal((c.d_model, 1, tokens),
+                                                            np.float32), rotary(c, 1, 0, tokens)
     return lambda: next(blocks)(x, tables)

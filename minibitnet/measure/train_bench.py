@@ -64,7 +64,8 @@ def gemms(config, ids, targets, pool):
     """The three products of every matrix of the model, y = W x, dx = W^T g, dW = g x^T, for every shard, and
     nothing else."""
     parameters, shards = Transformer(config).parameters(), number_of_shards(ids)
-    matrices = [p.data for name, p in parameters.items() if p.data.ndim == 2 and name != "embed_tokens.weight"]
+    matrices = [p.data for name, p in parameters.items() if p.data.ndim == 2
+                and name != "embed_tokens.weight"]
     tokens = ids.size // shards
     shapes = [W.shape for W in matrices]
     arrays = {(n, m): [np.ones(s, np.float32) for s in ((n, m), (m, tokens), (n, tokens))] for n, m in shapes}

@@ -1,8 +1,9 @@
 """The grammar as a tree, read from the rules' text.
 
-A sequence is a tuple of parts; a part is a str, a Copy, a Draw or a Branch. The options of a choice are told apart by the text that
-follows: none can begin with the text that decides for another (a prefix code). ``_decided`` proves it for every choice when the
-grammar is built: so different choices make different texts, and a text can be read back. The notation of the rules is in ``storybook.py``.
+A sequence is a tuple of parts; a part is a str, a Copy, a Draw or a Branch. The options of a choice are
+told apart by the text that follows: none can begin with the text that decides for another (a prefix code).
+``_decided`` proves it for every choice when the grammar is built: so different choices make different
+texts, and a text can be read back. The notation of the rules is in ``storybook.py``.
 """
 import re
 from collections import deque
@@ -34,7 +35,8 @@ class Draw(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """Choose option i with probability weights[i] / total. Its text is leads[i], which decides for it, then rests[i]."""
+    """Choose option i with probability weights[i] / total. Its text is leads[i], which decides for it, then
+    rests[i]."""
     name: str
     weights: tuple
     nats: tuple        # -log(weight / total) of each option
@@ -53,17 +55,20 @@ def grammar():
 
 
 def build(rules, words, start="story"):
-    """Text of rules, {list: {form: texts}} -> the sequence of rule ``start``; GrammarError where it could not be read back."""
+    """Text of rules, {list: {form: texts}} -> the sequence of rule ``start``; GrammarError where it could
+    not be read back."""
     return _Builder(rules, words).rule(start, {})
 
 
 class _Builder:
-    """Recursive descent over a rule's text. scope: {name: (slot, its word list, the form that the bare name says)}."""
+    """Recursive descent over a rule's text. scope: {name: (slot, its word list, the form that the bare name
+    says)}."""
     TOKEN = re.compile(r"//|\d+\*|[\[|\]]|\{[^{}]*\}|<[^<>]*>|[^\[|\]{}<>/]+")
 
     def __init__(self, rules, words):
         blocks = re.findall(r"^(\w+):\n((?: +.*\n)+)", rules, re.MULTILINE)
-        self.words, self.rules = words, {name: re.sub(r" (?=\|)| ?(//) ?", r"\1", " ".join(text.split())) for name, text in blocks}
+        self.words, self.rules = words, {name: re.sub(r" (?=\|)| ?(//) ?", r"\1", " ".join(text.split()))
+                                         for name, text in blocks}
 
     def rule(self, name, scope):
         if name not in self.rules:
@@ -138,9 +143,12 @@ class _Builder:
             if not tokens:
                 raise GrammarError(f"rule {rule!r}: a choice is not closed")
             mark = tokens.popleft()
-        scope.update({name: held for name, held in scopes[0].items() if all(other.get(name) == held for other in scopes)})
+        scope.update({name: held
+                      for name,
+                      held in scopes[0].items() if all(other.get(name) == held for other in scopes)})
         leads, rests = zip(*_cut(options, rule))
-        return Branch(rule, tuple(weights), tuple(log(sum(weights) / weight) for weight in weights), leads, rests)
+        return Branch(rule, tuple(weights), tuple(log(sum(weights) / weight) for weight in weights), leads,
+                      rests)
 
 
 def _merge(parts):
@@ -183,7 +191,8 @@ def _decided(head, other, rule):
         if isinstance(a, Copy) and isinstance(b, Copy) and a.slot != b.slot and (a.words, i) == (b.words, j):
             continue                                      # two slots never hold one word
         if text.startswith(other_text) or other_text.startswith(text):
-            raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are not told apart: "
+            raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are "
+                               f"not told apart: "
                                f"{text!r}, {other_text!r}")
         shared = max(shared, len(commonprefix([text, other_text])))
     return n + 1 if isinstance(a, Copy) else n + 1 + shared

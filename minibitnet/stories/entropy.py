@@ -1,19 +1,21 @@
-"""What the language needs at least: the entropy of short English stories, told by a grammar with a memory, exactly.
+"""What the language needs at least: the entropy of short English stories, exactly. A grammar with a memory tells them.
 
 How can one know the entropy of a language? By making the language of choices that leave a trace:
 
-1. A story is a sequence of choices, of a phrase [one|another] or of a word {hero=people}, and copies of earlier words. An
-   option of weight w among options of total weight W has surprisal log(W / w) nats.
-2. The options of a choice are told apart by the text that follows: none can begin with the text that decides for another (a
-   prefix code; ``building.py`` proves it for every choice). So different choices make different texts,
+1. A story is a sequence of choices, of a phrase [one|another] or of a word {hero=people}, and copies of earlier
+   words. An option of weight w among options of total weight W has surprisal log(W / w) nats.
+2. The options of a choice are told apart by the text that follows: none can begin with the text that decides for
+   another (a prefix code; ``building.py`` proves it for every choice). So different choices make different texts,
    ``read`` finds the choices of a text again, and
-       -log p(document) = the sum of its choices' surprisals                                                      (``nats``)
-3. A remembered word is only copied. Which one it was never decides how the story goes on, so the entropy of the source
-   needs no average over 10^24 stories, only one walk over the grammar:
-       H(a b ...) = H(a) + H(b) + ...    H([...]) = sum_i p_i (-log p_i + H(option i))    H({...}) = log n       (``expected``)
+       -log p(document) = the sum of its choices' surprisals                                      (``nats``)
+3. A remembered word is only copied. Which one it was never decides how the story goes on, so the entropy of the
+   source needs no average over 10^24 stories, only one walk over the grammar:
+       H(a b ...) = H(a) + H(b) + ...    H([...]) = sum_i p_i (-log p_i + H(option i))    H({...}) = log n
+                                                                                              (``expected``)
 
-H is the floor: on fresh stories no model whatever needs fewer nats a document on average, with any tokenizer. What pulls a model
-down to it is memory: names, pronouns, owners, places, numbers, promises return long after they were chosen, and then cost nothing.
+H is the floor: on fresh stories no model whatever needs fewer nats a document on average, with any tokenizer.
+What pulls a model down to it is memory: names, pronouns, owners, places, numbers, promises return long after they
+were chosen, and then cost nothing.
 """
 import math
 from functools import cache
@@ -41,9 +43,10 @@ def floor(texts):
 
 
 def along(text, ends, language=None):
-    """The floor along a document: each choice's nats, given to the piece of text that completes it. ends: where the pieces (tokens, say)
-    end, in characters, rising to len(text) -> one number a piece. Only the cumulative sums are bounds, for a model may know half of a choice
-    one piece earlier, and only on average over documents: on a single one a model may be lucky."""
+    """The floor along a document: each choice's nats, given to the piece of text that completes it. ends:
+    where the pieces (tokens, say) end, in characters, rising to len(text) -> one number a piece. Only the
+    cumulative sums are bounds, for a model may know half of a choice one piece earlier, and only on average
+    over documents: on a single one a model may be lucky."""
     spent = np.zeros(len(ends))
     for choice in read(text, language):
         spent[np.searchsorted(ends, choice.end)] += choice.nats
@@ -51,9 +54,10 @@ def along(text, ends, language=None):
 
 
 def prefix_nats(text, language=None):
-    """-log p(a document begins with this text), exactly; infinite where none does. What it gains over a piece of text is
-    the true distribution's loss on that piece, hence on any tokenizer's token. All choices before the last are decided, and
-    at the last one the chances of all options that go on as the text does add up."""
+    """-log p(a document begins with this text), exactly; infinite where none does. What it gains over a
+    piece of text is the true distribution's loss on that piece, hence on any tokenizer's token. All choices
+    before the last are decided, and at the last one the chances of all options that go on as the text does
+    add up."""
     reader = Reader(text)
     try:
         reader.walk(language or building.grammar())
@@ -84,8 +88,9 @@ def expected(language=None):
 
 
 def _expected(sequence):
-    """(nats, characters, white space) that a sequence adds on average. A remembered word is uniform over its list (drawing
-    without replacement changes nothing, by symmetry), so a copy adds the average of its column."""
+    """(nats, characters, white space) that a sequence adds on average. A remembered word is uniform over
+    its list (drawing without replacement changes nothing, by symmetry), so a copy adds the average of its
+    column."""
     total = np.zeros(3)
     for part in sequence:
         if isinstance(part, Branch):
@@ -94,5 +99,6 @@ def _expected(sequence):
         else:
             texts = [part] if isinstance(part, str) else part.column
             nats = part.nats if isinstance(part, Draw) else 0
-            total += nats, sum(map(len, texts)) / len(texts), sum(sum(map(str.isspace, text)) for text in texts) / len(texts)
+            total += nats, sum(map(len, texts)) / len(texts), sum(sum(map(str.isspace, text))
+                                                                  for text in texts) / len(texts)
     return total

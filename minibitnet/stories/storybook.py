@@ -6,12 +6,14 @@ A rule is text in which
     {hero.his}        says a form of a remembered word; ``{hero.His}`` with a capital; ``{he}`` is short for ``{hero.he}``
     <rule x=hero>     goes on with another rule, which may call our hero x; with x=hero.his, {x} says that form
     //                begins a new line.
-The options of a choice must differ before any of them draws a word or chooses again: that is what makes a text readable back.
+The options of a choice must differ before any of them draws a word or chooses again: that is what makes a
+text readable back.
 """
 
 
 def table(forms, rows):
-    """"a b", "x|y; v|w"  ->  {"a": (x, v), "b": (y, w)}: one column of texts for each form, the first form is the word itself."""
+    """"a b", "x|y; v|w"  ->  {"a": (x, v), "b": (y, w)}: one column of texts for each form, the first form
+    is the word itself."""
     cells = [[" ".join(cell.split()) for cell in row.split("|")] for row in rows.split(";")]
     return dict(zip(forms.split(), zip(*cells, strict=True), strict=True))
 
@@ -23,7 +25,8 @@ def with_article(words):
 
 
 def with_the(words):
-    """Places: the forest, to the forest, in the forest, each with a preposition of its own in the form ``at``."""
+    """Places: the forest, to the forest, in the forest, each with a preposition of its own in the form
+    ``at``."""
     return {"it": tuple(f"the {name}" for name in words["name"]),
             "to": tuple(f"to the {name}" for name in words["name"]),
             "at": tuple(f"{at} the {name}" for at, name in zip(words["at"], words["name"]))}
@@ -36,8 +39,10 @@ def _people(girls, boys):
 
 
 WORDS = {
-    "people": _people("Ada Bella Clara Daisy Emma Flora Grace Hazel Ida Julia Kate Lily Mia Nora Olive Poppy Rosa Sara Tess Vera",
-                      "Anton Ben Carl Dan Eli Fred George Hugo Ivan Jack Kurt Leo Max Noah Oscar Paul Rob Sam Tom Will"),
+    "people": _people("Ada Bella Clara Daisy Emma Flora Grace Hazel Ida Julia Kate Lily Mia Nora Olive "
+                      "Poppy Rosa Sara Tess Vera",
+                      "Anton Ben Carl Dan Eli Fred George Hugo Ivan Jack Kurt Leo Max Noah Oscar Paul Rob "
+                      "Sam Tom Will"),
     "elders": table("who", """the baker; the teacher; the farmer; the nurse; the miller; the queen; the gardener; the doctor; the old sailor;
         the painter; Grandmother; Grandfather; Aunt May; Uncle Joe"""),
     "animals": with_article(table("name says", """fox|barked; rabbit|squeaked; hedgehog|grunted; duck|quacked; owl|hooted; mouse|piped;
@@ -47,15 +52,18 @@ WORDS = {
         at|harbor; on|hill; in|library; in|meadow; in|village; at|market; by|bridge; by|pond; in|orchard; at|station; in|valley""")),
     "things": with_article(table("name", """kite; drum; boat; ball; lantern; whistle; umbrella; scarf; book; basket; bell; hat; ring; map;
         mirror; puppet; violin; key; cup; pillow; bucket; top; flute; box""")),
-    "looks": with_article(table("name", "little; old; young; fat; thin; lazy; hungry; sleepy; shaggy; clumsy; elegant; odd")),
-    "colors": with_article(table("name", "red; blue; green; yellow; white; brown; golden; silver; purple; orange; pink; gray")),
+    "looks": with_article(table("name", "little; old; young; fat; thin; lazy; hungry; sleepy; shaggy; "
+                                        "clumsy; elegant; odd")),
+    "colors": with_article(table("name", "red; blue; green; yellow; white; brown; golden; silver; purple; "
+                                         "orange; pink; gray")),
     "spots": table("where", """under the bench; behind the old wall; in a hollow tree; on top of a rock; under a heap of leaves;
         behind the well; between two roots; in the tall grass; inside a barrel; next to the gate; among the roses; on the roof of a shed"""),
     "fruits": table("one many", """apple|apples; pear|pears; plum|plums; cookie|cookies; bun|buns; carrot|carrots;
         lemon|lemons; nut|nuts; cherry|cherries; cake|cakes; orange|oranges; peach|peaches; mushroom|mushrooms; egg|eggs"""),
     "numbers": table("n less1 less2 less3", """five|four|three|two; six|five|four|three; seven|six|five|four; eight|seven|six|five;
         nine|eight|seven|six; ten|nine|eight|seven; eleven|ten|nine|eight; twelve|eleven|ten|nine"""),
-    "traits": with_article(table("name", "kind; clever; brave; curious; gentle; polite; patient; cheerful; quiet; funny; careful; loyal")),
+    "traits": with_article(table("name", "kind; clever; brave; curious; gentle; polite; patient; cheerful; "
+                                         "quiet; funny; careful; loyal")),
     "hobbies": table("to ing", """sing|singing; draw|drawing; climb trees|climbing a tree; pick flowers|picking flowers; fish|fishing;
         dance|dancing; read|reading; whistle|whistling; skip stones|skipping stones; count birds|counting birds;
         jump over puddles|jumping over puddles; tell jokes|telling jokes; look at clouds|looking at clouds;

@@ -1,8 +1,9 @@
 """Multiple-choice items: does a model know who, whose, where, how many, and how it must end?
 
-``items`` cuts stories right before a word that the text so far decides; the wrong choices are other words of the same kind,
-which the story would be impossible with. ``read_jsonl`` reads items of other sources. ``score`` takes the choice that a model finds
-likeliest, as lm-evaluation-harness does: by summed log-likelihood; and by log-likelihood per byte (there: per character).
+``items`` cuts stories right before a word that the text so far decides; the wrong choices are other words
+of the same kind, which the story would be impossible with. ``read_jsonl`` reads items of other sources.
+``score`` takes the choice that a model finds likeliest, as lm-evaluation-harness does: by summed
+log-likelihood; and by log-likelihood per byte (there: per character).
 """
 import json
 import math
@@ -22,7 +23,8 @@ KINDS = {
     "ending": [("deed", "did"), ("question", "answer"), ("mood", "now")],
     "count": [("number", None)],
 }
-PRONOUNS = {"he": ("he", "she", "it", "they"), "him": ("him", "her", "it", "them"), "his": ("his", "her", "its", "their")}
+PRONOUNS = {"he": ("he", "she", "it", "they"), "him": ("him", "her", "it", "them"),
+            "his": ("his", "her", "its", "their")}
 REST = re.compile(r'[^.!?]*[.!?]"?')     # of a sentence
 N_CHOICES = 4
 
@@ -37,7 +39,8 @@ class Item(NamedTuple):
 # ---- from stories
 
 def items(kind, seed, n):
-    """n Items of one kind, a pure function of (kind, seed). Each place holds the right choice equally often (n a multiple of 4)."""
+    """n Items of one kind, a pure function of (kind, seed). Each place holds the right choice equally often
+    (n a multiple of 4)."""
     if kind not in KINDS:
         raise UserError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
     found, places = [], []
@@ -66,7 +69,8 @@ def _item(kind, story, dice, gold):
     named = _named(context, capital=mention.form[0].isupper())
     words = [right, *_others(mention, right, named, dice)]
     choices = [story.text[cut:mention.start] + word + after for word in words]
-    if len(choices) < N_CHOICES or any(entropy.log_likelihood(context, wrong) > -math.inf for wrong in choices[1:]):
+    if len(choices) < N_CHOICES or any(entropy.log_likelihood(context, wrong) > -math.inf
+                                       for wrong in choices[1:]):
         return None                                       # the story could also go on with a wrong one
     for of_words in (choices, words):
         of_words[0], of_words[gold] = of_words[gold], of_words[0]
@@ -89,8 +93,9 @@ def _others(mention, right, named, dice):
 
 
 def _named(context, capital):
-    """A function: has the context said the (last) word of a choice, Ada of "Ada's", lake of "by the lake"? capital: the choices begin a
-    sentence, so that "Nine" is nine. (Only then: else "will" would name Will.)"""
+    """A function: has the context said the (last) word of a choice, Ada of "Ada's", lake of "by the lake"?
+    capital: the choices begin a sentence, so that "Nine" is nine. (Only then: else "will" would name
+    Will.)"""
     said = set(re.findall("[A-Za-z]+", context))
 
     def named(word):
@@ -110,13 +115,15 @@ def _shuffled(things, dice):
 
 def ceiling(from_stories):
     """The accuracy of the stories' true distribution: what no model can beat but by luck."""
-    return score(from_stories, lambda context, choices: [entropy.log_likelihood(context, choice) for choice in choices]).accuracy
+    return score(from_stories, lambda context, choices: [entropy.log_likelihood(context, choice)
+                                                         for choice in choices]).accuracy
 
 
 def guess(from_stories):
-    """The accuracy of a guess among the choices that each story has named (among all, where it has named none): what remembering the words
-    alone gives, without who owns what or how many are left."""
-    return sum(_chance_of(item.gold, item.named or range(len(item.choices))) for item in from_stories) / len(from_stories)
+    """The accuracy of a guess among the choices that each story has named (among all, where it has named
+    none): what remembering the words alone gives, without who owns what or how many are left."""
+    return sum(_chance_of(item.gold, item.named or range(len(item.choices)))
+               for item in from_stories) / len(from_stories)
 
 
 def _chance_of(gold, choices):
@@ -126,15 +133,17 @@ def _chance_of(gold, choices):
 # ---- from files
 
 def read_jsonl(path):
-    """Items of a file with one JSON object a line: the context as ``ctx``, ``query``, ``goal`` or ``question``; ``choices`` or
-    ``endings`` (a list, or {"text": [...], "label": [...]}) or ``sol1`` and ``sol2``; the right one as ``gold``, ``label``, ``answer`` or
-    ``answerKey``: a number from 0, its digits, a letter from A, or one of the labels."""
+    """Items of a file with one JSON object a line: the context as ``ctx``, ``query``, ``goal`` or
+    ``question``; ``choices`` or ``endings`` (a list, or {"text": [...], "label": [...]}) or ``sol1`` and
+    ``sol2``; the right one as ``gold``, ``label``, ``answer`` or ``answerKey``: a number from 0, its
+    digits, a letter from A, or one of the labels."""
     if Path(path).exists() and not Path(path).is_file():      # a FIFO would be waited for without end
         raise UserError(f"{path}: expected a file of multiple-choice items, one JSON object a line")
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except OSError as e:
-        raise UserError(f"{path}: {e.strerror}; expected a file of multiple-choice items, one JSON object a line") from None
+        raise UserError(f"{path}: {e.strerror}; expected a file of multiple-choice items, one JSON object a "
+                        f"line") from None
     except UnicodeDecodeError as e:
         raise UserError(f"{path}: not UTF-8 at byte {e.start}") from None
     read = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
@@ -151,15 +160,20 @@ def _parsed(line, where):
     if not isinstance(fields, dict):
         raise UserError(f"{where}: expected a JSON object, got {line[:40]!r}")
     context = _field(fields, where, "ctx", "query", "goal", "question")
-    choices = [fields["sol1"], fields["sol2"]] if "sol1" in fields and "sol2" in fields else _field(fields, where, "choices", "endings")
+    choices = [fields["sol1"],
+               fields["sol2"]] if "sol1" in fields and "sol2" in fields else _field(fields, where,
+                                                                                    "choices", "endings")
     labels = None
     if isinstance(choices, dict):
         choices, labels = choices.get("text"), choices.get("label")
-    texts = isinstance(context, str) and isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
+    texts = isinstance(context, str) and isinstance(choices, list) and all(isinstance(choice, str)
+                                                                           and choice.strip()
+                                                                           for choice in choices)
     if not texts or len(choices) < 2:
         raise UserError(f"{where}: expected a text and at least two choices, which are texts")
     if any("\ud800" <= character <= "\udfff" for text in (context, *choices) for character in text):
-        raise UserError(f"{where}: half a surrogate pair (\\ud800 to \\udfff), which is no character: expected text that UTF-8 can write")
+        raise UserError(f"{where}: half a surrogate pair (\\ud800 to \\udfff), which is no character: "
+                        f"expected text that UTF-8 can write")
     answer = _field(fields, where, "gold", "label", "answer", "answerKey")
     gold = _place(answer, labels, len(choices))
     if gold is None:
@@ -172,7 +186,8 @@ def _field(fields, where, *names):
     for name in names:
         if name in fields:
             return fields[name]
-    raise UserError(f"{where}: none of the keys {', '.join(names)} is there; it has {', '.join(fields)[:80] or 'no keys'}")
+    raise UserError(f"{where}: none of the keys {', '.join(names)} is there; it has "
+                    f"{', '.join(fields)[:80] or 'no keys'}")
 
 
 def _place(answer, labels, n):
@@ -203,8 +218,9 @@ class Score(NamedTuple):
 
 
 def score(scored, log_likelihoods):
-    """Items, (context, choices) -> [log p(choice | context), ...]  ->  Score. Of equally likely choices the first counts, and a
-    choice's length is its bytes in UTF-8, without the space before it (lm-evaluation-harness counts characters)."""
+    """Items, (context, choices) -> [log p(choice | context), ...]  ->  Score. Of equally likely choices the
+    first counts, and a choice's length is its bytes in UTF-8, without the space before it
+    (lm-evaluation-harness counts characters)."""
     if not scored:
         raise UserError("no items to score")
     right = right_norm = 0

@@ -1,4 +1,5 @@
-"""One walk through the grammar for two walkers: the teller, who rolls dice at each choice, and the reader, who looks at the text.
+"""One walk through the grammar for two walkers: the teller, who rolls dice at each choice, and the reader,
+who looks at the text.
 
 ``language`` is a sequence made by ``building.build``; the stories' own where none is given.
 """
@@ -17,10 +18,11 @@ END = "\n<|endoftext|>\n"       # follows every document of a corpus
 
 
 class Choice(NamedTuple):
-    """One choice of a story: option number ``option`` of the place ``name``, at -log p = ``nats``. The first ``end``
-    characters of the text are enough to know it. Along the text only *cumulative* sums are bounds: the choices with
-    end <= n cost at most -log p(first n characters), which ``prefix_nats`` gives exactly; on average over documents no
-    model needs less. (On one document a model may: it has luck where it expects too much of what then comes.)"""
+    """One choice of a story: option number ``option`` of the place ``name``, at -log p = ``nats``. The
+    first ``end`` characters of the text are enough to know it. Along the text only *cumulative* sums are
+    bounds: the choices with end <= n cost at most -log p(first n characters), which ``prefix_nats`` gives
+    exactly; on average over documents no model needs less. (On one document a model may: it has luck where
+    it expects too much of what then comes.)"""
     name: str
     option: int
     nats: float
@@ -28,8 +30,8 @@ class Choice(NamedTuple):
 
 
 class Mention(NamedTuple):
-    """text[start:end] says a form of the word remembered as ``slot``, from the list ``words``: one of ``column``. ``new``: it
-    is drawn here."""
+    """text[start:end] says a form of the word remembered as ``slot``, from the list ``words``: one of
+    ``column``. ``new``: it is drawn here."""
     slot: str
     words: str
     form: str
@@ -52,7 +54,8 @@ class Dice:
         self._bits, self._words = PCG64(seed), []
 
     def below(self, n):
-        """A uniform whole number in [0, n): the next word mod n, where a word of the last, incomplete n-tuple is thrown away."""
+        """A uniform whole number in [0, n): the next word mod n, where a word of the last, incomplete
+        n-tuple is thrown away."""
         while True:
             if not self._words:
                 self._words = self._bits.random_raw(64).tolist()[::-1]
@@ -62,10 +65,12 @@ class Dice:
 
 
 class _Walker:
-    """Goes through a sequence and notes what was chosen and mentioned; ``say``, ``branch`` and ``draw`` are its two kinds' own."""
+    """Goes through a sequence and notes what was chosen and mentioned; ``say``, ``branch`` and ``draw`` are
+    its two kinds' own."""
 
     def __init__(self):
-        self.at, self.memory, self.choices, self.mentions = 0, {}, [], []     # memory: {slot: number of its word in the list}
+        # memory: {slot: number of its word in the list}
+        self.at, self.memory, self.choices, self.mentions = 0, {}, [], []
 
     def walk(self, sequence):
         for part in sequence:
@@ -102,7 +107,8 @@ class _Teller(_Walker):
 
     def draw(self, part):
         word = self.below(len(part.column) - len(part.taken))
-        for held in sorted(self.memory[slot] for slot in part.taken):        # count over those that are not held
+        # count over those that are not held
+        for held in sorted(self.memory[slot] for slot in part.taken):
             word += word >= held
         return word
 
@@ -115,7 +121,8 @@ class _Teller(_Walker):
 
 
 class TextEnds(Exception):
-    """The text ends inside a story; nats: -log of the chance that the choice at its end goes on as the text does."""
+    """The text ends inside a story; nats: -log of the chance that the choice at its end goes on as the text
+    does."""
 
     def __init__(self, nats=0.0):
         self.nats = nats
@@ -138,7 +145,8 @@ class Reader(_Walker):
         return self.one_of(part.column, [word not in held for word in range(len(part.column))])
 
     def branch(self, part):
-        return self.one_of(["".join(piece if type(piece) is str else piece.column[self.memory[piece.slot]] for piece in lead)
+        return self.one_of(["".join(piece if type(piece) is str else piece.column[self.memory[piece.slot]]
+                                    for piece in lead)
                             for lead in part.leads], part.weights)
 
     def one_of(self, openings, weights):
@@ -152,7 +160,8 @@ class Reader(_Walker):
             raise TextEnds(log(sum(weights) / possible))
         known = max(len(commonprefix([opening, rest])) for opening in openings)
         expected = " or ".join(repr(opening) for opening in openings[:3]) + " or ..." * (len(openings) > 3)
-        raise UserError(f"character {self.at + known}: no story goes on with {rest[:known + 20]!r} after {self.text[:self.at][-20:]!r}; "
+        raise UserError(f"character {self.at + known}: no story goes on with {rest[:known + 20]!r} after "
+                        f"{self.text[:self.at][-20:]!r}; "
                         f"expected {expected}")
 
 
@@ -173,7 +182,8 @@ def retell(text, language=None):
     except TextEnds:
         raise UserError(f"character {len(text)}: the text ends before the story does") from None
     if reader.at < len(text):
-        raise UserError(f"character {reader.at}: the story is over, but the text goes on with {text[reader.at:reader.at + 20]!r}")
+        raise UserError(f"character {reader.at}: the story is over, but the text goes on with "
+                        f"{text[reader.at:reader.at + 20]!r}")
     return Story(text, tuple(reader.choices), tuple(reader.mentions))
 
 
@@ -188,7 +198,8 @@ def stories(seed):
 
 
 def corpus(seed, size):
-    """The first stories of a seed, each followed by a line <|endoftext|>, as many as fit into ``size`` bytes of ASCII."""
+    """The first stories of a seed, each followed by a line <|endoftext|>, as many as fit into ``size``
+    bytes of ASCII."""
     documents, room = [], size
     for story in stories(seed):
         room -= len(story.text) + len(END)

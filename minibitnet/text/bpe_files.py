@@ -1,10 +1,11 @@
 """Vocabularies of byte-level BPE in files: tiktoken's rank files, and Hugging Face's ``tokenizer.json``.
 
-A rank file has one line for each token, in rank order: the token in base64, one space, the rank. It says nothing of how text is
-cut into pieces: one from elsewhere is read with our own pattern, and is then a tokenizer of its own. A ``tokenizer.json`` keeps
-its pattern.
+A rank file has one line for each token, in rank order: the token in base64, one space, the rank. It says
+nothing of how text is cut into pieces: one from elsewhere is read with our own pattern, and is then a
+tokenizer of its own. A ``tokenizer.json`` keeps its pattern.
 
-What passes the checks here cannot make tiktoken panic. (A panic in Rust is no ``Exception``: it would pass every handler.)
+What passes the checks here cannot make tiktoken panic. (A panic in Rust is no ``Exception``: it would pass
+every handler.)
 """
 import base64
 import binascii
@@ -20,7 +21,8 @@ from .bpe import MAX_RANKS, PATTERN, join
 END = "<|endoftext|>"            # the token between documents
 MAX_TOKEN_BYTES = 1024
 MAX_FILE_BYTES = 2**26
-GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"      # Hugging Face's ByteLevel means this one
+# Hugging Face's ByteLevel means this one
+GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 class Vocabulary(NamedTuple):
@@ -28,7 +30,8 @@ class Vocabulary(NamedTuple):
     ranks: dict
     pattern: str                 # cuts text into pieces
     specials: dict               # {text: id}: tokens that no text becomes; their ids follow the ranks
-    ignore_merges: bool = False  # True: a token need not be the join of two others, a whole piece may still become it
+    # True: a token need not be the join of two others, a whole piece may still become it
+    ignore_merges: bool = False
 
 
 def with_end(ranks):
@@ -45,7 +48,8 @@ def read_file(path):
     with open(path, "rb") as f:
         data = f.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
-        raise UserError(f"tokenizer {str(path)!r} has more than {MAX_FILE_BYTES:,} bytes: expected a tokenizer.json or a rank file")
+        raise UserError(f"tokenizer {str(path)!r} has more than {MAX_FILE_BYTES:,} bytes: expected a "
+                        f"tokenizer.json or a rank file")
     return data
 
 
@@ -55,7 +59,8 @@ def parse_ranks(data, path):
     for rank, line in enumerate(data.removeprefix(codecs.BOM_UTF8).splitlines()):
         words = line.split(b" ")
         if len(words) != 2 or words[1] != b"%d" % rank:
-            raise UserError(f"{path}:{rank + 1}: {_shown(line)}: expected a token in base64, one space and the rank {rank}; ranks count 0, 1, "
+            raise UserError(f"{path}:{rank + 1}: {_shown(line)}: expected a token in base64, one space and "
+                            f"the rank {rank}; ranks count 0, 1, "
                             f"2, ... line by line, without gap or repeat")
         tokens.append(words[0])
     return ranks_of(tokens, lambda rank: f"{path}:{rank + 1}")
@@ -73,7 +78,8 @@ def in_base64(ranks):
 
 
 def ranks_of(tokens, place, ignore_merges=False):
-    """Tokens in base64, in rank order -> {token bytes: rank}, checked; place(rank) says where a token was read, for messages."""
+    """Tokens in base64, in rank order -> {token bytes: rank}, checked; place(rank) says where a token was
+    read, for messages."""
     if len(tokens) > MAX_RANKS:
         raise UserError(f"{place(MAX_RANKS)}: {len(tokens):,} tokens: expected at most {MAX_RANKS:,}")
     ranks = {}
@@ -83,29 +89,37 @@ def ranks_of(tokens, place, ignore_merges=False):
         except (ValueError, TypeError):                    # no base64; from JSON also no string
             token = b""
         if not 1 <= len(token) <= MAX_TOKEN_BYTES:
-            raise UserError(f"{place(rank)}: {_shown(text)} is no token: expected 1 to {MAX_TOKEN_BYTES:,} bytes, in base64")
+            raise UserError(f"{place(rank)}: {_shown(text)} is no token: expected 1 to {MAX_TOKEN_BYTES:,} "
+                            f"bytes, in base64")
         if ranks.setdefault(token, rank) != rank:
-            raise UserError(f"{place(rank)}: token {_shown(token)} has rank {ranks[token]} already: expected every token once")
+            raise UserError(f"{place(rank)}: token {_shown(token)} has rank {ranks[token]} already: "
+                            f"expected every token once")
     missing = [b for b in range(256) if bytes([b]) not in ranks]
     if missing:
-        raise UserError(f"{place(max(len(tokens) - 1, 0))}: {len(tokens):,} tokens end here and byte 0x{missing[0]:02x} is none of them: expected "
-                        f"all 256, or some text would have no encoding; is the file whole, and is it a byte-level vocabulary?")
+        raise UserError(f"{place(max(len(tokens) - 1, 0))}: {len(tokens):,} tokens end here and byte "
+                        f"0x{missing[0]:02x} is none of them: expected "
+                        f"all 256, or some text would have no encoding; is the file whole, and is it a "
+                        f"byte-level vocabulary?")
     for token, rank in ranks.items():
         if len(token) > 1 and not ignore_merges and not _is_join(token, rank, ranks):
-            raise UserError(f"{place(rank)}: token {_shown(token)} is no join of two tokens of lower rank: expected every token of more than "
-                            f"one byte to be (a vocabulary like Llama 3's, where some are not, loads from its tokenizer.json)")
+            raise UserError(f"{place(rank)}: token {_shown(token)} is no join of two tokens of lower rank: "
+                            f"expected every token of more than "
+                            f"one byte to be (a vocabulary like Llama 3's, where some are not, loads from "
+                            f"its tokenizer.json)")
     return ranks
 
 
 def _is_join(token, rank, ranks):
-    return any(ranks.get(token[:i], rank) < rank and ranks.get(token[i:], rank) < rank for i in range(len(token) - 1, 0, -1))
+    return any(ranks.get(token[:i], rank) < rank and ranks.get(token[i:], rank) < rank
+               for i in range(len(token) - 1, 0, -1))
 
 
 def check_specials(specials, n_ranks, path):
     """UserError unless specials is {text: id} with the ids that follow the ranks; path is for messages."""
     ids = list(specials.values())
     if not all(type(i) is int for i in ids) or sorted(ids) != list(range(n_ranks, n_ranks + len(ids))):
-        raise UserError(f"{path}: special tokens {_shown(specials)}: expected their ids to follow the {n_ranks:,} ranks, from {n_ranks} "
+        raise UserError(f"{path}: special tokens {_shown(specials)}: expected their ids to follow the "
+                        f"{n_ranks:,} ranks, from {n_ranks} "
                         f"on, without gap")
 
 
@@ -114,16 +128,17 @@ def check_specials(specials, n_ranks, path):
 def from_huggingface(saved, path):
     """The contents of a byte-level ``tokenizer.json`` -> Vocabulary; path is for messages.
 
-    There, the priority of a join is its place in a list of merges; here it is the rank of the token that it makes. The two
-    are the same if ids rise along the list, which is checked. Under ignore_merges (Llama 3, where 588 tokens are
-    made by no merge) the list may name several ways to one token.
+    There, the priority of a join is its place in a list of merges; here it is the rank of the token that it
+    makes. The two are the same if ids rise along the list, which is checked. Under ignore_merges (Llama 3,
+    where 588 tokens are made by no merge) the list may name several ways to one token.
     """
     try:
         vocabulary = _converted(saved)
     except UserError as e:
         raise UserError(f"{path}: {e}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as e:
-        raise UserError(f"{path} is not a byte-level BPE tokenizer.json of Hugging Face: expected its keys model, pre_tokenizer and "
+        raise UserError(f"{path} is not a byte-level BPE tokenizer.json of Hugging Face: expected its keys "
+                        f"model, pre_tokenizer and "
                         f"added_tokens, found {type(e).__name__}: {_shown(e)}") from None
     check_specials(vocabulary.specials, len(vocabulary.ranks), path)
     return vocabulary
@@ -136,13 +151,17 @@ def _converted(saved):
     specials = {token["content"]: token["id"] for token in added}
     of_text = [token["content"] for token in added if token.get("special") is False]
     if of_text:
-        raise UserError(f"its added tokens {_shown(of_text)} are not special: expected none that stand for text, which they cut before the merges do")
+        raise UserError(f"its added tokens {_shown(of_text)} are not special: expected none that stand for "
+                        f"text, which they cut before the merges do")
     ids = {text: i for text, i in model["vocab"].items() if text not in specials}
-    texts, byte_of, ignore_merges = sorted(ids, key=ids.get), _byte_alphabet(), model.get("ignore_merges") is True
+    texts, byte_of, ignore_merges = (sorted(ids, key=ids.get), _byte_alphabet(),
+                                     model.get("ignore_merges") is True)
     if [ids[text] for text in texts] != list(range(len(texts))):
-        raise UserError(f"the ids of its {len(texts):,} tokens are not 0 to {len(texts) - 1:,}: expected those of special (added) tokens after them")
+        raise UserError(f"the ids of its {len(texts):,} tokens are not 0 to {len(texts) - 1:,}: expected "
+                        f"those of special (added) tokens after them")
     token_of = {text: bytes(byte_of[c] for c in text) for text in texts}
-    ranks = ranks_of([base64.b64encode(token) for token in token_of.values()], lambda rank: f"id {rank}", ignore_merges=True)
+    ranks = ranks_of([base64.b64encode(token) for token in token_of.values()], lambda rank: f"id {rank}",
+                     ignore_merges=True)
     merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]]
     _check_merges([(token_of[left], token_of[right]) for left, right in merges], ranks, ignore_merges)
     return Vocabulary(ranks, _pattern(saved["pre_tokenizer"]), specials, ignore_merges)
@@ -150,10 +169,12 @@ def _converted(saved):
 
 def _check_kind(model):
     if model.get("type", "BPE") != "BPE":
-        raise UserError(f"its model is of type {_shown(model['type'])}: expected BPE over bytes; this kind has no ranks")
+        raise UserError(f"its model is of type {_shown(model['type'])}: expected BPE over bytes; this kind "
+                        f"has no ranks")
     for key in ("byte_fallback", "continuing_subword_prefix", "end_of_word_suffix", "dropout", "normalizer"):
         if model.get(key):
-            raise UserError(f"it has {key} = {json.dumps(model[key])[:60]}: expected BPE over the bytes of the text as it is, without; "
+            raise UserError(f"it has {key} = {json.dumps(model[key])[:60]}: expected BPE over the bytes of "
+                            f"the text as it is, without; "
                             f"vocabularies of SentencePiece cannot be converted")
 
 
@@ -162,15 +183,18 @@ def _check_merges(merges, ranks, ignore_merges):
     made = [ranks[left + right] for left, right in merges]
     for k in range(1, len(made)):
         if made[k - 1] > made[k] or (made[k - 1] == made[k] and not ignore_merges):
-            raise UserError(f"merge {k + 1} makes id {made[k]} after id {made[k - 1]}: expected ids that rise along the merges, for ranks to mean "
+            raise UserError(f"merge {k + 1} makes id {made[k]} after id {made[k - 1]}: expected ids that "
+                            f"rise along the merges, for ranks to mean "
                             f"the same")
     if ignore_merges:
         return
     if len(made) != len(ranks) - 256:
-        raise UserError(f"{len(made):,} merges for {len(ranks) - 256:,} tokens of more than one byte: expected one for each")
+        raise UserError(f"{len(made):,} merges for {len(ranks) - 256:,} tokens of more than one byte: "
+                        f"expected one for each")
     for rank, (left, right) in zip(made, merges):
         if join(left + right, ranks, below=rank) != [left, right]:
-            raise UserError(f"the merge of {_shown(left)} and {_shown(right)} can never happen: those before it join the bytes in another way")
+            raise UserError(f"the merge of {_shown(left)} and {_shown(right)} can never happen: those "
+                            f"before it join the bytes in another way")
 
 
 def _pattern(pre_tokenizer):
@@ -182,12 +206,14 @@ def _pattern(pre_tokenizer):
         if len(first) == 1 and first[0]["type"] == "Split" and not last.get("use_regex", True) and \
                 (first[0]["behavior"], first[0]["invert"]) in (("Isolated", False), ("Removed", True)):
             return first[0]["pattern"]["Regex"]
-    raise UserError(f"its pre_tokenizer is {json.dumps(pre_tokenizer)[:120]}: expected ByteLevel without add_prefix_space, alone or after one Split "
+    raise UserError(f"its pre_tokenizer is {json.dumps(pre_tokenizer)[:120]}: expected ByteLevel without "
+                    f"add_prefix_space, alone or after one Split "
                     f"by a regular expression")
 
 
 def _byte_alphabet():
-    """{character: byte}: printable bytes of Latin-1 stand for themselves, the others, in order, are written U+0100, U+0101, ..."""
+    """{character: byte}: printable bytes of Latin-1 stand for themselves, the others, in order, are written
+    U+0100, U+0101, ..."""
     printable = [*range(0x21, 0x7f), *range(0xa1, 0xad), *range(0xae, 0x100)]
     others = [b for b in range(256) if b not in printable]
     return {chr(b): b for b in printable} | {chr(0x100 + k): b for k, b in enumerate(others)}

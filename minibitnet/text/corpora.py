@@ -1,12 +1,13 @@
-"""Where text comes from: built-in corpora, fetched ones, or any UTF-8 file; whole, in pieces, or document by document.
+"""Where text comes from: built-in corpora, fetched ones, or any UTF-8 file; whole, in pieces, or document
+by document.
 
     stories      written by a grammar whose entropy is known; part of the package
     pydoc        real English that every CPython carries
     NAME         what ``python -m minibitnet.data fetch NAME`` put into the data folder
     PATH         a file of yours
 
-A line <|endoftext|> ends a document (the form of TinyStories too): document, "\\n<|endoftext|>\\n", document, and so on. A text
-without such a line has no documents.
+A line <|endoftext|> ends a document (the form of TinyStories too): document, "\\n<|endoftext|>\\n",
+document, and so on. A text without such a line has no documents.
 """
 import codecs
 import difflib
@@ -26,7 +27,8 @@ END = object()              # what ``pieces`` yields where a document ends
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text and its origin. ``source`` is the text, or the path of a file too large to hold: use ``chunks()`` then."""
+    """A text and its origin. ``source`` is the text, or the path of a file too large to hold: use
+    ``chunks()`` then."""
     name: str
     source: str | Path
     sha256: str             # of the bytes as they were read
@@ -52,12 +54,13 @@ class Corpus:
         for text, _ in decode_pieces(_read_pieces(self.source, digest, report)):
             yield text
         if digest.hexdigest() != self.sha256:
-            raise UserError(f"corpus {str(self.source)!r} changed while it was read: expected a file that nobody writes to")
+            raise UserError(f"corpus {str(self.source)!r} changed while it was read: expected a file that "
+                            f"nobody writes to")
 
 
 def load_corpus(spec):
-    """spec: the name of a built-in or a fetched corpus, or the path of a text file -> Corpus. Line ends stay as they are; a
-    leading byte order mark is dropped."""
+    """spec: the name of a built-in or a fetched corpus, or the path of a text file -> Corpus. Line ends
+    stay as they are; a leading byte order mark is dropped."""
     path = _path_of(spec)
     if path and path.stat().st_size > IN_MEMORY:
         return _survey(spec, path)
@@ -65,16 +68,20 @@ def load_corpus(spec):
     text, replaced = decode_utf8(raw)
     if not text.strip():
         raise _empty(spec)
-    return Corpus(path.stem if path else spec, text, hashlib.sha256(raw).hexdigest(), replaced, len(raw), any(p is END for p in pieces([text])))
+    return Corpus(path.stem if path else spec, text, hashlib.sha256(raw).hexdigest(), replaced, len(raw),
+                  any(p is END for p in pieces([text])))
 
 
 def packaged(name):
-    """The path of a file of the project's folder data/ ("stories.txt", "paper/b1_table_1.json"), which a wheel carries as minibitnet/_data."""
+    """The path of a file of the project's folder data/ ("stories.txt", "paper/b1_table_1.json"), which a
+    wheel carries as minibitnet/_data."""
     package = Path(__file__).parent.parent
     for folder in (package / "_data", package.parent / "data"):
-        if (folder / name).is_file() and (folder.name == "_data" or (package.parent / "pyproject.toml").is_file()):
+        if (folder / name).is_file() and (folder.name == "_data"
+                                          or (package.parent / "pyproject.toml").is_file()):
             return folder / name
-    raise UserError(f"{name} is neither in {package / '_data'} nor in the data folder of a checkout: is this installation complete?")
+    raise UserError(f"{name} is neither in {package / '_data'} nor in the data folder of a checkout: is "
+                    f"this installation complete?")
 
 
 def _path_of(spec):
@@ -89,7 +96,8 @@ def _path_of(spec):
     if download:
         if not text_path(spec).is_file():
             here = f", or name the file ./{spec} that is here" if Path(spec).is_file() else ""
-            raise UserError(f"corpus {spec!r} was not fetched yet: python -m minibitnet.data fetch {download.name} ({download.size:,} bytes){here}")
+            raise UserError(f"corpus {spec!r} was not fetched yet: python -m minibitnet.data fetch "
+                            f"{download.name} ({download.size:,} bytes){here}")
         return text_path(spec)
     path = Path(spec)
     if not path.exists():
@@ -124,10 +132,12 @@ def _empty(spec):
     return UserError(f"corpus {spec!r} is empty: expected text")
 
 
-# ---- bytes -> text -----------------------------------------------------------------------------------------------------
+# ---- bytes -> text
+# -----------------------------------------------------------------------------------------------------
 
 def decode_utf8(raw):
-    """bytes -> (text, number of undecodable places, each of which became U+FFFD); a leading byte order mark is dropped"""
+    """bytes -> (text, number of undecodable places, each of which became U+FFFD); a leading byte order mark
+    is dropped"""
     return _decode(raw.removeprefix(codecs.BOM_UTF8))
 
 
@@ -148,12 +158,13 @@ def decode_pieces(raw_pieces):
 
 def _decode(raw):
     text = raw.decode("utf-8", "replace")
-    return text, text.count("\ufffd") - raw.count("\ufffd".encode())       # those that were in the text are no replacements
+    # those that were in the text are no replacements
+    return text, text.count("\ufffd") - raw.count("\ufffd".encode())
 
 
 def _character_end(raw):
-    """Where bytes can be cut so that both parts decode as the whole does: before the last byte that begins a character.
-    After four continuation bytes (10xxxxxx) no character is open."""
+    """Where bytes can be cut so that both parts decode as the whole does: before the last byte that begins
+    a character. After four continuation bytes (10xxxxxx) no character is open."""
     return next((len(raw) - i for i in range(1, min(4, len(raw)) + 1) if raw[-i] & 0xC0 != 0x80), len(raw))
 
 
@@ -166,42 +177,49 @@ def _read_pieces(path, digest, report):
 
 
 def _pydoc():
-    """The text of Python's own language help, by topic. It differs between Python versions (a run records its sha256)."""
+    """The text of Python's own language help, by topic. It differs between Python versions (a run records
+    its sha256)."""
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        raise UserError("corpus 'pydoc': this Python was installed without its help texts (module pydoc_data); "
+        raise UserError("corpus 'pydoc': this Python was installed without its help texts (module "
+                        "pydoc_data); "
                         "give a text file with --data PATH") from None
     return "\n\n".join(topics[name].strip() for name in sorted(topics)).encode("utf-8")
 
 
-# ---- text -> documents, and places to cut ------------------------------------------------------------------------------
+# ---- text -> documents, and places to cut
+# ------------------------------------------------------------------------------
 
-# The lookbehind comes after the literal, so that the search may run for the literal: the marker begins its line.
+# The lookbehind comes after the literal, so that the search may run for the literal: the marker begins its
+# line.
 _MARKER_LINE = re.compile(r"<\|endoftext\|>(?<![^\n]<\|endoftext\|>)\r?\n")
 _LAST_MARKER_LINE = re.compile(r"<\|endoftext\|>(?<![^\n]<\|endoftext\|>)(?:\r?\n|\r?\Z)")
 _LAST_CUT = re.compile(r".*(?:(?<=[^\W_])(?=[ \r\n])|(?<=\S\n)(?=[^\W_]))", re.DOTALL)
 
 
 def safe_cut(text):
-    """The last place where a text may be cut so that its two parts have the tokens of the whole; 0 if there is none.
+    """The last place where a text may be cut so that its two parts have the tokens of the whole; 0 if there
+    is none.
 
-    A byte or character tokenizer may be cut anywhere; BPE first splits text into pre-tokens by a regular expression, and may be
-    cut only where a pre-token begins *whatever stands before and after*. For GPT-2's pattern and its kin (cl100k, o200k) that is
+    A byte or character tokenizer may be cut anywhere; BPE first splits text into pre-tokens by a regular
+    expression, and may be cut only where a pre-token begins *whatever stands before and after*. For GPT-2's
+    pattern and its kin (cl100k, o200k) that is
       - before a space or line end that follows a letter or digit: no pre-token runs from a word into white space;
       - between a single line end and a letter or digit: the line end is a pre-token, or the end of one.
-    Not so: after two line ends ("a\\n\\n|b": alone, the left part has one pre-token \\n\\n, in the whole text it has two, for
-    white space leaves its last character to what follows), nor before a line end after a full stop (cl100k: ".\\n" is one).
+    Not so: after two line ends ("a\\n\\n|b": alone, the left part has one pre-token \\n\\n, in the whole
+    text it has two, for white space leaves its last character to what follows), nor before a line end after
+    a full stop (cl100k: ".\\n" is one).
     """
     found = _LAST_CUT.match(text)
     return found.end() if found else 0
 
 
 def pieces(chunks, with_documents=True):
-    """Chunks of text -> pieces that may be tokenized one by one, and END where a document ends; a text without a line
-    <|endoftext|> has no END, and with_documents=False takes such a line for text. The line end before such a line, or at the end of
-    the text, ends the document's last line and is not part of it. Holds a piece and a chunk at a time, more only where there is no
-    place to cut."""
+    """Chunks of text -> pieces that may be tokenized one by one, and END where a document ends; a text
+    without a line <|endoftext|> has no END, and with_documents=False takes such a line for text. The line
+    end before such a line, or at the end of the text, ends the document's last line and is not part of it.
+    Holds a piece and a chunk at a time, more only where there is no place to cut."""
     held, limit = "", 0
     for chunk in chunks:
         held += chunk
@@ -214,7 +232,8 @@ def pieces(chunks, with_documents=True):
         if cut:
             yield held[:cut]
         held = held[cut:]
-        limit = 2 * len(held)                # not at every chunk: a text without places to cut would be searched over and over
+        # not at every chunk: a text without places to cut would be searched over and over
+        limit = 2 * len(held)
     if with_documents:
         *ended, held = _LAST_MARKER_LINE.split(held)
         yield from _ended(ended)

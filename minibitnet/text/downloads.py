@@ -1,7 +1,9 @@
-"""Corpora to download: a pinned address, the number of bytes, the licence and the sha256 that the bytes must have.
+"""Corpora to download: a pinned address, the number of bytes, the licence and the sha256 that the bytes
+must have.
 
-``fetch`` writes nothing under the final name that was not checked; ``from_file`` puts a copy that came some other way (a
-USB stick in a room without network) through the same checks. A zip stays beside the texts that are made from it.
+``fetch`` writes nothing under the final name that was not checked; ``from_file`` puts a copy that came some
+other way (a USB stick in a room without network) through the same checks. A zip stays beside the texts that
+are made from it.
 """
 import hashlib
 import http.client
@@ -34,8 +36,8 @@ class Download(NamedTuple):
         return tuple(self.texts) or (self.name,)
 
 
-# wikitext-2-raw is its training part followed by its validation part (the last 10 %, about, which is where our own
-# validation split lies); the test part is a text of its own, for evaluate --data.
+# wikitext-2-raw is its training part followed by its validation part (the last 10 %, about, which is where
+# our own validation split lies); the test part is a text of its own, for evaluate --data.
 DOWNLOADS = {d.name: d for d in (
     Download("tinyshakespeare", 1_115_394, "public domain",
              "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
@@ -54,15 +56,16 @@ DOWNLOADS = {d.name: d for d in (
 
 
 def data_folder():
-    """Where downloads and token streams live: $MINIBITNET_DATA, or minibitnet in the user's cache folder ($XDG_CACHE_HOME or
-    ~/.cache; on Windows %LOCALAPPDATA%)."""
+    """Where downloads and token streams live: $MINIBITNET_DATA, or minibitnet in the user's cache folder
+    ($XDG_CACHE_HOME or ~/.cache; on Windows %LOCALAPPDATA%)."""
     if os.environ.get("MINIBITNET_DATA"):
         return Path(os.environ["MINIBITNET_DATA"])
     cache = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
     try:
         return Path(cache or Path.home() / ".cache") / "minibitnet"
     except RuntimeError:
-        raise UserError("this user has no home folder: name a folder for data in the environment variable MINIBITNET_DATA") from None
+        raise UserError("this user has no home folder: name a folder for data in the environment variable "
+                        "MINIBITNET_DATA") from None
 
 
 def text_path(name):
@@ -78,14 +81,15 @@ def find(name):
 def fetch(download, from_file=None, report=lambda n: None):
     """Put the texts of a Download into the data folder -> False where its bytes were there already.
 
-    from_file: a local copy of the file at the download's address, in place of the network. report(n) is called after every n
-    bytes that came.
+    from_file: a local copy of the file at the download's address, in place of the network. report(n) is
+    called after every n bytes that came.
     """
     target = data_folder() / f"{download.name}.zip" if download.texts else text_path(download.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     missing = not has_sha256(target, download)
     if missing:
-        pieces, source, hint = (_of_file(from_file), from_file, f"Is it the file of {download.address}?") if from_file else \
+        pieces, source, hint = (_of_file(from_file), from_file,
+                                f"Is it the file of {download.address}?") if from_file else \
                                (_of_address(download), download.address, _offline(download))
         write_atomically(target, _checked(pieces, download, source, hint, report), download.size)
     for name, members in download.texts.items():
@@ -102,44 +106,53 @@ def has_sha256(path, download):
 
 
 def extract(archive, members, target):
-    """Write the members of a zip, one after the other, to target. Only their bytes are used, never a path of the zip's."""
+    """Write the members of a zip, one after the other, to target. Only their bytes are used, never a path
+    of the zip's."""
     try:
         with zipfile.ZipFile(archive) as z:
             size = sum(z.getinfo(member).file_size for member in members)
             if size > MAX_INFLATION * archive.stat().st_size:
-                raise UserError(f"{archive}: its text would have {size:,} bytes, more than {MAX_INFLATION} times the zip's: that is no text")
+                raise UserError(f"{archive}: its text would have {size:,} bytes, more than {MAX_INFLATION} "
+                                f"times the zip's: that is no text")
             write_atomically(target, (piece for member in members for piece in _inflated(z, member)), size)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as e:
-        raise UserError(f"{archive}: expected a zip that holds {' and '.join(members)}: {str(e.args[0] if e.args else e)}") from None
+        raise UserError(f"{archive}: expected a zip that holds {' and '.join(members)}: "
+                        f"{str(e.args[0] if e.args else e)}") from None
 
 
 def _inflated(z, member):
-    """The bytes of a zip's member, in pieces; zipfile reads no more than the size in its directory, and checks their CRC."""
+    """The bytes of a zip's member, in pieces; zipfile reads no more than the size in its directory, and
+    checks their CRC."""
     with z.open(member) as f:
         while piece := f.read(PIECE):
             yield piece
 
 
 def _checked(pieces, download, source, hint, report):
-    """Pass the pieces on; UserError as soon as there are too many bytes, and at the end if they are not the expected ones."""
+    """Pass the pieces on; UserError as soon as there are too many bytes, and at the end if they are not the
+    expected ones."""
     digest, size = hashlib.sha256(), 0
     for piece in pieces:
         size += len(piece)
         if size > download.size:
-            raise UserError(f"{source}: more than the expected {download.size:,} bytes came; nothing was kept. {hint}")
+            raise UserError(f"{source}: more than the expected {download.size:,} bytes came; nothing was "
+                            f"kept. {hint}")
         digest.update(piece)
         report(len(piece))
         yield piece
     if size < download.size:
-        raise UserError(f"{source}: {size:,} bytes came, expected {download.size:,}; nothing was kept. {hint}")
+        raise UserError(f"{source}: {size:,} bytes came, expected {download.size:,}; nothing was kept. "
+                        f"{hint}")
     if digest.hexdigest() != download.sha256:
-        raise UserError(f"{source}: its sha256 is {digest.hexdigest()}, expected {download.sha256}; nothing was kept. {hint}")
+        raise UserError(f"{source}: its sha256 is {digest.hexdigest()}, expected {download.sha256}; nothing "
+                        f"was kept. {hint}")
 
 
 def _of_file(path):
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: expected a file, found {'a directory' if path.is_dir() else 'something else' if path.exists() else 'nothing'}")
+        raise UserError(f"{path}: expected a file, found "
+                        f"{'a directory' if path.is_dir() else 'something else' if path.exists() else 'nothing'}")
     try:
         with open(path, "rb") as f:
             while piece := f.read(PIECE):
@@ -175,4 +188,5 @@ def _of_address(download):
 
 
 def _offline(download):
-    return f"Without network, get the file elsewhere, then: python -m minibitnet.data fetch {download.name} --from-file PATH"
+    return (f"Without network, get the file elsewhere, then: python -m minibitnet.data fetch "
+            f"{download.name} --from-file PATH")

@@ -4,14 +4,16 @@ With documents d1 .. dn and a tokenizer that has an end token the stream is
 
     end d1 end d2 end ... dn end         starts: the places of all ends but the last
 
-so that each document has its begin token, which is given to the model, and an end token, which is scored: one token serves
-as the end of a document and the begin of the next. The last token is the first one again, which makes the stream a ring.
-Without documents, or without an end token, it is the tokens of the text as it is, and starts is None.
+so that each document has its begin token, which is given to the model, and an end token, which is scored:
+one token serves as the end of a document and the begin of the next. The last token is the first one again,
+which makes the stream a ring. Without documents, or without an end token, it is the tokens of the text as
+it is, and starts is None.
 
-On disk a stream is flat: token ids as little-endian uint16 (uint32 where the vocabulary is larger than 65,536), the starts as
-int64 in a file of their own, and the sha256 of both in a third, as sha256sum writes it. The file's name carries a hash of the text's
-sha256 and the tokenizer, so that a stream of another text or tokenizer is never taken for this one. Each opening reads both files
-once and compares: what is damaged or missing is made anew. (The text itself is read and hashed each time as well, which takes longer.)
+On disk a stream is flat: token ids as little-endian uint16 (uint32 where the vocabulary is larger than
+65,536), the starts as int64 in a file of their own, and the sha256 of both in a third, as sha256sum writes
+it. The file's name carries a hash of the text's sha256 and the tokenizer, so that a stream of another text
+or tokenizer is never taken for this one. Each opening reads both files once and compares: what is damaged
+or missing is made anew. (The text itself is read and hashed each time as well, which takes longer.)
 """
 import hashlib
 import json
@@ -29,23 +31,29 @@ from .downloads import data_folder
 
 class TokenStream(NamedTuple):
     tokens: np.ndarray              # (N,) ids; a read-only map of its file where the corpus is large
-    starts: np.ndarray | None       # (documents,) int64: where each one's begin token stands; None without documents
+    # (documents,) int64: where each one's begin token stands; None without documents
+    starts: np.ndarray | None
 
 
 def token_stream(corpus, tokenizer, documents=None, report=lambda n: None):
-    """Corpus -> TokenStream. documents: whether it is to be made of documents, as a model expects that was trained on some (a text
-    without a line <|endoftext|> is then one document); None: where the corpus has them and the tokenizer an end token.
+    """Corpus -> TokenStream. documents: whether it is to be made of documents, as a model expects that was
+    trained on some (a text without a line <|endoftext|> is then one document); None: where the corpus has
+    them and the tokenizer an end token.
 
-    The stream of a large corpus is made once and kept in the data folder; report(n) is called after every n bytes of text then.
+    The stream of a large corpus is made once and kept in the data folder; report(n) is called after every n
+    bytes of text then.
     """
     if documents is None:
-        documents = corpus.has_documents and tokenizer.end is not None       # if not, such a line is text like any other
+        # if not, such a line is text like any other
+        documents = corpus.has_documents and tokenizer.end is not None
     if corpus.in_memory:
         starts = array("q")
         if not documents:
             return TokenStream(tokenizer.encode(corpus.text), None)
-        return TokenStream(np.concatenate(list(encoded(corpus, tokenizer, documents, starts, report))), np.array(starts, np.int64))
-    identity = {"layout": 1, "text": corpus.sha256, "end": tokenizer.end, "documents": documents, "tokenizer": tokenizer.to_json()}
+        return TokenStream(np.concatenate(list(encoded(corpus, tokenizer, documents, starts, report))),
+                           np.array(starts, np.int64))
+    identity = {"layout": 1, "text": corpus.sha256, "end": tokenizer.end, "documents": documents,
+                "tokenizer": tokenizer.to_json()}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     target = data_folder() / "streams" / f"{corpus.name}-{key[:24]}.tokens"
     if not is_whole(target):
@@ -60,8 +68,8 @@ def documents_of(stream):
 
 
 def count(corpus, tokenizer, report=lambda n: None):
-    """Encode a corpus and keep nothing -> (tokens, how many of them are ends of documents, the bytes of text that each other one stands
-    for on average)."""
+    """Encode a corpus and keep nothing -> (tokens, how many of them are ends of documents, the bytes of
+    text that each other one stands for on average)."""
     tokens, n_bytes, starts = 0, 0, array("q")
     documents = corpus.has_documents and tokenizer.end is not None
     for ids in encoded(corpus, tokenizer, documents, starts, report):
@@ -71,21 +79,24 @@ def count(corpus, tokenizer, report=lambda n: None):
 
 
 def encode_to_file(corpus, tokenizer, target, documents, report=lambda n: None):
-    """Write the stream of a corpus to target, its starts and the sums of both beside it, in memory that grows by nothing but the
-    starts: 8 bytes a document."""
+    """Write the stream of a corpus to target, its starts and the sums of both beside it, in memory that
+    grows by nothing but the starts: 8 bytes a document."""
     starts, dtype = array("q"), dtype_of(tokenizer)
     target.parent.mkdir(parents=True, exist_ok=True)
-    chunks = (np.ascontiguousarray(ids, dtype) for ids in encoded(corpus, tokenizer, documents, starts, report))
+    chunks = (np.ascontiguousarray(ids, dtype)
+              for ids in encoded(corpus, tokenizer, documents, starts, report))
     write_atomically(target, chunks, corpus.size * dtype.itemsize)
     if documents:
-        write_atomically(starts_path(target), [np.frombuffer(starts, np.int64).astype("<i8", copy=False)], 8 * len(starts))
+        write_atomically(starts_path(target), [np.frombuffer(starts, np.int64).astype("<i8", copy=False)],
+                         8 * len(starts))
     sums = sums_of(target)
     write_atomically(sums_path(target), [sums], len(sums))
 
 
 def is_whole(target):
     """Are a stream's files there, byte for byte as they were written?"""
-    return target.is_file() and sums_path(target).is_file() and sums_path(target).read_bytes() == sums_of(target)
+    return (target.is_file() and sums_path(target).is_file() and sums_path(target).read_bytes()
+            == sums_of(target))
 
 
 def sums_of(target):
@@ -122,10 +133,12 @@ def sums_path(target):
 def encoded(corpus, tokenizer, with_documents, starts, report):
     """Yield the stream piece by piece; the documents' starts are appended to starts."""
     end = np.array([tokenizer.end], np.int32) if with_documents else None
-    place, begun = 0, not with_documents                 # begun: does the document at hand have its begin token?
+    # begun: does the document at hand have its begin token?
+    place, begun = 0, not with_documents
     for piece in pieces(corpus.chunks(report), with_documents):
         if piece is END:
-            begun = False                                # its end token is written as the begin of the next, or at the end
+            # its end token is written as the begin of the next, or at the end
+            begun = False
             continue
         if not begun:
             starts.append(place)

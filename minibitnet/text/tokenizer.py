@@ -1,11 +1,14 @@
-"""Tokenizers: text <-> token ids. ``char`` knows the characters of its corpus, ``byte`` the 256 byte values, ``bpe`` joins of bytes.
+"""Tokenizers: text <-> token ids. ``char`` knows the characters of its corpus, ``byte`` the 256 byte
+values, ``bpe`` joins of bytes.
 
-Each has ``vocab_size``, ``encode(text) -> int32 array``, ``decode(ids) -> str``, ``count_bytes(ids)`` (of UTF-8 that they
-stand for), ``decode_stream()`` (a function from one id to the text it completes), and ``to_json()`` for the file ``tokenizer.json``
-of a run. ``end`` is the id of the token between documents, or None: no text is encoded to it, it decodes to "" and is 0 bytes.
+Each has ``vocab_size``, ``encode(text) -> int32 array``, ``decode(ids) -> str``, ``count_bytes(ids)`` (of
+UTF-8 that they stand for), ``decode_stream()`` (a function from one id to the text it completes), and
+``to_json()`` for the file ``tokenizer.json`` of a run. ``end`` is the id of the token between documents, or
+None: no text is encoded to it, it decodes to "" and is 0 bytes.
 
-Surrogate code points (a command line that is not UTF-8 holds them) have no UTF-8: ``char`` treats them as characters, ``byte``
-gives each the three bytes that UTF-8's rule would, ``bpe`` reads them as U+FFFD (see bpe.py).
+Surrogate code points (a command line that is not UTF-8 holds them) have no UTF-8: ``char`` treats them as
+characters, ``byte`` gives each the three bytes that UTF-8's rule would, ``bpe`` reads them as U+FFFD (see
+bpe.py).
 """
 import codecs
 import json
@@ -43,9 +46,11 @@ class CharTokenizer:
         unknown = self._points[ids] != points
         if unknown.any():
             first = chr(points[unknown.argmax()])
-            raise UserError(f"{unknown.sum():,} of {len(text):,} characters are unknown to this model's character "
+            raise UserError(f"{unknown.sum():,} of {len(text):,} characters are unknown to this model's "
+                            f"character "
                             f"tokenizer, the first one {first!r} at {unknown.argmax():,}: expected only the "
-                            f"{len(self.characters)} characters of its corpus (--tokenizer byte knows every text)")
+                            f"{len(self.characters)} characters of its corpus (--tokenizer byte knows every "
+                            f"text)")
         return ids.astype(np.int32)
 
     def decode(self, ids):
@@ -95,7 +100,8 @@ class ByteTokenizer(_ByteLevel):
 
 
 class BPETokenizer(_ByteLevel):
-    """Byte-level BPE: the ranks are ids, those of special tokens follow. tiktoken encodes, exactly as ``bpe.encode_plain`` does.
+    """Byte-level BPE: the ranks are ids, those of special tokens follow. tiktoken encodes, exactly as
+    ``bpe.encode_plain`` does.
 
     Text that looks like a special token is text: "<|endoftext|>" in a corpus cannot end a document.
     """
@@ -103,8 +109,10 @@ class BPETokenizer(_ByteLevel):
 
     def __init__(self, vocabulary):
         self.vocabulary = vocabulary
-        super().__init__(sorted(vocabulary.ranks, key=vocabulary.ranks.get) + [b""] * len(vocabulary.specials))
-        self.end = next((vocabulary.specials[name] for name in self.END_NAMES if name in vocabulary.specials), None)
+        super().__init__(sorted(vocabulary.ranks, key=vocabulary.ranks.get) + [b""]
+                         * len(vocabulary.specials))
+        self.end = next((vocabulary.specials[name] for name in self.END_NAMES
+                         if name in vocabulary.specials), None)
 
     @cached_property
     def _tiktoken(self):
@@ -114,14 +122,17 @@ class BPETokenizer(_ByteLevel):
         text = bpe.characters_of(text)
         try:
             ids = self._tiktoken.encode_to_numpy(text, disallowed_special=())
-        except BaseException as e:                         # a foreign pattern that runs out of stack; some versions of tiktoken panic
+        # a foreign pattern that runs out of stack; some versions of tiktoken panic
+        except BaseException as e:
             if not isinstance(e, ValueError) and type(e).__name__ != "PanicException":
                 raise
-            raise UserError(f"the pattern of this tokenizer fails on a text of {len(text):,} characters ({e}): is there a very long run of "
+            raise UserError(f"the pattern of this tokenizer fails on a text of {len(text):,} characters "
+                            f"({e}): is there a very long run of "
                             f"spaces? {self.vocabulary.pattern[:60]!r}") from None
         ids = ids.astype(np.int32)
         if ids.max(initial=0) >= len(self.vocabulary.ranks) or self._lengths[ids].sum() != len(text.encode()):
-            raise UserError(f"the pattern of this tokenizer passes over parts of the text: expected one that cuts it into pieces, "
+            raise UserError(f"the pattern of this tokenizer passes over parts of the text: expected one "
+                            f"that cuts it into pieces, "
                             f"got {self.vocabulary.pattern[:60]!r}")
         return ids
 
@@ -133,9 +144,9 @@ class BPETokenizer(_ByteLevel):
 # ---- making and loading
 
 def make_tokenizer(spec, text, end=False):
-    """spec: "char" or "bpe:SIZE" (trained on text, a str or an iterable of them), "byte", or the path of a ``tokenizer.json``
-    (a run's or Hugging Face's) or rank file. end: whether there are documents to keep apart; bpe can always, and its SIZE counts that
-    token, so that it is the model's vocab_size."""
+    """spec: "char" or "bpe:SIZE" (trained on text, a str or an iterable of them), "byte", or the path of a
+    ``tokenizer.json`` (a run's or Hugging Face's) or rank file. end: whether there are documents to keep
+    apart; bpe can always, and its SIZE counts that token, so that it is the model's vocab_size."""
     if spec == "char":
         return CharTokenizer.train(text, end)
     if spec == "byte":
@@ -148,7 +159,8 @@ def make_tokenizer(spec, text, end=False):
 def bpe_size(text):
     """The vocabulary size of a "bpe:SIZE" -> int: the 256 bytes, the end token, and at most 2^20 ranks."""
     if not (text.isascii() and text.isdigit() and len(text) < 9 and 257 <= int(text) <= bpe.MAX_RANKS + 1):
-        raise UserError(f"tokenizer 'bpe:{text[:40]}': expected a vocabulary size from 257 (256 bytes and an end token) to {bpe.MAX_RANKS + 1:,}, "
+        raise UserError(f"tokenizer 'bpe:{text[:40]}': expected a vocabulary size from 257 (256 bytes and "
+                        f"an end token) to {bpe.MAX_RANKS + 1:,}, "
                         f"for instance bpe:512")
     return int(text)
 
@@ -164,7 +176,8 @@ def load_tokenizer(path):
     try:
         saved = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):
-        raise UserError(f"tokenizer {str(path)!r} is not JSON: expected a tokenizer.json saved by a run, or Hugging Face's") from None
+        raise UserError(f"tokenizer {str(path)!r} is not JSON: expected a tokenizer.json saved by a run, or "
+                        f"Hugging Face's") from None
     if isinstance(saved, dict) and "model" in saved:
         return _bpe_tokenizer(bpe_files.from_huggingface(saved, path), path)
     return _from_json(saved, path)
@@ -175,14 +188,17 @@ def _from_json(saved, path):
     match saved:
         case {"tokenizer": "byte", **rest} if rest in ({}, {"end": False}, {"end": True}):
             return ByteTokenizer(**rest)
-        case {"tokenizer": "char", "characters": str(characters), **rest} if characters and list(characters) == sorted(set(characters)) \
+        case {"tokenizer": "char", "characters": str(characters),
+              **rest} if characters and list(characters) == sorted(set(characters)) \
                 and rest in ({}, {"end": False}, {"end": True}):
             return CharTokenizer(characters, **rest)
-        case {"tokenizer": "bpe", "ranks": list(tokens), "pattern": str(pattern), "specials": dict(specials), "ignore_merges": bool(ignore_merges)}:
+        case {"tokenizer": "bpe", "ranks": list(tokens), "pattern": str(pattern),
+              "specials": dict(specials), "ignore_merges": bool(ignore_merges)}:
             ranks = bpe_files.ranks_of(tokens, lambda rank: f"{path}: rank {rank}", ignore_merges)
             bpe_files.check_specials(specials, len(ranks), path)
             return _bpe_tokenizer(bpe_files.Vocabulary(ranks, pattern, specials, ignore_merges), path)
-    raise UserError(f"tokenizer {str(path)!r} is not a tokenizer.json saved by a run: expected kind 'byte', 'char' with sorted, "
+    raise UserError(f"tokenizer {str(path)!r} is not a tokenizer.json saved by a run: expected kind 'byte', "
+                    f"'char' with sorted, "
                     f"distinct characters, or 'bpe' with ranks, pattern and specials")
 
 
@@ -190,7 +206,8 @@ def _bpe_tokenizer(vocabulary, path):
     """Vocabulary -> tokenizer; UserError if tiktoken cannot use its pattern."""
     pattern = vocabulary.pattern
     try:
-        if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:     # deep nesting would overflow the parser's stack
+        # deep nesting would overflow the parser's stack
+        if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
             raise ValueError(f"expected a str of at most {MAX_PATTERN:,} characters")
         if pattern != bpe.PATTERN:
             _encoding(pattern, {bytes([b]): b for b in range(256)})
@@ -200,8 +217,9 @@ def _bpe_tokenizer(vocabulary, path):
 
 
 def _encoding(pattern, ranks):
-    """tiktoken's encoder. An empty match of a foreign pattern would make it panic, so the empty string has an id, the last; and
-    without any special token its search for them, which we do not need, would look at every byte of a text, one by one."""
+    """tiktoken's encoder. An empty match of a foreign pattern would make it panic, so the empty string has
+    an id, the last; and without any special token its search for them, which we do not need, would look at
+    every byte of a text, one by one."""
     import tiktoken
     return tiktoken.Encoding("minibitnet", pat_str=pattern, mergeable_ranks={**ranks, b"": len(ranks)},
                              special_tokens={bpe_files.END: len(ranks) + 1})

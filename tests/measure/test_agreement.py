@@ -17,11 +17,14 @@ def windows(*targets):
 
 
 def test_agreement_by_pencil():
-    """Four positions, two tokens. The reference's margins are 2, 2, 0.05, 1: three are clear. The other engine chooses differently at the
-    third, which is not clear, and at the last, which is: 2 of 4 agree, and 2 of 3. None is equal to the bit."""
-    reference, other = model_of([2.0, 0], [0, 2], [0.05, 0], [1, 0]), model_of([1.0, 0], [0, 1], [0, 0.05], [0, 1])
+    """Four positions, two tokens. The reference's margins are 2, 2, 0.05, 1: three are clear. The other
+    engine chooses differently at the third, which is not clear, and at the last, which is: 2 of 4 agree,
+    and 2 of 3. None is equal to the bit."""
+    reference, other = model_of([2.0, 0], [0, 2], [0.05, 0], [1, 0]), model_of([1.0, 0], [0, 1], [0, 0.05],
+                                                                               [0, 1])
     result = agreement(other, reference, windows(0, 0, 0, 0))
-    assert (result.targets, result.clear, result.agree, result.moved, result.identical) == (4, 3, 0.5, 1, 0) and result.agree_clear == pytest.approx(2 / 3)
+    assert (result.targets, result.clear, result.agree, result.moved,
+            result.identical) == (4, 3, 0.5, 1, 0) and result.agree_clear == pytest.approx(2 / 3)
 
 
 def test_losses_by_pencil():
@@ -37,10 +40,12 @@ def test_targets_that_do_not_count_do_not():
 
 
 def test_whole_number_logits_count_in_their_unit():
-    """Logits 1024 and 0 in units of 2^-9 are 2 and 0 nats: the loss is that of the float logits, and the choice is clear."""
+    """Logits 1024 and 0 in units of 2^-9 are 2 and 0 nats: the loss is that of the float logits, and the
+    choice is clear."""
     whole, real = model_of([1024, 0], scale=2.0**-9), model_of([2.0, 0.0])
     result = agreement(whole, real, windows(1))
-    assert result.loss == pytest.approx(result.reference_loss) == pytest.approx(2 + np.log1p(np.exp(-2))) and result.clear == 1
+    assert result.loss == pytest.approx(result.reference_loss) == pytest.approx(2 + np.log1p(np.exp(-2)))
+    assert result.clear == 1
 
 
 def test_token_by_token_feeds_one_at_a_time():

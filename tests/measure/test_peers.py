@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 
 @pytest.mark.parametrize("linear", ["ternary", "float"])
 def test_same_weights_same_loss_same_gradients(linear, rng):
-    """Our weights copied over: the losses agree to float32 rounding, and so do the gradients of the first and last matrices."""
+    """Our weights copied over: the losses agree to float32 rounding, and so do the gradients of the first
+    and last matrices."""
     from minibitnet.measure import peers
     c = ModelConfig(vocab_size=11, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, context=12, linear=linear)
     ours, theirs = Transformer(c), peers.Transformer(c)
@@ -31,6 +32,7 @@ def test_same_weights_same_loss_same_gradients(linear, rng):
     their_loss = theirs(torch.from_numpy(ids), torch.from_numpy(ids))
     their_loss.backward()
     assert their_loss.item() == pytest.approx(float(loss.data), rel=1e-4)
-    for name, g in (("lm_head.weight", theirs.head.grad), ("layers.0.mlp.down_proj.weight", theirs.blocks[0].down.grad)):
+    for name, g in (("lm_head.weight", theirs.head.grad),
+                    ("layers.0.mlp.down_proj.weight", theirs.blocks[0].down.grad)):
         mine = grads[ours.parameters()[name].key]
         assert np.abs(mine - g.numpy()).max() < 0.02 * np.abs(mine).max()

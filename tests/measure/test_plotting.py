@@ -10,32 +10,43 @@ def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
 
 def test_the_loss_figure_is_a_small_png(tmp_path):
     pytest.importorskip("matplotlib")
-    metrics = [{"tokens": 10**5 * i, "loss": 5 / i, **({"val_loss": 5.5 / i} if i % 2 else {})} for i in range(1, 8)]
+    metrics = [{"tokens": 10**5 * i, "loss": 5 / i, **({"val_loss": 5.5 / i} if i % 2 else {})}
+               for i in range(1, 8)]
     assert plotting.loss_figure(metrics, tmp_path / "loss.png")
-    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "loss.png").stat().st_size < 100_000
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "loss.png").stat().st_size < 100_000
 
 
 def test_the_floor_is_a_line_of_the_loss_figure(tmp_path, monkeypatch):
     figure = pytest.importorskip("matplotlib.figure")
     drawn = []
-    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, dpi: drawn.append([line.get_label() for line in self.axes[0].lines]))
+    monkeypatch.setattr(figure.Figure, "savefig",
+                        lambda self, path,
+                        dpi: drawn.append([line.get_label() for line in self.axes[0].lines]))
     metrics = [{"tokens": 10**5, "loss": 2.0, "val_loss": 2.0, "floor": None}]
     plotting.loss_figure(metrics, tmp_path / "loss.png")
     plotting.loss_figure([metrics[0] | {"floor": 1.25}], tmp_path / "loss.png")
-    assert [len(labels) for labels in drawn] == [2, 3] and drawn[1][2] == "entropy of the source (1.250): the floor"
+    assert [len(labels)
+            for labels in drawn] == [2, 3] and drawn[1][2] == "entropy of the source (1.250): the floor"
 
 
-def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_markers_over_the_line(tmp_path, monkeypatch):
+def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_markers_over_the_line(tmp_path,
+                                                                                                   monkeypatch):
     """On a logarithmic axis: from 3B to 7B, and from 70B, as far as their sizes are apart."""
     figure = pytest.importorskip("matplotlib.figure")
     seen = []
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self.axes[0]))
-    assert plotting.points({"ours": {"350M": (2, 1, 4), "7B": (3, 3, 3)}}, "size", "ratio", tmp_path / "p.png", {"7B": 2.9, "70B": 4})
+    assert plotting.points({"ours": {"350M": (2, 1, 4), "7B": (3, 3, 3)}}, "size", "ratio",
+                           tmp_path / "p.png", {"7B": 2.9, "70B": 4})
     [axes] = seen
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["350M", "7B", "70B"] and axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["350M", "7B",
+                                                                      "70B"] and axes.get_xscale() == "log"
     [[line, *_]], printed = axes.containers, axes.lines[-1]
-    assert line.get_xydata().tolist() == [[350e6, 2], [7e9, 3]] and printed.get_xydata().tolist() == [[7e9, 2.9], [70e9, 4]]
-    assert printed.get_fillstyle() == "none" and printed.get_linestyle() == "None" and printed.zorder > line.zorder and printed.get_label() == "printed"
+    assert line.get_xydata().tolist() == [[350e6, 2],
+                                          [7e9, 3]] and printed.get_xydata().tolist() == [[7e9, 2.9],
+                                                                                          [70e9, 4]]
+    assert printed.get_fillstyle() == "none" and printed.get_linestyle() == "None"
+    assert printed.zorder > line.zorder and printed.get_label() == "printed"
 
 
 def test_batches_stand_at_their_number(tmp_path, monkeypatch):
@@ -43,7 +54,8 @@ def test_batches_stand_at_their_number(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self.axes[0]))
     plotting.points({"ours": {1: 2, 64: 3}}, "batch", "tokens/s", tmp_path / "p.png")
-    assert [label.get_text() for label in seen[0].get_xticklabels()] == ["1", "64"] and seen[0].get_xticks().tolist() == [1, 64]
+    assert [label.get_text()
+            for label in seen[0].get_xticklabels()] == ["1", "64"] and seen[0].get_xticks().tolist() == [1, 64]
 
 
 def test_stacks_stand_on_each_other(tmp_path, monkeypatch):
@@ -51,9 +63,12 @@ def test_stacks_stand_on_each_other(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.extend(self.axes))
     stacks = {"a": {"x": 0.25, "y": 0.75}, "b": {"x": 0.5, "y": 0.5}}
-    assert plotting.stacks_and_points(stacks, "share", {"ours": {"3B": 1}}, "size", "ratio", tmp_path / "s.png")
-    assert [(bar.get_y(), bar.get_height()) for bar in seen[0].patches] == [(0, 0.25), (0, 0.5), (0.25, 0.75), (0.5, 0.5)]
-    assert [label.get_text() for label in seen[0].get_legend().get_texts()] == ["x", "y"] and seen[1].get_ylabel() == "ratio"
+    assert plotting.stacks_and_points(stacks, "share", {"ours": {"3B": 1}}, "size", "ratio",
+                                      tmp_path / "s.png")
+    assert [(bar.get_y(), bar.get_height()) for bar in seen[0].patches] == [(0, 0.25), (0, 0.5),
+                                                                            (0.25, 0.75), (0.5, 0.5)]
+    assert [label.get_text()
+            for label in seen[0].get_legend().get_texts()] == ["x", "y"] and seen[1].get_ylabel() == "ratio"
 
 
 def test_a_flow_has_every_box_and_an_arrow_into_every_box_but_the_first(tmp_path, monkeypatch):
@@ -61,11 +76,14 @@ def test_a_flow_has_every_box_and_an_arrow_into_every_box_but_the_first(tmp_path
     seen = []
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.extend(self.axes))
     assert plotting.flow({"(a)": [("x", ""), ("y", "w")], "(b)": [("z", "")]}, tmp_path / "f.png")
-    assert [sorted(text.get_text() for text in axes.texts if text.get_text()) for axes in seen] == [["w", "x", "y"], ["z"]]
-    assert [sum(getattr(text, "arrow_patch", None) is not None for text in axes.texts) for axes in seen] == [2, 0]
+    assert [sorted(text.get_text() for text in axes.texts if text.get_text())
+            for axes in seen] == [["w", "x", "y"], ["z"]]
+    assert [sum(getattr(text, "arrow_patch", None) is not None for text in axes.texts)
+            for axes in seen] == [2, 0]
 
 
-@pytest.mark.parametrize("draw", [lambda path: plotting.points({}, "", "", path), lambda path: plotting.flow({"": []}, path),
+@pytest.mark.parametrize("draw", [lambda path: plotting.points({}, "", "", path),
+                                  lambda path: plotting.flow({"": []}, path),
                                   lambda path: plotting.stacks_and_points({}, "", {}, "", "", path)])
 def test_without_matplotlib_there_is_no_picture(draw, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)

@@ -16,21 +16,26 @@ C = ModelConfig(vocab_size=20, d_model=64, n_layers=2, n_heads=4, d_ffn=128, con
 def test_random_matrices_hold_all_three_codes_in_equal_parts():
     matrix = random_models.RandomModel(C)["layers.1.mlp.gate_proj.weight"]
     codes = unpack_ternary(matrix.packed, matrix.n)
-    assert codes.shape == (128, 64) and np.abs(np.bincount(codes.ravel() + 1) / codes.size - 1 / 3).max() < 0.03
-    assert random_models.RandomModel(C)["layers.1.mlp.gate_proj.weight"].packed.tolist() == matrix.packed.tolist()
+    assert codes.shape == (128, 64) and np.abs(np.bincount(codes.ravel() + 1) / codes.size - 1
+                                               / 3).max() < 0.03
+    assert (random_models.RandomModel(C)["layers.1.mlp.gate_proj.weight"].packed.tolist()
+            == matrix.packed.tolist())
 
 
 @pytest.mark.parametrize("dtype", packed.FLOATS)
 def test_a_random_model_is_written_as_a_file_that_loads(dtype, tmp_path):
     random_models.write_model(tmp_path / "p", C, dtype)
     _, _, c, matrices, arrays = packed.load(tmp_path / "p", lambda config: ModelConfig(**config["model"]))
-    assert c == C and arrays["embed_tokens.weight"].dtype == packed.FLOATS[dtype] and (widen(arrays["norm.weight"]) == 1).all()
-    assert 0.9 < widen(arrays["lm_head.weight"]).std() < 1.1 and all(matrix.scale > 0 for matrix in matrices.values())
+    assert c == C and arrays["embed_tokens.weight"].dtype == packed.FLOATS[dtype]
+    assert (widen(arrays["norm.weight"]) == 1).all()
+    assert 0.9 < widen(arrays["lm_head.weight"]).std() < 1.1 and all(matrix.scale > 0
+                                                                     for matrix in matrices.values())
 
 
 def test_the_bytes_of_a_block_dense_and_packed():
-    """4 matrices of 64 x 64 and 3 of 64 x 128: 40,960 weights, 163,840 bytes in float32. Packed they take 2 bits each, 10,240 bytes,
-    and 4 for every row: 192 of q k v, 64 of o, 256 of gate and up, 64 of down, 2,304 bytes."""
+    """4 matrices of 64 x 64 and 3 of 64 x 128: 40,960 weights, 163,840 bytes in float32. Packed they take 2
+    bits each, 10,240 bytes, and 4 for every row: 192 of q k v, 64 of o, 256 of gate and up, 64 of down,
+    2,304 bytes."""
     assert random_models.dense_block(C)[1] == 163_840
     assert random_models.packed_block(C)[1] == 10_240 + 2_304
 
@@ -58,7 +63,8 @@ def test_the_rotary_tables_go_on_where_the_cache_ends():
 
 
 def test_both_engines_of_a_random_model_decode():
-    """Bytes of the float engine: 4 for each of 2 * 40,960 weights, 2 * (3 * 64 + 128) + 64 gains, 2 * 20 * 64 embeddings and head."""
+    """Bytes of the float engine: 4 for each of 2 * 40,960 weights, 2 * (3 * 64 + 128) + 64 gains, 2 * 20 *
+    64 embeddings and head."""
     made = random_models.engines(C)
     assert made["float"][1] == 4 * (81_920 + 704 + 2_560) and made["packed"][1] == 2 * 12_544 + 4 * 2_560
     for engine, _ in made.values():

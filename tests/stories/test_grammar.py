@@ -54,7 +54,8 @@ class EveryThrow:
 # ---- by pencil
 
 def test_a_document_costs_the_sum_of_its_choices():
-    """Ann or Bob, log 2; two dogs once in four, log 4; "She" follows from Ann: log 8. With a cat: log 2 + log 4/3."""
+    """Ann or Bob, log 2; two dogs once in four, log 4; "She" follows from Ann: log 8. With a cat: log 2 +
+    log 4/3."""
     choices = read("Ann had two dogs. She was glad.", PETS)
     assert [(c.name, c.option) for c in choices] == [("hero", 0), ("story", 1)]
     assert nats("Ann had two dogs. She was glad.", PETS) == pytest.approx(math.log(8))
@@ -62,10 +63,12 @@ def test_a_document_costs_the_sum_of_its_choices():
 
 
 def test_the_entropy_is_the_mean_over_all_documents():
-    """log 2 for the name, 3/4 log 4/3 + 1/4 log 4 for the pets. "Ann had " + "a cat" or "two dogs" + ". She was glad.": (5.75 + 8 + 14.5) letters."""
+    """log 2 for the name, 3/4 log 4/3 + 1/4 log 4 for the pets. "Ann had " + "a cat" or "two dogs" + ". She
+    was glad.": (5.75 + 8 + 14.5) letters."""
     assert expected(PETS).nats == pytest.approx(math.log(2) + 3 / 4 * math.log(4 / 3) + 1 / 4 * math.log(4))
     words = (3 * len("a cat") + len("two dogs")) / 4
-    assert expected(PETS).characters == pytest.approx(len("Ann had ") + words + len(". ") + 2.5 + len(" was glad."))
+    assert expected(PETS).characters == pytest.approx(len("Ann had ") + words + len(". ") + 2.5
+                                                      + len(" was glad."))
     assert expected(PETS).words == 7
 
 
@@ -75,7 +78,8 @@ def test_a_choice_is_known_where_its_options_part():
 
 
 def test_a_prefix_costs_what_it_leaves_no_doubt_about():
-    """All stories begin with nothing; one in two with A; "Ann had" tells no more than "Ann"; then t has one chance in four."""
+    """All stories begin with nothing; one in two with A; "Ann had" tells no more than "Ann"; then t has one
+    chance in four."""
     assert prefix_nats("", PETS) == 0
     assert prefix_nats("A", PETS) == prefix_nats("Ann had ", PETS) == pytest.approx(math.log(2))
     assert prefix_nats("Ann had t", PETS) == nats("Ann had two dogs. She was glad.", PETS)
@@ -83,7 +87,8 @@ def test_a_prefix_costs_what_it_leaves_no_doubt_about():
 
 
 def test_a_walk_over_the_grammar_equals_the_sum_over_every_document():
-    """All stories of RACE, one by one: probabilities add up to 1, no text is told twice, and the means are the expectations."""
+    """All stories of RACE, one by one: probabilities add up to 1, no text is told twice, and the means are
+    the expectations."""
     told = {}
     for story, p in EveryThrow().every(RACE):
         known, before = told.setdefault(story.text, (story, 0))
@@ -126,13 +131,15 @@ FRIENDS = table("name he", "Ann|she; Eve|she; Bert|he")
 ])
 def test_rules_that_cannot_be_read_back_are_refused(rule, message):
     with pytest.raises(GrammarError, match=re.escape(message)):
-        build(f"story:\n    {rule}\n", {"people": FRIENDS, "prefixes": table("name", "Ann; Anna"), "twins": FRIENDS})
+        build(f"story:\n    {rule}\n", {"people": FRIENDS, "prefixes": table("name", "Ann; Anna"),
+                                        "twins": FRIENDS})
 
 
 @pytest.mark.parametrize("rule, n", [
     ("{hero=people}: [{hero} sat|{hero}a sat].", 6),
     ("{hero=people} {two=people}: [{hero} sat|{two} sat].", 12),        # two slots never hold one name
-    ("{hero=people}: [Ape|{hero}|Bed].", 9),                             # "Ap", "Ann", "Bed" and "Bert" part in time
+    # "Ap", "Ann", "Bed" and "Bert" part in time
+    ("{hero=people}: [Ape|{hero}|Bed].", 9),
 ])
 def test_rules_that_can_be_read_back_tell_each_text_once(rule, n):
     language = build(f"story:\n    {rule}\n", {"people": FRIENDS})
@@ -143,7 +150,8 @@ def test_rules_that_can_be_read_back_tell_each_text_once(rule, n):
 # ---- dice
 
 def test_a_die_is_fair_because_the_last_incomplete_round_is_thrown_away():
-    """2^64 = 6 x 3074457345618258602 + 4: of the 2^64 words the last four, which would favour 0 to 3, are passed over."""
+    """2^64 = 6 x 3074457345618258602 + 4: of the 2^64 words the last four, which would favour 0 to 3, are
+    passed over."""
     dice = Dice(0)
     dice._words = [13, 2**64 - 5, 2**64 - 4, 2**64 - 1]          # taken from the end
     assert dice.below(6) == (2**64 - 5) % 6 == 5
@@ -176,7 +184,8 @@ def z(sample, mean):
 def test_twenty_thousand_stories_agree_with_the_exact_expectation(told):
     """Within three standard errors; a figure that is off by one half of a percent is seen."""
     cost = [math.fsum(c.nats for c in story.choices) for story in told]
-    print(f"{np.mean(cost):.3f} nats told, {expected().nats:.3f} expected, z = {z(cost, expected().nats):.2f}")
+    print(f"{np.mean(cost):.3f} nats told, {expected().nats:.3f} expected, z = "
+          f"{z(cost, expected().nats):.2f}")
     assert abs(z(cost, expected().nats)) < 3
     assert abs(z(cost, expected().nats * 1.005)) > 3
     assert abs(z([len(story.text) for story in told], expected().characters)) < 3
@@ -205,37 +214,45 @@ def test_every_form_of_every_word_is_said(told):
 
 def test_they_are_clean_ascii_with_the_right_article(told):
     for story in told:
-        assert story.text.isascii() and not re.search(r" [ .,!?\n]|\n[ \n]|[.,!?][.,]|[\[\]{}<>|/*]|\d", story.text), story.text
+        assert story.text.isascii() and not re.search(r" [ .,!?\n]|\n[ \n]|[.,!?][.,]|[\[\]{}<>|/*]|\d",
+                                                      story.text), story.text
         assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", story.text), story.text
         assert story.text[-1] in '.!?"' and story.text.count('"') % 2 == 0
         assert not re.search(r'(^|[.!?\n] ?)"?[a-z]', story.text), story.text
 
 
-FAR = {"name and pronoun": {"hero"}, "owner": {"first", "second", "mine", "other", "third"}, "place": {"place"}, "promise": {"deed"},
-       "question": {"question"}, "counting": {"number"}, "order": {"a", "b", "c"}, "mood": {"mood"}, "wish": {"color", "thing"}}
+FAR = {"name and pronoun": {"hero"}, "owner": {"first", "second", "mine", "other", "third"},
+       "place": {"place"}, "promise": {"deed"},
+       "question": {"question"}, "counting": {"number"}, "order": {"a", "b", "c"}, "mood": {"mood"},
+       "wish": {"color", "thing"}}
 
 
 @pytest.mark.parametrize("kind", FAR)
 def test_what_was_said_returns_long_after(kind, told):
-    """Every kind of dependency spans 30 words or more, in at least one story of ten; a word that is said again cost nothing."""
+    """Every kind of dependency spans 30 words or more, in at least one story of ten; a word that is said
+    again cost nothing."""
     spans = []
     for story in told[:1000]:
         drawn = {m.slot: m.end for m in story.mentions if m.new}
-        spans.append(max((len(story.text[drawn[m.slot]:m.start].split()) for m in story.mentions if not m.new and m.slot in FAR[kind]), default=0))
+        spans.append(max((len(story.text[drawn[m.slot]:m.start].split())
+                          for m in story.mentions if not m.new and m.slot in FAR[kind]), default=0))
     assert np.mean(np.array(spans) >= 30) > 0.1
 
 
-STORY = """Once there lived a gentle boy named Sam, who knew how to skip stones. On a sunny Sunday he wandered to the orchard. \
-He was angry and stamped.
+STORY = """Once there lived a gentle boy named Sam, who knew how to skip stones. On a sunny Sunday he wandered to the \
+orchard. He was angry and stamped.
 "Can you sweep the floor today?" the nurse had asked him. "Yes, I promise," he had answered.
 But in the orchard he noticed a little goose, and they chased butterflies. "Oh, I must sweep the floor!" cried Sam.
-He raced back through the fields and swept the floor, just as he had promised. "Thank you, Sam," said the nurse and gave him a slice of cake.
+He raced back through the fields and swept the floor, just as he had promised. "Thank you, Sam," said the nurse \
+and gave him a slice of cake.
 Sam came home peaceful, not angry. What a gentle boy!"""
 
 
 @pytest.mark.parametrize("old, new", [
-    ("Sam came home", "Rob came home"), ("gave him", "gave her"), ("swept the floor", "swept the door"), ("said the nurse", "said the miller"),
-    ("But in the orchard", "But by the lake"), ("home peaceful", "home calm"), ("a gentle boy", "a brave boy"), ("gentle boy!", "gentle girl!"),
+    ("Sam came home", "Rob came home"), ("gave him", "gave her"), ("swept the floor", "swept the door"),
+    ("said the nurse", "said the miller"),
+    ("But in the orchard", "But by the lake"), ("home peaceful", "home calm"),
+    ("a gentle boy", "a brave boy"), ("gentle boy!", "gentle girl!"),
     ("Thank you", "Thanks"), ("boy named Sam", "boy named Urs"), ("Once there", "Once their")])
 def test_what_no_story_says_is_named_with_its_place(old, new):
     at = STORY.rindex(old)
@@ -246,7 +263,8 @@ def test_what_no_story_says_is_named_with_its_place(old, new):
 def test_a_story_without_its_end_or_with_more_is_none():
     with pytest.raises(UserError, match=f"character {len(STORY) - 1}: the text ends before the story does"):
         read(STORY[:-1])
-    with pytest.raises(UserError, match=f"character {len(STORY)}: the story is over, but the text goes on with ' And'"):
+    with pytest.raises(UserError, match=f"character {len(STORY)}: the story is over, but the text goes on "
+                                        f"with ' And'"):
         read(STORY + " And")
     with pytest.raises(UserError, match="character 0: "):
         read("")
@@ -264,7 +282,8 @@ def test_the_next_character_always_has_probability_one_in_all(told):
 
 
 def test_choices_that_are_known_bound_the_text_from_below(told):
-    """The choices with end <= n cost at most -log p(first n characters), and all of them exactly -log p(document)."""
+    """The choices with end <= n cost at most -log p(first n characters), and all of them exactly -log
+    p(document)."""
     for story in told[:20]:
         along = [prefix_nats(story.text[:n]) for n in range(len(story.text) + 1)]
         assert (np.diff(along) > -1e-9).all() and along[-1] == pytest.approx(nats(story.text))
@@ -287,7 +306,8 @@ def test_a_corpus_is_whole_stories_each_with_its_end():
 # ---- the floor of a text, and along it
 
 def test_each_choice_counts_for_the_piece_that_completes_it():
-    """Ann (log 2) is known after 3 characters; two dogs (log 4) after "t", the 9th, for "a cat" begins otherwise; the rest costs nothing."""
+    """Ann (log 2) is known after 3 characters; two dogs (log 4) after "t", the 9th, for "a cat" begins
+    otherwise; the rest costs nothing."""
     text = "Ann had two dogs. She was glad."
     assert along(text, [3, 8, 9, len(text)], PETS).tolist() == pytest.approx([math.log(2), 0, math.log(4), 0])
     assert along(text, [8, len(text)], PETS).tolist() == pytest.approx([math.log(2), math.log(4)])
@@ -304,4 +324,5 @@ def test_the_floor_along_a_story_adds_up_and_stays_below_the_exact_one(told):
 
 def test_the_floor_of_a_corpus_is_known_only_if_every_document_is_a_story(told):
     texts = [story.text for story in told[:3]]
-    assert floor(texts) == pytest.approx(sum(map(nats, texts))) and floor([*texts, "Call me Ishmael."]) is None
+    assert floor(texts) == pytest.approx(sum(map(nats, texts)))
+    assert floor([*texts, "Call me Ishmael."]) is None

@@ -8,7 +8,8 @@ from minibitnet.errors import UserError
 from minibitnet.text import batches
 from minibitnet.measure.held_out import floor
 from minibitnet.stories import entropy, walk
-from minibitnet.text.batches import (all_windows, document_windows, part_of, parts, random_batch, random_document_batch, split, split_documents,
+from minibitnet.text.batches import (all_windows, document_windows, part_of, parts, random_batch,
+                                     random_document_batch, split, split_documents,
                                       windows_of)
 from minibitnet.text.corpora import Corpus, texts
 from minibitnet.text.streams import TokenStream, token_stream
@@ -43,7 +44,8 @@ def test_targets_are_the_next_tokens():
 
 def test_every_place_can_be_drawn():
     """9 tokens hold three windows of 6 + 1: starts 0, 1 and 2, the last token among their targets."""
-    drawn = {int(start) for step in range(50) for start in random_batch(np.arange(9), step, seed=0, batch=4, context=6)[0][:, 0]}
+    drawn = {int(start) for step in range(50)
+             for start in random_batch(np.arange(9), step, seed=0, batch=4, context=6)[0][:, 0]}
     assert drawn == {0, 1, 2}
 
 
@@ -51,7 +53,8 @@ def test_every_place_can_be_drawn():
 def test_windows_score_every_token_but_the_first_once(n):
     pairs = list(all_windows(np.arange(n), batch=3, context=6))
     assert np.concatenate([targets.ravel() for _, targets in pairs]).tolist() == list(range(1, n))
-    assert all(np.array_equal(targets, ids + 1) and ids.shape[0] <= 3 and ids.shape[1] <= 6 for ids, targets in pairs)
+    assert all(np.array_equal(targets, ids + 1) and ids.shape[0] <= 3 and ids.shape[1] <= 6
+               for ids, targets in pairs)
 
 
 # ---- documents
@@ -79,7 +82,8 @@ def test_windows_by_pencil():
     windows = windows_of(stream, 3)
     assert windows.starts.tolist() == [0, 3, 6] and windows.widths.tolist() == [3, 3, 3]
     (ids, targets), = document_windows(stream, windows, batch=5)
-    assert ids.tolist() == [[E, 1, 2], [E, 3, 4], [5, 6, 7]] and targets.tolist() == [[1, 2, E], [3, 4, 5], [6, 7, E]]
+    assert ids.tolist() == [[E, 1, 2], [E, 3, 4], [5, 6, 7]] and targets.tolist() == [[1, 2, E], [3, 4, 5],
+                                                                                      [6, 7, E]]
 
 
 def test_widest_windows_come_first_and_padding_does_not_count():
@@ -87,13 +91,15 @@ def test_widest_windows_come_first_and_padding_does_not_count():
     stream = stream_of([1], [2, 3, 4, 5])
     (ids, targets), (last_ids, last_targets) = document_windows(stream, windows_of(stream, 4), batch=2)
     assert ids.tolist() == [[E, 2, 3, 4], [E, 1, E, E]] and targets.tolist() == [[2, 3, 4, 5], [1, E, -1, -1]]
-    assert last_ids.tolist() == [[5]] and last_targets.tolist() == [[E]] and ids.dtype == targets.dtype == np.int32
+    assert last_ids.tolist() == [[5]] and last_targets.tolist() == [[E]]
+    assert ids.dtype == targets.dtype == np.int32
 
 
 @pytest.mark.parametrize("context", [1, 3, 8, 50])
 @pytest.mark.parametrize("seed", range(10))
 def test_document_windows_score_every_token_but_the_first_once(seed, context):
-    """Each window holds tokens of one document alone: an end token is only ever a row's first id or its last target."""
+    """Each window holds tokens of one document alone: an end token is only ever a row's first id or its
+    last target."""
     stream, scored = random_stream(seed), []
     for ids, targets in document_windows(stream, windows_of(stream, context), batch=3):
         for row_ids, row_targets in zip(ids, targets):
@@ -116,18 +122,23 @@ def test_a_document_batch_is_a_pure_function_of_seed_and_step():
 
 
 def test_each_pass_draws_every_window_once_in_an_order_of_its_own():
-    """7 documents of one window each, batches of 3: the places 0 to 6, 7 to 13, 14 to 20 of the run are three passes."""
+    """7 documents of one window each, batches of 3: the places 0 to 6, 7 to 13, 14 to 20 of the run are
+    three passes."""
     stream = stream_of(*([i] for i in range(7)))
-    drawn = [ids[1] for step in range(7) for ids in random_document_batch(stream, windows_of(stream, 2), step, seed=0, batch=3, context=2)[0].tolist()]
+    drawn = [ids[1] for step in range(7)
+             for ids in random_document_batch(stream, windows_of(stream, 2), step, seed=0, batch=3,
+                                              context=2)[0].tolist()]
     passes = drawn[:7], drawn[7:14], drawn[14:]
     assert [sorted(p) for p in passes] == [list(range(7))] * 3 and len(set(map(tuple, passes))) == 3
 
 
 def test_training_rows_are_the_evaluation_windows_run_on_around_the_ring():
-    """E 1 2 E 3 E with context 4: from the first document E 1 2 E 3, from the second E 3 E 1 2, on into the first again."""
+    """E 1 2 E 3 E with context 4: from the first document E 1 2 E 3, from the second E 3 E 1 2, on into the
+    first again."""
     stream = stream_of([1, 2], [3])
     windows = windows_of(stream, 4)
-    drawn = {(*ids, targets[-1]) for step in range(20) for ids, targets in zip(*(a.tolist() for a in random_document_batch(
+    drawn = {(*ids, targets[-1]) for step in range(20)
+             for ids, targets in zip(*(a.tolist() for a in random_document_batch(
         stream, windows, step, seed=0, batch=4, context=4)))}
     assert drawn == {(E, 1, 2, E, 3), (E, 3, E, 1, 2)}
 
@@ -135,7 +146,8 @@ def test_training_rows_are_the_evaluation_windows_run_on_around_the_ring():
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 0.9])
 def test_documents_are_split_between_documents(seed, fraction):
-    """Both parts are streams of their own; validation has at least its share of the targets, and one document less would not."""
+    """Both parts are streams of their own; validation has at least its share of the targets, and one
+    document less would not."""
     stream = random_stream(seed)
     total = len(stream.tokens) - 1
     if stream.starts[1] > total * (1 - fraction):
@@ -158,8 +170,9 @@ def test_one_document_cannot_be_split():
 
 @pytest.mark.parametrize("spec", ["bpe:300", "char"])
 def test_the_source_itself_needs_exactly_the_floor(spec):
-    """The grammar's true distribution as the model: each token costs what prefix_nats grows by, the end token nothing. Summed over the very
-    windows that evaluation scores, that is ``Part.floor``: begin given, end scored, every token once, nothing of padding."""
+    """The grammar's true distribution as the model: each token costs what prefix_nats grows by, the end
+    token nothing. Summed over the very windows that evaluation scores, that is ``Part.floor``: begin given,
+    end scored, every token once, nothing of padding."""
     text = walk.corpus(7, 12_000)
     corpus = Corpus("s", text, "", 0, len(text), True)
     tokenizer = make_tokenizer(spec, texts(corpus), end=True)
@@ -167,7 +180,8 @@ def test_the_source_itself_needs_exactly_the_floor(spec):
     total = 0.0
     for ids, targets in part.all(4):
         for row, wanted in zip(ids, targets):
-            known = [tokenizer.decode(row[1:n + 1]) + tokenizer.decode([token]) for n, token in enumerate(wanted) if token >= 0]
+            known = [tokenizer.decode(row[1:n + 1]) + tokenizer.decode([token])
+                     for n, token in enumerate(wanted) if token >= 0]
             costs = np.diff([0.0, *map(entropy.prefix_nats, known)])
             total += costs.sum()
     assert total / part.n_targets == pytest.approx(floor(part, tokenizer), rel=1e-9) and part.n_documents > 15
@@ -175,7 +189,8 @@ def test_the_source_itself_needs_exactly_the_floor(spec):
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", walk.END])
 def test_the_floor_does_not_depend_on_how_the_last_document_ends(end):
-    """Editors and ``generate > story.txt`` end a file with a line end: it belongs to no story, whether there are others before it or not."""
+    """Editors and ``generate > story.txt`` end a file with a line end: it belongs to no story, whether
+    there are others before it or not."""
     for n in (1, 3):
         told = [story.text for story in islice(walk.stories(7), n)]
         text = walk.END.join(told) + end
@@ -186,13 +201,17 @@ def test_the_floor_does_not_depend_on_how_the_last_document_ends(end):
 
 
 def test_documents_that_are_in_both_parts_are_counted_by_pencil():
-    """Of 1 2 | 3 | 1 2 | 4 the training part 1 2 | 2 1 | 4 5 has the two 1 2; not 2 1 and not the beginning of 4 5."""
-    part, training = (part_of(stream_of(*documents), 8) for documents in (([1, 2], [3], [1, 2], [4]), ([1, 2], [2, 1], [4, 5])))
-    assert batches.repeated(part, training) == 2 and batches.repeated(training, part) == 1 and batches.repeated(part, part) == 4
+    """Of 1 2 | 3 | 1 2 | 4 the training part 1 2 | 2 1 | 4 5 has the two 1 2; not 2 1 and not the beginning
+    of 4 5."""
+    part, training = (part_of(stream_of(*documents), 8)
+                      for documents in (([1, 2], [3], [1, 2], [4]), ([1, 2], [2, 1], [4, 5])))
+    assert batches.repeated(part, training) == 2 and batches.repeated(training,
+                                                                      part) == 1 and batches.repeated(part, part) == 4
 
 
 def test_nats_are_converted_by_pencil():
-    """4 targets in 2 documents: 3 nats each are 6 a document; log 2 nats each are 4 bits, over 8 bytes half a bit."""
+    """4 targets in 2 documents: 3 nats each are 6 a document; log 2 nats each are 4 bits, over 8 bytes half
+    a bit."""
     part = part_of(stream_of([1], [2]), 8)
     assert part.per_document(3) == 6 and part.bits_per_byte(math.log(2), 8) == 0.5
 

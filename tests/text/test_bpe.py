@@ -23,8 +23,10 @@ def new_tokens(text, n):
 
 
 def random_text(rng, longest=40):
-    """Characters of everywhere: ASCII, white space and control characters, letters, CJK, emoji, any code point, lone surrogates."""
-    kinds = ("abehnrst' ", "aA z.,'-019\"", "\x00\t\n\r\x0b\x1c\x7f\x85\xa0 ", "éßжяאबा", "你好、。「龍", "🙂👩\u200d🚀\ufe0f", "\ud83d\ude00\udc80\ud800",
+    """Characters of everywhere: ASCII, white space and control characters, letters, CJK, emoji, any code
+    point, lone surrogates."""
+    kinds = ("abehnrst' ", "aA z.,'-019\"", "\x00\t\n\r\x0b\x1c\x7f\x85\xa0 ", "éßжяאबा", "你好、。「龍",
+             "🙂👩\u200d🚀\ufe0f", "\ud83d\ude00\udc80\ud800",
              "\u2014\u2019\u2028\u3000\ufeff\ufffd")
     kind = rng.choice(kinds)
     out = []
@@ -38,10 +40,11 @@ def random_text(rng, longest=40):
 # ---- training
 
 def test_the_most_frequent_pair_becomes_a_token_and_then_the_next():
-    """In "hum hum hum hums" (pieces "hum", " hum" twice, " hums") "hu" and "um" occur 4 times each: "hu", whose left byte is
-    lower. Then "hu"+"m" 4 times; then " "+"hum" 3 times; then no pair is there twice."""
+    """In "hum hum hum hums" (pieces "hum", " hum" twice, " hums") "hu" and "um" occur 4 times each: "hu",
+    whose left byte is lower. Then "hu"+"m" 4 times; then " "+"hum" 3 times; then no pair is there twice."""
     assert new_tokens("hum hum hum hums", 3) == [b"hu", b"hum", b" hum"]
-    with pytest.raises(UserError, match="no pair of tokens twice after 259 of 260 ranks: expected more text, or a vocabulary of at most 260"):
+    with pytest.raises(UserError, match="no pair of tokens twice after 259 of 260 ranks: expected more "
+                                        "text, or a vocabulary of at most 260"):
         new_tokens("hum hum hum hums", 4)
 
 
@@ -97,7 +100,8 @@ def test_incremental_counts_give_the_ranks_of_counting_everything_anew():
 
 
 def test_that_comparison_sees_a_wrong_tie_break(monkeypatch):
-    monkeypatch.setattr(bpe, "_most_frequent", lambda queue, pairs: max(pairs, key=lambda pair: (pairs[pair], pair)))
+    monkeypatch.setattr(bpe, "_most_frequent",
+                        lambda queue, pairs: max(pairs, key=lambda pair: (pairs[pair], pair)))
     with pytest.raises(AssertionError):
         test_incremental_counts_give_the_ranks_of_counting_everything_anew()
 
@@ -110,22 +114,26 @@ def test_encoding_the_corpus_again_gives_what_training_left_of_it():
 
 def test_every_token_is_the_join_of_two_of_lower_rank():
     ranks = train(WORDS, 280)
-    assert list(ranks.values()) == list(range(280)) and all(len(join(t, ranks, below=r)) == 2 for t, r in ranks.items() if len(t) > 1)
+    assert list(ranks.values()) == list(range(280)) and all(len(join(t, ranks, below=r)) == 2
+                                                            for t, r in ranks.items() if len(t) > 1)
 
 
 def test_a_corpus_may_come_in_chunks():
-    assert train(iter(["she sees", " sea shells", " sea shore"]), 260) == train("she sees sea shells sea shore", 260)
+    assert train(iter(["she sees", " sea shells", " sea shore"]),
+                 260) == train("she sees sea shells sea shore", 260)
 
 
 # ---- pieces
 
 def test_words_keep_the_space_or_apostrophe_before_them():
     pieces = re.findall(PATTERN, "I don't owe  $12345.67 (né Zoë)\n\n 你好、世界!")
-    assert pieces == ["I", " don", "'t", " owe", "  ", "$", "123", "45", ".", "67", " (", "né", " Zoë", ")", "\n\n ", "你好", "、", "世界", "!"]
+    assert pieces == ["I", " don", "'t", " owe", "  ", "$", "123", "45", ".", "67", " (", "né", " Zoë", ")",
+                      "\n\n ", "你好", "、", "世界", "!"]
 
 
 def test_every_character_begins_a_piece_and_ends_one():
-    """All code points but surrogates, and each after a letter, a digit, a mark and a space: nothing is lost."""
+    """All code points but surrogates, and each after a letter, a digit, a mark and a space: nothing is
+    lost."""
     everything = "".join(chr(c) for c in range(sys.maxunicode + 1) if not 0xd800 <= c < 0xe000)
     for before in ("", "a", "1", "!", " "):
         text = before.join(everything[:70_000])
@@ -135,17 +143,20 @@ def test_every_character_begins_a_piece_and_ends_one():
 
 def split_by_tiktoken(text):
     """tiktoken's pieces: in a vocabulary where each piece has an id, it encodes to that."""
-    pieces = {piece.encode(): 256 + i for i, piece in enumerate(dict.fromkeys(re.findall(PATTERN, text))) if len(piece.encode()) > 1}
+    pieces = {piece.encode(): 256 + i for i, piece in enumerate(dict.fromkeys(re.findall(PATTERN, text)))
+              if len(piece.encode()) > 1}
     encoding = tiktoken.Encoding("pieces", pat_str=PATTERN, mergeable_ranks=BYTES | pieces, special_tokens={})
     return [encoding.decode_bytes([i]).decode(errors="replace") for i in encoding.encode_ordinary(text)]
 
 
 def cut_differently():
-    """The first piece that Python and tiktoken cut differently, or None, over all code points, one by one between separators
-    of each kind, and over 2,000 random strings, in one. A function, as pytest would draw a diff of 600,000 pieces on CI: hours."""
+    """The first piece that Python and tiktoken cut differently, or None, over all code points, one by one
+    between separators of each kind, and over 2,000 random strings, in one. A function, as pytest would draw
+    a diff of 600,000 pieces on CI: hours."""
     everything = [chr(c) for c in range(0x30000) if not 0xd800 <= c < 0xe000] + ["\U000e0001", "\U0010ffff"]
     rng = random.Random(2)
-    for text in ("a ".join(everything), "1!".join(everything), "".join(characters_of(random_text(rng)) for _ in range(2000))):
+    for text in ("a ".join(everything), "1!".join(everything),
+                 "".join(characters_of(random_text(rng)) for _ in range(2000))):
         for pair in zip_longest(split_by_tiktoken(text), re.findall(PATTERN, text)):
             if pair[0] != pair[1]:
                 return pair
@@ -157,8 +168,8 @@ def test_python_and_tiktoken_cut_text_into_the_same_pieces():
 
 
 def test_that_comparison_sees_another_pattern(monkeypatch):
-    """With \\w instead of ranges the two disagree: tiktoken's Unicode tables are of another version than Python's, and the
-    joiner U+200D is a word character to one of the two only."""
+    """With \\w instead of ranges the two disagree: tiktoken's Unicode tables are of another version than
+    Python's, and the joiner U+200D is a word character to one of the two only."""
     monkeypatch.setitem(globals(), "PATTERN", r"\w+|[^\w]+")
     assert cut_differently() is not None
 
@@ -169,13 +180,15 @@ RANKS = train(WORDS + "你好你好 你好、 🙂🙂 🙂🙂 éé éé \n\n\n
 
 
 def test_the_lowest_rank_is_joined_first():
-    """"the" with the tokens "he" (256), "th" (257), "the" (258): t he, then the. Without "the", t he remains, not th e."""
+    """"the" with the tokens "he" (256), "th" (257), "the" (258): t he, then the. Without "the", t he
+    remains, not th e."""
     assert encode_plain("the", BYTES | {b"he": 256, b"th": 257, b"the": 258}) == [258]
     assert encode_plain("the", BYTES | {b"he": 256, b"th": 257}) == [ord("t"), 256]
 
 
 def test_a_piece_that_is_a_token_is_that_token_even_if_no_join_makes_it():
-    """As in Llama 3's vocabulary: " Viet" whole, though it has no " Vie" and no "iet". tiktoken does the same."""
+    """As in Llama 3's vocabulary: " Viet" whole, though it has no " Vie" and no "iet". tiktoken does the
+    same."""
     ranks = BYTES | {b" V": 256, b"ie": 257, b" Viet": 258}
     encoding = tiktoken.Encoding("whole", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
     for text, ids in ((" Viet", [258]), (" Viets", [256, 257, ord("t"), ord("s")])):

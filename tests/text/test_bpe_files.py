@@ -46,7 +46,8 @@ def test_reading_gives_back_what_was_written(tmp_path):
 
 def test_bytes_may_have_any_rank_of_their_own():
     """In GPT-2's order the printable bytes come first."""
-    ranks = parse_ranks(b"\n".join(b"%s %d" % (base64.b64encode(token), rank) for rank, token in enumerate([*reversed(BYTES), b"ab"])), "v")
+    ranks = parse_ranks(b"\n".join(b"%s %d" % (base64.b64encode(token), rank)
+                                   for rank, token in enumerate([*reversed(BYTES), b"ab"])), "v")
     assert ranks[b"ab"] == 256 and ranks[b"\xff"] == 0
 
 
@@ -59,18 +60,22 @@ def test_each_check_names_the_line():
     parse_ranks(b"\n".join(good), "v.tiktoken")
     refused([], "v.tiktoken:1", "0 tokens end here and byte 0x00")
     refused(good[:100], "v.tiktoken:100", "byte 0x64 is none of them", "whole")
-    refused(lines_of(b"th")[:-2] + lines_of()[:1], "expected a token in base64, one space and the rank 255")                   # a rank twice
-    refused([*good[:9], *good[10:]], "v.tiktoken:10", "b'Cg== 10'", "the rank 9")                                               # a gap
+    # a rank twice
+    refused(lines_of(b"th")[:-2] + lines_of()[:1], "expected a token in base64, one space and the rank 255")
+    # a gap
+    refused([*good[:9], *good[10:]], "v.tiktoken:10", "b'Cg== 10'", "the rank 9")
     refused([*good, b"eHg= %d" % 2**40], "v.tiktoken:259", "the rank 258")
     refused([*good, b"", b"eHg= 258"], "v.tiktoken:259", "b''")
     refused([*good, b"e!g= 258"], "v.tiktoken:259", "b'e!g=' is no token", "in base64")
     refused([*good, b"eHg 258"], "v.tiktoken:259", "b'eHg' is no token")
     refused([*good, b" 258"], "v.tiktoken:259", "b'' is no token: expected 1 to 1,024 bytes")
-    refused([*good, base64.b64encode(b"x" * 1025) + b" 258"], "v.tiktoken:259", "is no token: expected 1 to 1,024 bytes")
+    refused([*good, base64.b64encode(b"x" * 1025) + b" 258"], "v.tiktoken:259",
+            "is no token: expected 1 to 1,024 bytes")
     refused([*good, b"dGg= 258"], "v.tiktoken:259", "token b'th' has rank 256 already")
     refused([*good, b"AA== 258"], "token b'\\x00' has rank 0 already")
     refused(lines_of(b"the", b"th"), "v.tiktoken:257", "token b'the' is no join of two tokens of lower rank")
-    refused([lines_of(b"th")[256].replace(b"256", b"0"), *(b"%s %d" % (base64.b64encode(token), rank) for rank, token in enumerate(BYTES, 1))],
+    refused([lines_of(b"th")[256].replace(b"256", b"0"), *(b"%s %d" % (base64.b64encode(token), rank)
+                                                           for rank, token in enumerate(BYTES, 1))],
             "v.tiktoken:1", "token b'th' is no join")
     refused([b"In the beginning was the word"], "v.tiktoken:1", "b'In the beginning")
 
@@ -100,17 +105,20 @@ def mutated(lines, rng):
         elif kind == 3:
             del lines[i:i + rng.randint(1, len(lines))]
         elif kind == 4:
-            lines[i] = token + b" " + rng.choice([b"-1", b"2.0", b"1e3", b"0x10", b"+1", b"1_0", b"%d" % 2**32, b"%d" % 2**40, b"9" * 5000,
+            lines[i] = token + b" " + rng.choice([b"-1", b"2.0", b"1e3", b"0x10", b"+1", b"1_0",
+                                                  b"%d" % 2**32, b"%d" % 2**40, b"9" * 5000,
                                                   "٣".encode()])
         elif kind == 5:
-            lines[i] = rng.choice([b"", b" ", b"====", b"A", b"\xff\xfe", b"\x00", b"AAAA" * 1000]) + b" " + rank
+            lines[i] = rng.choice([b"", b" ", b"====", b"A", b"\xff\xfe", b"\x00",
+                                   b"AAAA" * 1000]) + b" " + rank
         elif kind == 6:
             lines[i] = base64.b64encode(rng.randbytes(rng.randint(1, 6))) + b" " + rank
         elif kind == 7:
             other = lines[j].partition(b" ")
             lines[i], lines[j] = other[0] + b" " + rank, token + b" " + other[2]
         elif kind == 8:
-            lines[i] = rng.choice([b"", b"\r", b"\x00", token, token + b"  " + rank, token + b"\t" + rank, lines[i] + b" 7"])
+            lines[i] = rng.choice([b"", b"\r", b"\x00", token, token + b"  " + rank, token + b"\t" + rank,
+                                   lines[i] + b" 7"])
         elif kind == 9:
             lines[i] = rng.choice([b"\xef\xbb\xbf", b"\xff\xfe", b"{", b"#"]) + lines[i]
         elif kind == 10:
@@ -123,7 +131,8 @@ def mutated(lines, rng):
 
 
 def test_5000_mutated_rank_files_give_one_line_each_or_still_work():
-    """Never a panic. What is accepted is a vocabulary: it encodes every text, as the specification does, and decodes it."""
+    """Never a panic. What is accepted is a vocabulary: it encodes every text, as the specification does,
+    and decodes it."""
     rng, lines, text = random.Random(4), lines_of(*list(RANKS)[256:]), "the shells, né 你好 \x00🙂"
     accepted = 0
     for k in range(5000):
@@ -131,7 +140,8 @@ def test_5000_mutated_rank_files_give_one_line_each_or_still_work():
         try:
             ranks = parse_ranks(data, "v.tiktoken")
         except UserError as e:
-            assert "\n" not in str(e) and str(e).startswith("v.tiktoken:") and "expected" in str(e) and len(str(e)) < 400
+            assert "\n" not in str(e) and str(e).startswith("v.tiktoken:") and "expected" in str(e)
+            assert len(str(e)) < 400
             continue
         tokenizer = BPETokenizer(bpe_files.with_end(ranks))
         ids = tokenizer.encode(text).tolist()
@@ -146,23 +156,32 @@ def huggingface(ranks=RANKS, pre_tokenizer=None, **model):
     """A tokenizer.json as their library writes it, made from ranks."""
     char_of = {byte: char for char, byte in bpe_files._byte_alphabet().items()}
     written = {token: "".join(char_of[b] for b in token) for token in ranks}
-    merges = [" ".join(written[part] for part in join(token, ranks, below=rank)) for token, rank in ranks.items() if len(token) > 1]
-    return {"version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None, "decoder": {"type": "ByteLevel"},
+    merges = [" ".join(written[part] for part in join(token, ranks, below=rank))
+              for token, rank in ranks.items() if len(token) > 1]
+    return {"version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+            "post_processor": None, "decoder": {"type": "ByteLevel"},
             "added_tokens": [{"id": len(ranks), "content": "<|endoftext|>", "special": True}],
-            "pre_tokenizer": pre_tokenizer or {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-            "model": {"type": "BPE", "dropout": None, "unk_token": None, "byte_fallback": False, "merges": merges,
-                      "vocab": {written[token]: rank for token, rank in ranks.items()} | {"<|endoftext|>": len(ranks)}} | model}
+            "pre_tokenizer": pre_tokenizer or {"type": "ByteLevel", "add_prefix_space": False,
+                                               "trim_offsets": True, "use_regex": True},
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "byte_fallback": False,
+                      "merges": merges,
+                      "vocab": {written[token]: rank for token, rank in ranks.items()}
+                      | {"<|endoftext|>": len(ranks)}} | model}
 
 
 def split_by(pattern, behavior="Isolated", invert=False):
-    return {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert},
-                                                  {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]}
+    return {"type": "Sequence",
+            "pretokenizers": [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior,
+                               "invert": invert},
+                                                  {"type": "ByteLevel", "add_prefix_space": False,
+                                                   "trim_offsets": True, "use_regex": False}]}
 
 
 def test_the_alphabet_of_bytes_is_gpt2s():
     """A space is written G with a dot, a line end C with one; "é" is its two bytes in Latin-1."""
     byte_of = bpe_files._byte_alphabet()
-    assert [byte_of[c] for c in "aĠĊÃ©"] == [ord("a"), ord(" "), ord("\n"), 0xc3, 0xa9] and sorted(byte_of.values()) == list(range(256))
+    assert [byte_of[c] for c in "aĠĊÃ©"] == [ord("a"), ord(" "), ord("\n"), 0xc3,
+                                             0xa9] and sorted(byte_of.values()) == list(range(256))
 
 
 def test_a_byte_level_vocabulary_converts_to_its_ranks():
@@ -171,7 +190,8 @@ def test_a_byte_level_vocabulary_converts_to_its_ranks():
 
 
 def test_a_converted_tokenizer_cuts_text_as_its_file_says(tmp_path):
-    """ByteLevel means GPT-2's pattern, whose last space of several goes with the word; a Split brings its own."""
+    """ByteLevel means GPT-2's pattern, whose last space of several goes with the word; a Split brings its
+    own."""
     (tmp_path / "gpt2.json").write_text(json.dumps(huggingface()))
     (tmp_path / "ours.json").write_text(json.dumps(huggingface(pre_tokenizer=split_by(PATTERN))))
     gpt2, ours = (load_tokenizer(tmp_path / name) for name in ("gpt2.json", "ours.json"))
@@ -218,7 +238,8 @@ def test_what_is_not_byte_level_bpe_is_one_line():
     refused("end_of_word_suffix", model={"end_of_word_suffix": "</w>"})
     refused('normalizer = {"type": "NFC"}', normalizer={"type": "NFC"})
     refused("pre_tokenizer is {\"type\": \"Metaspace\"}", pre_tokenizer={"type": "Metaspace"})
-    refused("pre_tokenizer", "add_prefix_space", pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True})
+    refused("pre_tokenizer", "add_prefix_space",
+            pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True})
     refused("pre_tokenizer", pre_tokenizer=split_by("a", "Removed"))
     refused("not a byte-level BPE", "KeyError", drop=["model"])
     refused("not a byte-level BPE", "KeyError: KeyError('pre_tokenizer')", drop=["pre_tokenizer"])
@@ -228,16 +249,20 @@ def test_what_is_not_byte_level_bpe_is_one_line():
     refused("not a byte-level BPE", model={"merges": ["x y"]})
     refused("not a byte-level BPE", added_tokens=[7])
     refused("byte 0x00 is none of them", model={"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]})
-    refused("ids of its 280 tokens are not 0 to 279", model={"vocab": {text: i + 1 for text, i in vocab.items()}})
-    refused("merge 2 makes id 256 after id 257", "rise", model={"merges": [merges[1], merges[0], *merges[2:]]})
+    refused("ids of its 280 tokens are not 0 to 279",
+            model={"vocab": {text: i + 1 for text, i in vocab.items()}})
+    refused("merge 2 makes id 256 after id 257", "rise",
+            model={"merges": [merges[1], merges[0], *merges[2:]]})
     refused("merge 2 makes id 256 after id 256", model={"merges": [merges[0], *merges]})
     refused("23 merges for 24 tokens", model={"merges": merges[:-1]})
-    refused("added tokens ['  '] are not special", added_tokens=[{"id": 280, "content": "  ", "special": False}])
+    refused("added tokens ['  '] are not special",
+            added_tokens=[{"id": 280, "content": "  ", "special": False}])
     refused("special tokens", "from 280 on", added_tokens=[{"id": 282, "content": "<|endoftext|>"}])
 
 
 def test_a_merge_that_earlier_ones_prevent_is_refused():
-    """With "h e" before "t h", no text ever has "th" beside "e": "th e" is of another training, "t he" is right."""
+    """With "h e" before "t h", no text ever has "th" beside "e": "th e" is of another training, "t he" is
+    right."""
     saved = huggingface({token: rank for rank, token in enumerate([*BYTES, b"he", b"th", b"the"])})
     assert saved["model"]["merges"] == ["h e", "t h", "t he"]
     saved["model"]["merges"][2] = "th e"

@@ -5,7 +5,8 @@ import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.text import corpora
-from minibitnet.text.corpora import END, decode_pieces, decode_utf8, load_corpus, packaged, pieces, safe_cut, texts
+from minibitnet.text.corpora import (END, decode_pieces, decode_utf8, load_corpus, packaged, pieces,
+                                     safe_cut, texts)
 
 
 def test_pydoc_is_real_english_of_at_least_300_kb():
@@ -22,12 +23,15 @@ def test_a_file_is_read_as_it_is_without_its_byte_order_mark(tmp_path):
 
 
 def test_bytes_that_are_not_utf8_are_replaced_and_counted():
-    """A stray continuation byte and a truncated character are two places; the U+FFFD that was there before is none."""
+    """A stray continuation byte and a truncated character are two places; the U+FFFD that was there before
+    is none."""
     assert decode_utf8("a\ufffd".encode() + b"\x80b\xe4\xbd") == ("a\ufffd\ufffdb\ufffd", 2)
 
 
-@pytest.mark.parametrize("spec, message", [("absent.txt", "does not exist in "), ("pydocs", "did you mean pydoc"), ("empty", "is empty"),
-                                           ("blank", "is empty"), ("folder", "is a directory"), ("fifo", "is not a regular file")])
+@pytest.mark.parametrize("spec, message", [("absent.txt", "does not exist in "),
+                                           ("pydocs", "did you mean pydoc"), ("empty", "is empty"),
+                                           ("blank", "is empty"), ("folder", "is a directory"),
+                                           ("fifo", "is not a regular file")])
 def test_what_cannot_be_read_is_one_line(spec, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").write_bytes(b"")
@@ -50,7 +54,8 @@ def cut(whole, size):
 
 def test_a_fetched_text_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIBITNET_DATA", str(tmp_path))
-    with pytest.raises(UserError, match=r"'wikitext-2-raw-test' was not fetched yet: python -m minibitnet.data fetch wikitext-2-raw \("):
+    with pytest.raises(UserError, match=r"'wikitext-2-raw-test' was not fetched yet: python -m "
+                                        r"minibitnet.data fetch wikitext-2-raw \("):
         load_corpus("wikitext-2-raw-test")
     (tmp_path / "wikitext-2-raw-test.txt").write_text("words", encoding="utf-8")
     corpus = load_corpus("wikitext-2-raw-test")
@@ -63,7 +68,8 @@ def test_a_mistyped_name_is_told_its_neighbour():
 
 
 def test_packaged_files_are_found_in_the_wheel_or_the_checkout(tmp_path, monkeypatch):
-    """In the checkout's data/ only where there is a pyproject.toml: a folder site-packages/data is somebody else's."""
+    """In the checkout's data/ only where there is a pyproject.toml: a folder site-packages/data is somebody
+    else's."""
     module = tmp_path / "minibitnet" / "text" / "corpora.py"
     monkeypatch.setattr(corpora, "__file__", str(module))
     (tmp_path / "data").mkdir()
@@ -81,10 +87,13 @@ def test_packaged_files_are_found_in_the_wheel_or_the_checkout(tmp_path, monkeyp
 
 @pytest.mark.parametrize("seed", range(200))
 def test_decoding_in_pieces_is_decoding_the_whole(seed):
-    """Characters of one to four bytes, halves of them, stray bytes, byte order marks and U+FFFD, cut anywhere."""
+    """Characters of one to four bytes, halves of them, stray bytes, byte order marks and U+FFFD, cut
+    anywhere."""
     rng = random.Random(seed)
-    raw = b"".join(rng.choice([b"a", b"\n", "é".encode(), "你".encode(), "🙂".encode(), b"\xe4\xbd", b"\xf0\x9f", b"\x80", b"\xff", b"\xed\xa0\x80",
-                               b"\xef\xbb\xbf", "\ufffd".encode(), b"\xc0\xaf", b"\x80" * 5]) for _ in range(rng.randrange(30)))
+    raw = b"".join(rng.choice([b"a", b"\n", "é".encode(), "你".encode(), "🙂".encode(), b"\xe4\xbd",
+                               b"\xf0\x9f", b"\x80", b"\xff", b"\xed\xa0\x80",
+                               b"\xef\xbb\xbf", "\ufffd".encode(), b"\xc0\xaf", b"\x80" * 5])
+                   for _ in range(rng.randrange(30)))
     decoded = list(decode_pieces(cut(raw, rng.choice([1, 2, 3, 5, 7]))))
     assert ("".join(text for text, _ in decoded), sum(n for _, n in decoded)) == decode_utf8(raw)
 
@@ -121,15 +130,19 @@ def documents_of(chunks):
 
 def test_a_marker_line_ends_a_document():
     """Two documents as the generator writes them; what is not a line of its own is text."""
-    assert list(documents_of(["One.\nTwo.\n<|endoftext|>\nThree.\n<|endoftext|>\n"])) == ["One.\nTwo.", "Three."]
-    assert list(documents_of(["a <|endoftext|>\nb\n<|endoftext|> \n"])) == ["a <|endoftext|>\nb\n<|endoftext|> "]
+    assert list(documents_of(["One.\nTwo.\n<|endoftext|>\nThree.\n<|endoftext|>\n"])) == ["One.\nTwo.",
+                                                                                          "Three."]
+    assert (list(documents_of(["a <|endoftext|>\nb\n<|endoftext|> \n"]))
+            == ["a <|endoftext|>\nb\n<|endoftext|> "])
 
 
 @pytest.mark.parametrize("text, expected", [
     ("no marker at all\n", ["no marker at all"]), ("<|endoftext|>\na", ["a"]), ("a\n<|endoftext|>", ["a"]),
     ("a\r\n<|endoftext|>\r\nb\r\n", ["a", "b"]),
-    ("a\n<|endoftext|>\n<|endoftext|>\n\n<|endoftext|>\nb", ["a", "b"]), ("a\n\n<|endoftext|>\n\nb", ["a\n", "\nb"]), ("", []),
-    ("ab 7<|endoftext|>\nx\n<|endoftext|>y\n<|endoftext|>\nz", ["ab 7<|endoftext|>\nx\n<|endoftext|>y", "z"])])
+    ("a\n<|endoftext|>\n<|endoftext|>\n\n<|endoftext|>\nb", ["a", "b"]),
+    ("a\n\n<|endoftext|>\n\nb", ["a\n", "\nb"]), ("", []),
+    ("ab 7<|endoftext|>\nx\n<|endoftext|>y\n<|endoftext|>\nz",
+     ["ab 7<|endoftext|>\nx\n<|endoftext|>y", "z"])])
 @pytest.mark.parametrize("size", [1, 2, 7, 13, 1000])
 def test_documents_do_not_depend_on_how_the_text_is_cut(text, expected, size):
     assert list(documents_of(cut(text, size))) == expected
@@ -142,7 +155,8 @@ def test_without_documents_the_marker_line_is_text():
 
 
 def test_a_text_without_documents_keeps_its_last_line_end(tmp_path):
-    """Its tokenizer is trained on all of it: without the line end a character tokenizer would not know one."""
+    """Its tokenizer is trained on all of it: without the line end a character tokenizer would not know
+    one."""
     (tmp_path / "book.txt").write_bytes(b"a b\n")
     assert "".join(texts(load_corpus(str(tmp_path / "book.txt")))) == "a b\n"
     (tmp_path / "book.txt").write_bytes(b"a b\n<|endoftext|>\nc\n")
@@ -151,7 +165,8 @@ def test_a_text_without_documents_keeps_its_last_line_end(tmp_path):
 
 def test_safe_cuts_by_example():
     """The last one of each text, shown as |."""
-    for marked in ("one two| three", "one|\n\ntwo", "one.\n|two", "a|\r\n", "one. \n two.|", "a.\n\nb|", "x|", "ein Wort\n|字。\n"):
+    for marked in ("one two| three", "one|\n\ntwo", "one.\n|two", "a|\r\n", "one. \n two.|", "a.\n\nb|",
+                   "x|", "ein Wort\n|字。\n"):
         text = marked.replace("|", "")
         assert safe_cut(text) == (0 if marked.endswith("|") else marked.index("|")), marked
 

@@ -15,7 +15,8 @@ from minibitnet.errors import UserError
 from minibitnet.text import downloads
 from minibitnet.text.downloads import DOWNLOADS, Download, data_folder, fetch, find
 
-BODY = b"It was the best of times, it was the worst of times.\n" * 9000        # 477,000 bytes: more than a piece
+# 477,000 bytes: more than a piece
+BODY = b"It was the best of times, it was the worst of times.\n" * 9000
 
 
 def zip_of(**members):
@@ -87,7 +88,8 @@ def test_a_damaged_copy_is_fetched_again(server, folder):
 @pytest.mark.parametrize("path, message", [
     ("/long", r"more than the expected 477,000 bytes"), ("/endless", r"more than the expected 477,000 bytes"),
     ("/short", r"476,999 bytes came, expected 477,000"),
-    ("/cut", r"1,000 bytes came, expected 477,000|IncompleteRead"), ("/other", r"its sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}"),
+    ("/cut", r"1,000 bytes came, expected 477,000|IncompleteRead"),
+    ("/other", r"its sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}"),
     ("/absent", r"HTTP 404"),
     ("/silent", r"timed out")])
 def test_what_is_not_the_download_is_one_line_and_leaves_nothing(path, message, server, folder, monkeypatch):
@@ -122,11 +124,14 @@ def test_a_redirect_does_not_leave_https():
 
 def test_a_local_copy_passes_the_same_checks(tmp_path, folder):
     (tmp_path / "copy").write_bytes(BODY)
-    assert fetch(book("http://127.0.0.1:9/"), tmp_path / "copy") is True and (folder / "book.txt").read_bytes() == BODY
+    assert fetch(book("http://127.0.0.1:9/"),
+                 tmp_path / "copy") is True and (folder / "book.txt").read_bytes() == BODY
 
 
-@pytest.mark.parametrize("body, message", [(BODY + b"x", "more than the expected"), (BODY[:-1], "476,999 bytes came"),
-                                           (b"x" + BODY[1:], "its sha256 is"), (None, "expected a file, found nothing")])
+@pytest.mark.parametrize("body, message",
+                         [(BODY + b"x", "more than the expected"), (BODY[:-1], "476,999 bytes came"),
+                                           (b"x" + BODY[1:], "its sha256 is"),
+                          (None, "expected a file, found nothing")])
 def test_a_wrong_local_copy_is_one_line_and_leaves_nothing(body, message, tmp_path, folder):
     if body:
         (tmp_path / "copy").write_bytes(body)
@@ -141,13 +146,18 @@ def test_texts_are_made_of_a_zips_members_in_order(tmp_path, folder):
     (tmp_path / "copy.zip").write_bytes(body)
     download = book("http://example.org/z", body, both=("a/one", "a/two"), second=("a/two",))
     assert fetch(download, tmp_path / "copy.zip") is True and fetch(download) is False
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {"book.zip": body, "both.txt": b"one two", "second.txt": b"two"}
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {"book.zip": body, "both.txt": b"one two",
+                                                                  "second.txt": b"two"}
     assert {p.name for p in tmp_path.iterdir()} == {"copy.zip", "data"}
 
 
-@pytest.mark.parametrize("body, message", [(zip_of(other=b"x"), "no item named 'text'"), (b"<html>no zip</html>", "not a zip"),
-                                           (zip_of(text=bytes(10**6)), r"1,000,000 bytes, more than 16 times"),
-                                           (zip_of(text=b"abcdefgh" * 4).replace(b"PK\x01\x02", b"PK\x09\x09"), "holds text")],
+@pytest.mark.parametrize("body, message", [(zip_of(other=b"x"), "no item named 'text'"),
+                                           (b"<html>no zip</html>", "not a zip"),
+                                           (zip_of(text=bytes(10**6)),
+                                            r"1,000,000 bytes, more than 16 times"),
+                                           (zip_of(text=b"abcdefgh" * 4).replace(b"PK\x01\x02",
+                                                                                 b"PK\x09\x09"),
+                                            "holds text")],
                          ids=["another member", "no zip", "a bomb", "a broken directory"])
 def test_a_zip_that_is_not_what_it_should_be_is_one_line(body, message, tmp_path, folder):
     (tmp_path / "copy.zip").write_bytes(body)
@@ -168,7 +178,8 @@ def test_a_member_whose_bytes_are_damaged_is_one_line(tmp_path, folder):
 
 def test_the_table_is_complete_and_every_address_is_pinned_to_https():
     for name, d in DOWNLOADS.items():
-        assert d.name == name and d.address.startswith("https://") and d.size > 0 and d.licence and len(bytes.fromhex(d.sha256)) == 32
+        assert d.name == name and d.address.startswith("https://") and d.size > 0 and d.licence
+        assert len(bytes.fromhex(d.sha256)) == 32
     assert find("wikitext-2-raw-test").name == "wikitext-2-raw" and find("absent") is None
 
 
@@ -176,7 +187,8 @@ def test_the_data_folder_is_named_by_the_environment_or_lies_in_the_cache(monkey
     monkeypatch.setenv("MINIBITNET_DATA", str(tmp_path))
     assert data_folder() == tmp_path
     monkeypatch.delenv("MINIBITNET_DATA")
-    monkeypatch.setattr(downloads, "os", type("os", (), {"name": "posix", "environ": {"XDG_CACHE_HOME": str(tmp_path)}}))
+    monkeypatch.setattr(downloads, "os",
+                        type("os", (), {"name": "posix", "environ": {"XDG_CACHE_HOME": str(tmp_path)}}))
     assert data_folder() == tmp_path / "minibitnet"
     downloads.os.environ = {}
     assert data_folder() == Path.home() / ".cache" / "minibitnet"

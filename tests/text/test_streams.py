@@ -11,13 +11,16 @@ import tiktoken
 
 from minibitnet.text import corpora
 from minibitnet.text.corpora import END, load_corpus, pieces
-from minibitnet.text.streams import TokenStream, dtype_of, encode_to_file, is_whole, open_stream, sums_path, token_stream
+from minibitnet.text.streams import (TokenStream, dtype_of, encode_to_file, is_whole, open_stream,
+                                     sums_path, token_stream)
 from minibitnet.text.tokenizer import ByteTokenizer, CharTokenizer
 
 # Pre-tokens as GPT-2 and as cl100k make them, in the terms of their published patterns.
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-CL100K = r"(?i:'(?:[sdmt]|ll|ve|re))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-MERGES = [b"th", b"the", b" t", b" the", b"\n\n", b".\n", b".\n\n", b"  ", b"an", b"and", b" a", b" and", b"\r\n", b" \n", b"ab", b"aba",
+CL100K = (r"(?i:'(?:[sdmt]|ll|ve|re))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| "
+          r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+MERGES = [b"th", b"the", b" t", b" the", b"\n\n", b".\n", b".\n\n", b"  ", b"an", b"and", b" a", b" and",
+          b"\r\n", b" \n", b"ab", b"aba",
           "é".encode(), b"12", b"123"]
 
 
@@ -38,8 +41,10 @@ class LittleBPE:
 
 def text_of(seed, n=600):
     rng = random.Random(seed)
-    return "".join(rng.choice(["the", " the", " ", "  ", "\n", "\n\n", "\r\n", ".", ".\n", "'s", "and", " and", "aba", "é", "你好", "。", "🙂",
-                               "\t", "1234", "/", "/x", "_", "e\u0301", "\u00a0", "\x1c", "A", "!\n", "x<|endoftext|>"]) for _ in range(n))
+    return "".join(rng.choice(["the", " the", " ", "  ", "\n", "\n\n", "\r\n", ".", ".\n", "'s", "and",
+                               " and", "aba", "é", "你好", "。", "🙂",
+                               "\t", "1234", "/", "/x", "_", "e\u0301", "\u00a0", "\x1c", "A", "!\n",
+                               "x<|endoftext|>"]) for _ in range(n))
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +54,8 @@ def data_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def corpus_of(tmp_path, monkeypatch):
-    """A function (text, size of a piece or None) -> Corpus; with a size it is read from its file in such pieces."""
+    """A function (text, size of a piece or None) -> Corpus; with a size it is read from its file in such
+    pieces."""
     def corpus_of(text, size=None):
         (tmp_path / "book.txt").write_bytes(text.encode())
         monkeypatch.setattr(corpora, "IN_MEMORY", 0 if size else 10**9)
@@ -62,7 +68,8 @@ DOCUMENTS = "ab\n<|endoftext|>\nc\nd\n<|endoftext|>\n"
 
 
 def test_a_stream_by_pencil(corpus_of):
-    """Two documents "ab" and "c\\nd", 275 the end: 275 a b 275 c newline d 275; "ab" is one token of the table, 270."""
+    """Two documents "ab" and "c\\nd", 275 the end: 275 a b 275 c newline d 275; "ab" is one token of the
+    table, 270."""
     tokenizer = LittleBPE(GPT2)
     tokens, starts = token_stream(corpus_of(DOCUMENTS), tokenizer)
     assert tokens.tolist() == [275, 270, 275, 99, 10, 100, 275] and starts.tolist() == [0, 2]
@@ -84,10 +91,12 @@ def test_empty_documents_leave_one_end(corpus_of):
 
 
 @pytest.mark.parametrize("size", [7, 64, 1000])
-@pytest.mark.parametrize("tokenizer", [LittleBPE(GPT2), LittleBPE(CL100K), ByteTokenizer(), CharTokenizer.train(text_of(0, 5000))],
+@pytest.mark.parametrize("tokenizer", [LittleBPE(GPT2), LittleBPE(CL100K), ByteTokenizer(),
+                                       CharTokenizer.train(text_of(0, 5000))],
                          ids=["gpt2", "cl100k", "byte", "char"])
 def test_streaming_in_small_chunks_gives_the_tokens_of_the_whole(tokenizer, size, corpus_of):
-    """Characters of several bytes lie across the chunks' borders, white space and line ends of every kind across the cuts."""
+    """Characters of several bytes lie across the chunks' borders, white space and line ends of every kind
+    across the cuts."""
     for seed in range(8):
         text = text_of(seed)
         tokens, starts = token_stream(corpus_of(text, size), tokenizer)
@@ -100,9 +109,13 @@ def test_streaming_documents_gives_the_stream_that_is_made_in_memory(size, corpu
     text = "".join(text_of(seed, 40 * seed) + "\n<|endoftext|>\n" for seed in range(9))
     tokenizer = LittleBPE(GPT2)
     small, large = (token_stream(corpus_of(text, size), tokenizer) for size in (None, size))
-    assert np.array_equal(small.tokens, large.tokens) and np.array_equal(small.starts, large.starts) and len(small.starts) == 8
-    whole = [tokenizer.encode(text_of(seed, 40 * seed)) for seed in range(1, 9)]           # the first one is empty and left out
-    assert np.array_equal(large.tokens, np.concatenate([np.concatenate([[tokenizer.end], ids]) for ids in whole] + [[tokenizer.end]]))
+    assert np.array_equal(small.tokens, large.tokens) and np.array_equal(small.starts,
+                                                                         large.starts) and len(small.starts) == 8
+    # the first one is empty and left out
+    whole = [tokenizer.encode(text_of(seed, 40 * seed)) for seed in range(1, 9)]
+    assert np.array_equal(large.tokens,
+                          np.concatenate([np.concatenate([[tokenizer.end], ids]) for ids in whole]
+                                         + [[tokenizer.end]]))
     assert np.array_equal(np.flatnonzero(large.tokens == tokenizer.end)[:-1], large.starts)
 
 
@@ -113,8 +126,10 @@ def test_there_is_a_cut_in_every_ordinary_text():
     assert len(lengths) > 20 and max(lengths) < 200
 
 
-@pytest.mark.parametrize("pattern, careless", [(GPT2, lambda text: text.rfind("\n") + 1), (CL100K, lambda text: max(text.rfind("\n"), 0)),
-                                               (GPT2, lambda text: len(text) - 1)], ids=["after a line end", "before a line end", "anywhere"])
+@pytest.mark.parametrize("pattern, careless", [(GPT2, lambda text: text.rfind("\n") + 1),
+                                               (CL100K, lambda text: max(text.rfind("\n"), 0)),
+                                               (GPT2, lambda text: len(text) - 1)],
+                         ids=["after a line end", "before a line end", "anywhere"])
 def test_a_careless_cut_changes_tokens_and_is_seen(pattern, careless, corpus_of, monkeypatch):
     monkeypatch.setattr(corpora, "safe_cut", careless)
     tokenizer, text = LittleBPE(pattern), "the end.\n\nAnd the\n\n  and " * 20
@@ -139,9 +154,11 @@ def test_a_stream_is_made_once_and_is_tied_to_text_and_tokenizer(corpus_of, tmp_
 
 
 @pytest.mark.parametrize("suffix", [".tokens", ".starts", ".sha256"])
-@pytest.mark.parametrize("damage", [lambda raw: b"", lambda raw: raw[:-2], lambda raw: raw[:1], lambda raw: raw + b"\0", lambda raw: b"\xff" * len(raw),
+@pytest.mark.parametrize("damage", [lambda raw: b"", lambda raw: raw[:-2], lambda raw: raw[:1],
+                                    lambda raw: raw + b"\0", lambda raw: b"\xff" * len(raw),
                                     lambda raw: raw[:2] + bytes([raw[2] ^ 1]) + raw[3:], None],
-                         ids=["emptied", "cut", "cut to one byte", "longer", "other bytes", "one bit", "missing"])
+                         ids=["emptied", "cut", "cut to one byte", "longer", "other bytes", "one bit",
+                              "missing"])
 def test_a_damaged_stream_is_made_anew(suffix, damage, corpus_of, tmp_path):
     """Unseen, it would train on other tokens, or split the text elsewhere, without a word."""
     corpus, tokenizer = corpus_of(DOCUMENTS, 5), LittleBPE(GPT2)
@@ -156,7 +173,8 @@ def test_a_damaged_stream_is_made_anew(suffix, damage, corpus_of, tmp_path):
 
 def test_the_sums_are_those_that_sha256sum_checks(corpus_of, tmp_path):
     encode_to_file(corpus_of(DOCUMENTS, 5), LittleBPE(GPT2), tmp_path / "s.tokens", True)
-    lines = [f"{hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}" for name in ("s.tokens", "s.starts")]
+    lines = [f"{hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}"
+             for name in ("s.tokens", "s.starts")]
     assert (tmp_path / "s.sha256").read_text().splitlines() == lines
 
 
@@ -168,7 +186,8 @@ def test_the_name_of_a_text_need_not_be_utf_8(corpus_of, tmp_path):
 
 
 def test_bytes_on_disk_are_little_endian_and_wide_enough(corpus_of, tmp_path):
-    """The end token 275 = 0x0113 is the bytes 13 01, or 13 01 00 00 where the vocabulary needs more than 16 bits."""
+    """The end token 275 = 0x0113 is the bytes 13 01, or 13 01 00 00 where the vocabulary needs more than 16
+    bits."""
     tokenizer = LittleBPE(GPT2)
     corpus = corpus_of(DOCUMENTS, 5)
     encode_to_file(corpus, tokenizer, tmp_path / "two.tokens", True)
@@ -178,7 +197,8 @@ def test_bytes_on_disk_are_little_endian_and_wide_enough(corpus_of, tmp_path):
     encode_to_file(corpus, tokenizer, tmp_path / "four.tokens", True)
     assert (tmp_path / "four.tokens").read_bytes()[:8] == b"\x13\x01\x00\x00\x0e\x01\x00\x00"
     tokens, starts = open_stream(tmp_path / "four.tokens", tokenizer, True)
-    assert tokens.tolist() == [275, 270, 275, 99, 10, 100, 275] and starts.tolist() == [0, 2] and not tokens.flags.writeable
+    assert tokens.tolist() == [275, 270, 275, 99, 10, 100,
+                               275] and starts.tolist() == [0, 2] and not tokens.flags.writeable
     tokenizer.vocab_size = 2**16
     assert dtype_of(tokenizer) == np.uint16
 
@@ -192,8 +212,9 @@ def test_an_interruption_leaves_no_stream(corpus_of, tmp_path):
 
 
 def test_memory_grows_by_the_starts_alone(corpus_of, tmp_path):
-    """Four times the text needs less than a tenth more, and 8 bytes a document (an array that grows has up to an eighth to spare, and
-    may be moved once); a text held whole would need 13 bytes more for every line."""
+    """Four times the text needs less than a tenth more, and 8 bytes a document (an array that grows has up
+    to an eighth to spare, and may be moved once); a text held whole would need 13 bytes more for every
+    line."""
     def peak(text, documents):
         corpus = corpus_of(text, 2**14)
         tracemalloc.start()
@@ -201,7 +222,8 @@ def test_memory_grows_by_the_starts_alone(corpus_of, tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
-    for text, documents in (("word and word\n" * 20_000, 0), ("word and word\n<|endoftext|>\n" * 10_000, 10_000)):
+    for text, documents in (("word and word\n" * 20_000, 0),
+                            ("word and word\n<|endoftext|>\n" * 10_000, 10_000)):
         assert peak(text * 4, documents > 0) < 1.1 * peak(text, documents > 0) + 3 * documents * 8 * 2.2
 
 

@@ -7,7 +7,8 @@ import tiktoken
 
 from minibitnet.errors import UserError
 from minibitnet.text.bpe_files import GPT2_PATTERN, write_ranks
-from minibitnet.text.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, load_tokenizer, make_tokenizer
+from minibitnet.text.tokenizer import (BPETokenizer, ByteTokenizer, CharTokenizer, load_tokenizer,
+                                       make_tokenizer)
 
 TEXT = "naïve café — 你好 🙂\n"
 BPE = make_tokenizer("bpe:280", (TEXT + "the naïve cafés of the cafés, ") * 3)
@@ -25,7 +26,8 @@ def test_byte_ids_are_the_utf8_bytes():
 
 
 ALL = pytest.mark.parametrize("tokenizer",
-                              [CharTokenizer.train(TEXT), CharTokenizer.train(TEXT, end=True), ByteTokenizer(), ByteTokenizer(end=True), BPE],
+                              [CharTokenizer.train(TEXT), CharTokenizer.train(TEXT, end=True),
+                               ByteTokenizer(), ByteTokenizer(end=True), BPE],
                               ids=["char", "char with end", "byte", "byte with end", "bpe"])
 
 
@@ -61,7 +63,8 @@ def test_without_documents_there_is_no_end_token_but_in_bpe():
 def test_ids_that_are_none_are_one_line(tokenizer):
     for bad in ([tokenizer.vocab_size], [0, -1], [0.5], ["a"], np.array([2**40])):
         for use in (tokenizer.decode, tokenizer.count_bytes):
-            with pytest.raises(UserError, match=f"expected whole numbers from 0 to {tokenizer.vocab_size - 1}"):
+            with pytest.raises(UserError,
+                               match=f"expected whole numbers from 0 to {tokenizer.vocab_size - 1}"):
                 use(bad)
 
 
@@ -73,7 +76,8 @@ def test_half_a_character_counts_as_its_bytes():
 
 def test_unknown_characters_are_counted_and_the_first_is_named():
     tokenizer = CharTokenizer.train("abc")
-    with pytest.raises(UserError, match=r"2 of 5 characters are unknown .* the first one 'X' at 1: expected only the 3 characters"):
+    with pytest.raises(UserError, match=r"2 of 5 characters are unknown .* the first one 'X' at 1: expected "
+                                        r"only the 3 characters"):
         tokenizer.encode("aXbYc")
 
 
@@ -90,7 +94,8 @@ def test_save_and_load(tmp_path):
             tokenizer = make_tokenizer(spec, TEXT * 2, end)
             (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer.to_json()), encoding="utf-8")
             again = make_tokenizer(str(tmp_path / "tokenizer.json"), "other text")
-            assert np.array_equal(again.encode(TEXT), tokenizer.encode(TEXT)) and again.to_json() == tokenizer.to_json()
+            assert np.array_equal(again.encode(TEXT),
+                                  tokenizer.encode(TEXT)) and again.to_json() == tokenizer.to_json()
             assert (again.vocab_size, again.end) == (tokenizer.vocab_size, tokenizer.end)
 
 
@@ -123,7 +128,8 @@ def test_a_character_split_over_tokens_streams_whole():
 
 def test_decoding_is_tiktokens():
     ids = BPE.encode(TEXT * 3)
-    encoding = tiktoken.Encoding("test", pat_str="[a-z]+|.", mergeable_ranks=BPE.vocabulary.ranks, special_tokens={})
+    encoding = tiktoken.Encoding("test", pat_str="[a-z]+|.", mergeable_ranks=BPE.vocabulary.ranks,
+                                 special_tokens={})
     assert encoding.decode(ids.tolist()) == BPE.decode(ids) == TEXT * 3
 
 
@@ -139,7 +145,8 @@ def test_a_rank_file_is_a_tokenizer_with_an_end(tmp_path):
 
 @pytest.mark.parametrize("size", ["abc", "", "100", "256", "-512", "5_12", "10000000", "٥١٢", "9" * 5000])
 def test_a_size_that_is_none_is_one_line(size):
-    with pytest.raises(UserError, match="expected a vocabulary size from 257 .* to 1,048,577, for instance bpe:512"):
+    with pytest.raises(UserError, match="expected a vocabulary size from 257 .* to 1,048,577, for instance "
+                                        "bpe:512"):
         make_tokenizer(f"bpe:{size}", TEXT)
 
 
@@ -151,12 +158,16 @@ TOKENS = BPE.to_json()["ranks"]
 
 
 @pytest.mark.parametrize("saved, message", [
-    (damaged(pattern="("), "its pattern '\\('"), (damaged(pattern="(" * 1001 + ")" * 1001), "at most 2,000 characters"),
+    (damaged(pattern="("), "its pattern '\\('"),
+    (damaged(pattern="(" * 1001 + ")" * 1001), "at most 2,000 characters"),
     (damaged(pattern="\ud800"), "does not compile"),
-    (damaged(pattern=None), "expected kind"), (damaged(specials={"<|endoftext|>": 280}), "follow the 279 ranks"),
+    (damaged(pattern=None), "expected kind"),
+    (damaged(specials={"<|endoftext|>": 280}), "follow the 279 ranks"),
     (damaged(specials={"a": "b", "c": 279}), "follow"),
-    (damaged(specials={"<|endoftext|>": 279.0}), "follow"), (damaged(ranks={}), "expected kind"), (damaged(ranks=TOKENS[1:]), "byte 0x00"),
-    (damaged(ranks=[*TOKENS[:-1], 7]), "rank 278: 7 is no token"), (damaged(ranks=[*TOKENS[:-1], "é"]), "rank 278: 'é' is no token"),
+    (damaged(specials={"<|endoftext|>": 279.0}), "follow"), (damaged(ranks={}), "expected kind"),
+    (damaged(ranks=TOKENS[1:]), "byte 0x00"),
+    (damaged(ranks=[*TOKENS[:-1], 7]), "rank 278: 7 is no token"),
+    (damaged(ranks=[*TOKENS[:-1], "é"]), "rank 278: 'é' is no token"),
     (damaged(ranks=[*TOKENS[:-1], TOKENS[0]]), "has rank 0 already"),
     (damaged(ranks=[*TOKENS[:-1], base64.b64encode(b"xyz").decode()]), "is no join of two"),
 ])
@@ -178,7 +189,8 @@ def test_a_foreign_pattern_that_fails_is_one_line():
     """GPT-2's look-ahead runs out of stack in two million spaces."""
     tokenizer = BPETokenizer(BPE.vocabulary._replace(pattern=GPT2_PATTERN))
     assert tokenizer.decode(tokenizer.encode("a   b" * 1000)) == "a   b" * 1000
-    with pytest.raises(UserError, match="fails on a text of 2,000,001 characters .*a very long run of spaces"):
+    with pytest.raises(UserError, match="fails on a text of 2,000,001 characters .*a very long run of "
+                                        "spaces"):
         tokenizer.encode(" " * 2_000_000 + "a")
 
 
@@ -201,9 +213,12 @@ def test_a_panic_is_one_line(monkeypatch):
 # ---- mistakes
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "{}", '{"tokenizer": "char"}', '{"tokenizer": "char", "characters": ""}',
-                                  '{"tokenizer": "char", "characters": "ba"}', '{"tokenizer": "char", "characters": "aa"}',
-                                  '{"tokenizer": "char", "characters": ["a"]}', '{"tokenizer": "bpe"}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "[]", "{", "{}", '{"tokenizer": "char"}',
+                                  '{"tokenizer": "char", "characters": ""}',
+                                  '{"tokenizer": "char", "characters": "ba"}',
+                                  '{"tokenizer": "char", "characters": "aa"}',
+                                  '{"tokenizer": "char", "characters": ["a"]}', '{"tokenizer": "bpe"}',
+                                  "[" * 100_000])
 def test_a_damaged_tokenizer_file_is_one_line(text, tmp_path):
     (tmp_path / "t.json").write_text(text)
     with pytest.raises(UserError, match="t.json"):
