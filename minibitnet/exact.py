@@ -25,10 +25,8 @@ head's take float64 too: most of their numbers are tiny beside the largest); and
 *forward pass* in float64, a norm of 2^26 units each, as faithful as float32 itself. In float64, which only
 the gradient checker uses, nothing is put on a grid.
 
-**Sums** go in one order, ``total``'s. **Functions** are made of the IEEE operations: the argument is reduced
-by whole multiples of log 2 or pi/2, and a short series does the rest. **Random numbers** come from the raw
-words of PCG64, which NumPy promises to keep; it does not promise to keep any distribution, and its normal
-numbers call the system's log.
+**Sums** go in one order, ``total``'s. **Functions** and **random numbers**, in ``exact_functions.py``, are
+made of the same operations, and are had from here too.
 """
 import math
 from typing import NamedTuple
@@ -77,8 +75,7 @@ def sum_of_squares(x):                       # any shape -> float
 
 
 def sum_runs(x, starts):                     # (C, N), (R,) int -> (C, R)
-    """Sums of consecutive columns: run r begins at column starts[r]. Exact in any order, as a product with a
-    matrix of zeros and ones."""
+    """Sums of consecutive columns, run r from column starts[r] on: exact, as a product with zeros and ones."""
     N = x.shape[1]
     grid = on_one_grid(x, LIMIT[np.dtype(np.float64)] / math.sqrt(N), N, np.float64)
     return np.add.reduceat(grid.values, starts, axis=1).astype(x.dtype)
@@ -104,8 +101,8 @@ class Grid(NamedTuple):
 
 
 def whole(codes, largest, axis):
-    """Whole numbers of at most ``largest`` are on the grid of 1; along an axis of K of them the norm is at
-    most largest sqrt(K)."""
+    """Whole numbers up to ``largest`` are on the grid of 1; of K along an axis the norm is largest
+    sqrt(K)."""
     return Grid(codes, largest * math.sqrt(codes.shape[axis]))
 
 
@@ -115,8 +112,7 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
 
     Rounding moves each of K numbers by half a unit at most, and so the norm by sqrt(K) / 2 units: room for
     that is left. (At more than 2^(p-2) units x + c would leave the floats whose spacing is one unit.) A slice
-    of zeros stays one; what one with NaN or infinity, or of a norm above 10^35, gives in a product is not
-    finite.
+    of zeros stays one; products of one with NaN, infinity or a norm above 10^35 are not finite.
 
     A sum in any order may find the unit where its order cannot decide it: two sums of K squares differ by a
     share of K eps at most, and if the norm, so much smaller or larger, still has one power of two above it,
@@ -209,8 +205,7 @@ def operand(x, axis):                        # float (n, ...) -> Operand; axis: 
 
 
 def coarse(x, axis):                         # float32 -> Grid
-    """An operand of a gradient: 12 bits for the norm of each slice along axis. (float64, the gradient
-    checker's, stays as it is.)"""
+    """An operand of a gradient: 12 bits for the norm of each slice along axis. (float64 stays as it is.)"""
     return Grid(x, 0.0) if x.dtype == np.float64 else on_grid(x, axis, COARSE)
 
 
@@ -241,8 +236,7 @@ def fine(x, axis):                           # float32 -> Grid in float64
 
 
 def fine_product(a, b):                      # (..., n, K), (..., K, N) float32 or fine -> (..., n, N) float32
-    """a b in float64 on fine grids, then rounded once. What a column of b gives depends on that column alone:
-    not on how many there are."""
+    """a b in float64 on fine grids, then rounded once. A column of it depends on no other column of b."""
     a, b = (x if isinstance(x, Grid) else fine(x, axis) for x, axis in ((a, -1), (b, -2)))
     return product(a, b).astype(np.float32 if a.norm and b.norm else np.float64, copy=False)
 

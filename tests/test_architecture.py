@@ -8,8 +8,10 @@ import minibitnet
 
 ROOT = Path(minibitnet.__file__).parent
 FLOORS = {
-    "errors": 0, "files": 0, "exact_functions": -1, "exact": 0, "packing": 0, "float16": 0, "quant": 1, "options": 1, "threads": 0, "variants": 2,
-    "nn.autograd": 0, "nn.ops": 2, "nn.ste": 2, "nn.gradcheck": 2, "nn.optim": 1, "nn.config": 3, "nn.layers": 3, "nn.model": 4, "nn.training": 6,
+    "exact_functions": -1, "exact": 0, "packing": 0, "float16": 0, "quant": 1, "variants": 2,
+    "errors": 0, "files": 0, "threads": 0, "options": 1,
+    "nn.autograd": 0, "nn.ops": 2, "nn.ste": 2, "nn.gradcheck": 2, "nn.optim": 1, "nn.config": 3, "nn.layers": 3,
+    "nn.model": 4, "nn.training": 6,
     "text.bpe": 1, "text.bpe_files": 2, "text.tokenizer": 3, "text.downloads": 1, "text.corpora": 2, "stories.storybook": 0, "stories.building": 1, "stories.walk": 2, "stories.entropy": 3,
     "stories.tasks": 4, "text.streams": 3, "text.batches": 4,
     "formats.safetensors": 1, "formats.checkpoint": 2, "formats.rundir": 3, "formats.packed": 3,

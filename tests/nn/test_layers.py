@@ -51,13 +51,13 @@ def test_q_k_and_v_share_one_quantized_input(rng):
     assert np.array_equal(layer(quantized).data, layer(x).data)
 
 
-def test_a_quantized_twin_computes_the_same_and_hands_its_gradient_to_the_latent_weight(rng):
-    """The training step's short cut (quantize once, differentiate the twin) equals the straight-through op on
+def test_a_quantized_layer_computes_the_same_and_hands_its_gradient_to_the_latent_weight(rng):
+    """The training step's short cut (quantize once, differentiate its copy) equals the straight-through op on
     the tape."""
     for layer in (BitLinear(6, 4, rng), BinaryLinear(6, 4, rng)):
-        twin, x = layer.quantized(), Tensor(rng.standard_normal((6, 2, 3)).astype(np.float32))
+        quantized, x = layer.quantized(), Tensor(rng.standard_normal((6, 2, 3)).astype(np.float32))
         results = []
-        for used in (layer, twin):
+        for used in (layer, quantized):
             with record() as tape:
                 y = used(x)
                 loss = ops.cross_entropy(y, np.zeros((2, 3), int))

@@ -116,15 +116,15 @@ def test_the_float_arm_has_no_sub_norms():
 
 
 @pytest.mark.parametrize("variant", MODELS, ids=str)
-def test_the_quantized_twin_gives_the_same_loss_and_gradients(variant, rng):
+def test_the_quantized_model_gives_the_same_loss_and_gradients(variant, rng):
     """array_equal: the short cut of the training step is the plain form, quantizers on the tape, bit for
     bit."""
-    # in training b1 takes another activation scale, which only the twin knows
+    # in training b1 takes another activation scale, which only the quantized model knows
     training = variant.get("linear") != "binary"
     model = Transformer(ModelConfig(**SMALL | variant))
     ids, results = ids_of(rng), []
-    twin = model.quantized(training)
-    for used in (model, twin):
+    quantized = model.quantized(training)
+    for used in (model, quantized):
         with record() as tape:
             loss = used.loss(ids, ids)
         grads = backward(tape, loss)
@@ -182,9 +182,10 @@ def test_decoding_with_a_cache_gives_the_logits_of_the_whole_sequence(variant, r
     model = Transformer(ModelConfig(**SMALL | variant), seed=1)
     for p in model.parameters().values():
         p.data[...] = rng.standard_normal(p.data.shape) * 0.3
-    running, ids = model.quantized(), ids_of(rng, 1, 12)
-    whole, caches = running(ids).data, caches_of(model.config)
-    parts = [running(ids[:, :4], caches).data] + [running(ids[:, t:t + 1], caches).data for t in range(4, 12)]
+    quantized, ids = model.quantized(), ids_of(rng, 1, 12)
+    whole, caches = quantized(ids).data, caches_of(model.config)
+    parts = [quantized(ids[:, :4], caches).data]
+    parts += [quantized(ids[:, t:t + 1], caches).data for t in range(4, 12)]
     assert np.array_equal(np.concatenate(parts, 2), whole)
 
 
@@ -217,7 +218,7 @@ def test_more_tokens_than_the_context_are_refused(T, rng):
         model(ids_of(rng, 1, 3), caches)
 
 
-def test_the_arms_are_the_choices_of_the_configuration():
+def test_the_variants_are_the_choices_of_the_configuration():
     field = {f.name: f for f in dataclasses.fields(ModelConfig)}["linear"]
     assert field.metadata["choices"] == tuple(PROJECTIONS)
 
@@ -239,15 +240,15 @@ def test_every_field_has_a_help_text():
 
 
 def test_b1_normalizes_without_parameters(rng):
-    """In the binary arm the only gain left is the last norm's, in front of the float head."""
+    """In the binary variant the only gain left is the last norm's, in front of the float head."""
     gains = [name for name, p in Transformer(ModelConfig(**SMALL, linear="binary")).parameters().items()
              if p.data.ndim == 1]
     assert gains == ["norm.weight"]
 
 
 def test_embedding_and_head_are_not_quantized():
-    twin = Transformer(ModelConfig(**SMALL)).quantized()
-    quantized = [name for name, p in twin.parameters().items() if isinstance(p.data, Quantized)]
+    parameters = Transformer(ModelConfig(**SMALL)).quantized().parameters()
+    quantized = [name for name, p in parameters.items() if isinstance(p.data, Quantized)]
     assert len(quantized) == 2 * 7
     assert not any("embed" in name or "head" in name or "norm" in name for name in quantized)
     assert isinstance(ops.embedding(Tensor(np.ones((2, 3))), np.array([[1]])).data, np.ndarray)
