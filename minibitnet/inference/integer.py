@@ -1,9 +1,9 @@
 """The model of ``nn/model.py`` without one float between token id and chosen token.
 
 ``fixed_point.py`` comes first: the arithmetic. ``integer_convert.py`` makes the numbers that run
-here, and has the proof that they fit. The three are meant to be enough for a port to C or
-Verilog: 64 bits hold everything, and nothing saturates. tests/inference/test_integer.py has two
-tiny models with their golden logits.
+here, and has the proof that they fit. What the three say, this docstring and those of the
+functions it names, is meant to be enough for a port to C or Verilog: 64 bits hold everything, and
+nothing saturates. tests/inference/test_integer.py has two tiny models with their golden logits.
 
 **By hand.** A row (1 0 -1 1) of a BitLinear, of scale s_w = 1/2, reads the token (3, -1, 0.5, 2), with f = 20
 bits after the point, no gain and eps = 0:
@@ -29,12 +29,10 @@ and ``a // b`` are floors, of negative a too.
 **One token, step by step**, token i at position t; 2 to 10 for each block. W(x~) is ``bit_linear``.
 
      1. x = X[i] << f - bits[i]                                             X: the embedding
-     2. x~ = quantized(normed(x));  q = W_q(x~),  k = W_k(x~),  v = W_v(x~):  H, K, K heads of D features,
-        one head after another
+     2. x~ = quantized(normed(x));  q = W_q(x~),  k = W_k(x~),  v = W_v(x~):  H, K, K heads, one by one
      3. q = rotated(q),  k = rotated(k)
      4. k~, gamma_k = absmax_codes(k),  v~, gamma_v = absmax_codes(v), for every head. Both to the cache.
-     5. For every head h of q:  q', j = narrow(q, 14). It reads head h // (H / K) of keys and values, at all
-        positions s <= t:
+     5. For every head h of q:  q', j = narrow(q, 14). It reads head h // (H / K) of k~, v~, at all s <= t:
      6. z_s = shift((k~_s . q') gamma_k, 2 f + 7 - 16 - j);  w_s = exp2(max z - z_s);  Z = sum w_s
      7. u_s = shift(w_s gamma_v, 12);  n = number of bits of Z, 25 to 38
         o = divide((sum u_s v~_s) << 38 - n, Z >> n - 25)
@@ -45,8 +43,8 @@ and ``a // b`` are floors, of negative a too.
     12. logit of i = shift((row i of the head . y') (M M_h >> 43), bits[i] - 43 - E_h - E clipped to 0..62)
     13. The next token: ``sampling.sample_integer``, or the largest logit, of equal ones the smallest id.
 
-**What cancels.** Absmax codes do not change when x is multiplied by a positive number: codes are taken of y =
-x gain, and 1/rms goes into the output's scale. (In 1/rms = sqrt(m / S) sqrt(m) is a constant, in the
+**What cancels.** Absmax codes do not change when x is multiplied by a positive number: codes are taken
+of y = x gain, and 1/rms goes into the output's scale. (In 1/rms = sqrt(m / S) sqrt(m) is a constant, in the
 BitLinear's mantissa.) For the same reason the shift that narrows a token need not be undone in front of a
 norm: only eps must know it.
 
@@ -66,8 +64,8 @@ from .fixed_point import bit_length, divide, exp2, narrow, ratio, shift
 from .integer_convert import KEY_SHIFT, LOG2E, LOG2E_BITS, QUERY_BITS, ROTARY_BITS, VALUE_BITS, convert, unit
 from .kernels import matmul
 
-# How large every number gets. A type is the smallest that holds it: in NumPy int64 is
-# often less to write. ``integer_convert.IntegerWeights`` has the types of what conversion makes.
+# How large every number gets. A type is the smallest that holds it; NumPy computes in int64 where that
+# is less to write. (``integer_convert.IntegerWeights`` has the types of what conversion makes.)
 #
 #   number                        type   one unit is                 range     rounding
 #   residual stream x             int32  2^-f                        < 2^28    exact sums
@@ -160,8 +158,8 @@ def bit_linear(w, x):                            # BitLinear (n, m), Activation 
 
 
 def rotated(x, tables):                          # (H D, B, T), (2, D/2, T) -> (H D, B, T)
-    """shift(a cos - b sin, 14), shift(a sin + b cos, 14) for features a = i and b = i + D/2 of every head, i
-    < D/2, with cos, sin[i, t].   [rope] eq. 34, as ``ops.rope``."""
+    """Features a = d and b = d + D/2 of every head, d < D/2, become  shift(a cos - b sin, 14)  and
+    shift(a sin + b cos, 14)  with  cos, sin[d, t].   [rope] eq. 34, as ``ops.rope``."""
     cos, sin = tables.astype(np.int64)[:, :, None]
     a, b = np.moveaxis(x.reshape(-1, 2, *cos.shape[:1], *x.shape[1:]), 1, 0)
     return shift(np.stack([a * cos - b * sin, a * sin + b * cos], axis=1), ROTARY_BITS).reshape(x.shape)
@@ -234,7 +232,9 @@ class Cache:
 
 
 class IntegerModel:
-    """Token ids to logits in integers. Times ``logit_scale`` they are close to the float engine's.
+    """Token ids to logits in integers. Times ``logit_scale`` they are close to the float engine's: where the
+    two differ, a code that was close to a half flipped, and all later layers hear of it. (``python -m
+    minibitnet.evaluate --engine integer --compare`` says how far.)
 
     c: a configuration, with the sizes as attributes; matrices, arrays: as formats/packed.py reads them. Both
     are handed over and emptied one by one (``convert``), so that the bytes of the file and the resident form

@@ -14,7 +14,7 @@ steps). A port reads these numbers from a file, or makes them as follows.
                        of o 2^-(f+1) / 127; of act' up 2^-(2f+24) (SwiGLU) or 2^-3f (ReLU^2)
     M_w 2^E_w          s_w / 127 unit(gain) sqrt(m) 2^f; for q also times log2(e) / sqrt(D), for a softmax of
                        base 2, and 128 / 127, which makes the 127 of k~ a shift by 7
-    cos, sin           of t theta^(-2i/D), as float32, times 2^14
+    cos, sin           [d, t]: of t theta^(-2d/D), d < D/2, as float32, times 2^14
     LOG2E              round(2^30 log2(e))
     logit_bits         min(16, floor(28 - log2(largest logit)))
     M_h 2^E_h          unit(last gain) sqrt(C) 2^logit_bits
