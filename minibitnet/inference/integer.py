@@ -233,8 +233,8 @@ class Cache:
 
 class IntegerModel:
     """Token ids to logits in integers. Times ``logit_scale`` they are close to the float engine's: where the
-    two differ, a code that was close to a half flipped, and all later layers hear of it. (``python -m
-    minibitnet.evaluate --engine integer --compare`` says how far.)
+    two differ, a code that was close to a half flipped, and all later layers hear of it. How far, says
+    ``python -m minibitnet.evaluate --engine integer --compare``.
 
     c: a configuration, with the sizes as attributes; matrices, arrays: as formats/packed.py reads them. Both
     are handed over and emptied one by one (``convert``), so that the bytes of the file and the resident form
