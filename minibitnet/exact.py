@@ -75,7 +75,7 @@ def sum_of_squares(x):                       # any shape -> float
 
 
 def sum_runs(x, starts):                     # (C, N), (R,) int -> (C, R)
-    """Sums of consecutive columns, run r from column starts[r] on: exact, as a product with zeros and ones."""
+    """Sums of consecutive columns, run r from column starts[r] on: exact, like a product with 0s and 1s."""
     N = x.shape[1]
     grid = on_one_grid(x, LIMIT[np.dtype(np.float64)] / math.sqrt(N), N, np.float64)
     return np.add.reduceat(grid.values, starts, axis=1).astype(x.dtype)

@@ -112,8 +112,7 @@ def _magnitude(gamma):            # -> at least EPS; of numbers not all finite n
 # ---- groups: the papers' answer to model parallelism; our model itself does not use them
 
 def in_groups(quantize, x, G):
-    """quantize(x) in G equal groups along the first axis, each with magnitudes of its own.   [bitnet] eqs.
-    13-14
+    """quantize(x) by G equal groups along the first axis, each on its own.   [bitnet] eqs. 13-14
 
     The result is like quantize's, but its scales have a row for each of x. Nothing is taken over more than
     one group, so a device that holds one needs to know no other.

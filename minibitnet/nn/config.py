@@ -53,19 +53,21 @@ class ModelConfig:
         The names are those of Hugging Face's ``BitNetForCausalLM`` (with "model." before all but the head's).
         """
         V, d, d_kv, F = self.vocab_size, self.d_model, self.n_kv_heads * self.head_dim, self.d_ffn
-        gain = {RMS: 1}                          # the other norms have none
-        norm, sub_norm = gain.get(self.variant.norm, 0), gain.get(self.variant.sub_norm, 0)
+        norm, sub_norm = self.variant.norm, self.variant.sub_norm
+
+        def gain(norm, size):
+            return (size,) if norm == RMS else None                      # the other norms have none
         block = {
-            "input_layernorm": (d,) * norm,
+            "input_layernorm": gain(norm, d),
             "self_attn.q_proj": (d, d),
             "self_attn.k_proj": (d_kv, d),
             "self_attn.v_proj": (d_kv, d),
-            "self_attn.attn_sub_norm": (d,) * sub_norm,
+            "self_attn.attn_sub_norm": gain(sub_norm, d),
             "self_attn.o_proj": (d, d),
-            "post_attention_layernorm": (d,) * norm,
+            "post_attention_layernorm": gain(norm, d),
             "mlp.gate_proj": (F, d),
             "mlp.up_proj": (F, d),
-            "mlp.ffn_sub_norm": (F,) * sub_norm,
+            "mlp.ffn_sub_norm": gain(sub_norm, F),
             "mlp.down_proj": (d, F),
         }
         shapes = {"embed_tokens.weight": (V, d)}

@@ -160,31 +160,28 @@ def test_rope_refuses_tables_of_another_length():
 
 # ---- the forms that blocks and sorting must equal
 
-# (H D, B, T), (K D, B, S), (K D, B, S) -> (H D, B, T), vjp
-def naive_attention(q, k, v, head_dim, n_kv_heads):
-    """o = v P,  P = softmax over keys of k^T q / sqrt(D), all queries at once: what ``ops.causal_attention``
-    is."""
-    Q, K, V = (x.reshape(n_kv_heads, -1, head_dim, *x.shape[1:]) for x in (q, k, v))  # K and V: one head each
-    scores = np.einsum("kidbs,khdbt->khbst", K, Q) / head_dim**0.5
-    # keys after a query
-    scores -= 1e30 * np.tri(*scores.shape[-2:], k=scores.shape[-1] - scores.shape[-2] - 1)
-    e = np.exp(scores - scores.max(-2, keepdims=True))
+def naive_attention(q, k, v, D, n_kv_heads):      # (H D, B, T), (K D, B, S), (K D, B, S) -> (H D, B, T), vjp
+    """o = v P,  P = softmax over keys of k^T q / sqrt(D), of all queries at once."""
+    q, k, v = (x.reshape(n_kv_heads, -1, D, *x.shape[1:]) for x in (q, k, v))  # (K, H/K, D, B, T)
+    scores = np.einsum("kidbs,khdbt->khbst", k, q) / D**0.5
+    S, T = scores.shape[-2:]
+    e = np.exp(scores - 1e30 * np.tri(S, T, T - S - 1) - scores.max(-2, keepdims=True))
     P = e / e.sum(-2, keepdims=True)
-    o = np.einsum("kidbs,khbst->khdbt", V, P)
+    o = np.einsum("kidbs,khbst->khdbt", v, P)
 
-    def vjp(g):  # dS = P (dP - sum_keys(dP P)),  dP = v^T g;   dq, dk = k dS, q dS^T / sqrt(D),  dv = g P^T
-        G = g.reshape(o.shape)
-        dP = np.einsum("kidbs,khdbt->khbst", V, G)
-        dS = P * (dP - (dP * P).sum(-2, keepdims=True)) / head_dim**0.5
-        return (np.einsum("kidbs,khbst->khdbt", K, dS).reshape(q.shape),
-                np.einsum("khdbt,khbst->kdbs", Q,
-                          dS).reshape(k.shape), np.einsum("khdbt,khbst->kdbs", G, P).reshape(v.shape))
-    return o.reshape(q.shape), vjp
+    def vjp(g):          # dS = P (dP - sum_keys(dP P)),  dP = v^T g,  dv = g P^T
+                         # dq = k dS / sqrt(D),  dk = q dS^T / sqrt(D)
+        g = g.reshape(o.shape)
+        dP = np.einsum("kidbs,khdbt->khbst", v, g)
+        dS = P * (dP - (dP * P).sum(-2, keepdims=True)) / D**0.5
+        dq = np.einsum("kidbs,khbst->khdbt", k, dS)
+        dk, dv = (np.einsum("khdbt,khbst->kdbs", x, y) for x, y in ((q, dS), (g, P)))
+        return tuple(x.reshape(-1, *x.shape[-2:]) for x in (dq, dk, dv))
+    return o.reshape(-1, *o.shape[-2:]), vjp
 
 
 @pytest.mark.parametrize("heads, kv_heads, T, S", [(2, 2, 5, 5), (4, 2, 5, 5), (4, 1, 3, 9), (2, 2, 1, 6),
-                                                   (1, 1, 1, 1),
-                                                   (2, 1, 150, 150), (2, 2, 65, 80)])
+                                                   (1, 1, 1, 1), (2, 1, 150, 150), (2, 2, 65, 80)])
 def test_attention_in_blocks_is_the_naive_one(heads, kv_heads, T, S, rng):
     """Forward and backward, one block of queries or three, with grouped heads and with a cache (S > T)."""
     q, g = rng.standard_normal((2, heads * 4, 2, T))
