@@ -20,7 +20,7 @@ DESCRIPTION = """Corpora, the texts that models are trained on.
     python -m minibitnet.data list                    what there is, its licence, and where
     python -m minibitnet.data fetch tinyshakespeare   download, check, keep; then --data tinyshakespeare
     python -m minibitnet.data make stories --seed 0   write a text from the grammar whose entropy is known
-    python -m minibitnet.data info book.txt           measure a text: bytes, lines, documents, characters, tokens
+    python -m minibitnet.data info book.txt           measure a text: bytes, lines, documents, tokens
 
 What is fetched lies in minibitnet in your cache folder, or in $MINIBITNET_DATA. So do, in its folder
 streams, the tokens of every text of more than 67 MB that was trained on or scored, 2 or 4 bytes each;

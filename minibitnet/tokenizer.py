@@ -14,8 +14,9 @@ from .text.corpora import load_corpus, texts
 from .text.streams import count
 from .text.tokenizer import EXPECTED, BPETokenizer, bpe_size, load_tokenizer, make_tokenizer
 
-DESCRIPTION = """train --data FILE --vocab-size N --out FILE.tiktoken    learn N - 1 tokens of bytes from a text; an end token makes N
-show FILE                                               the size of a vocabulary, its longest and its last tokens
+DESCRIPTION = """train --data FILE --vocab-size N --out FILE.tiktoken    learn N - 1 tokens of bytes from a text;
+                                                        an end token makes N
+show FILE                                               a vocabulary's size, longest and last tokens
 encode --tokenizer FILE TEXT                            the tokens of a text, and their ids
 
 Each one explains itself: python -m minibitnet.tokenizer train --help. The file is what --tokenizer of

@@ -33,7 +33,7 @@ from .text.tokenizer import make_tokenizer
 
 DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
 
-    python -m minibitnet.train --tiny                       about two minutes: a small ternary model, into runs/tiny
+    python -m minibitnet.train --tiny                       two minutes: a small ternary model, runs/tiny
     python -m minibitnet.train --data book.txt              a text file of yours
     python -m minibitnet.train --data book.txt --linear float --out runs/baseline
     python -m minibitnet.train --resume runs/book-ternary   go on after an interruption

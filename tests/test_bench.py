@@ -139,8 +139,8 @@ def test_a_variable_that_pins_a_kernel_is_named(monkeypatch, capsys):
         monkeypatch.setattr(bench, "train", lambda argv: 0)
         assert bench.main(["train"]) == 0
         lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == bool(pinned) and all(f"{name}={value}" in lines[0]
-                                                  for name, value in pinned.items())
+        assert len(lines) == bool(pinned)
+        assert all(f"{name}={value}" in lines[0] for name, value in pinned.items())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
@@ -273,8 +273,8 @@ def test_by_op_gives_exact_arithmetics_time_to_the_op_that_called_it_and_product
                                           ("/x/layers.py", 3, "quantized"))
     fine_product, product, total, operand = map(at, (exact.fine_product, exact.product, exact.total,
                                                      exact.operand))
-    cast, reshape, named, made = built_in("astype"), built_in("reshape"), ("<string>", 1,
-                                                                           "<lambda>"), built_in("tuple.__new__")
+    cast, reshape, made = map(built_in, ("astype", "reshape", "tuple.__new__"))
+    named = "<string>", 1, "<lambda>"
     stats = profiled({linear: (0.5, 2.75, {}), attention: (1.0, 5.0, {}), rms_norm: (0.25, 1.25, {}),
                       layer: (0.125, 0.625, {}),
                       fine_product: (0.5, 6.0, {linear: 2.0, attention: 4.0}),
@@ -313,8 +313,8 @@ def test_profiles_are_columns_that_add_up():
                                   ("float", {"linear": 8.0}))]
     lines = [line.split() for line in step_profile.in_words(rows).splitlines()]
     assert [words[0] for words in lines] == ["ms", "linear", "add", "in", "by", "..."]
-    assert lines[1][1:] == ["3.0", "75.0%", "8.0", "100.0%"] and lines[2][1:] == ["1.0", "25.0%", "0.0",
-                                                                                  "0.0%"]
+    assert lines[1][1:] == ["3.0", "75.0%", "8.0", "100.0%"]
+    assert lines[2][1:] == ["1.0", "25.0%", "0.0", "0.0%"]
 
 
 # ---- flags
@@ -390,8 +390,8 @@ def test_whole_models_are_decoded_side_by_side():
     packed, dense = row[decode_bench.PACKED], row[decode_bench.FLOAT]
     assert packed["ours_to_this"]["median"] == 1 and dense["ours_to_this"]["median"] > 0
     assert min(packed["decode_tokens_per_s"], dense["prefill_tokens_per_s"]) > 1
-    assert dense["weights_mb"] == 3.74784 and packed["weights_mb"] == (200_704 + 4_096 + 21_504
-                                                                       + 524_288) / 1e6
+    assert dense["weights_mb"] == 3.74784
+    assert packed["weights_mb"] == (200_704 + 4_096 + 21_504 + 524_288) / 1e6
     # embedding and head in 16 bits
     assert row[decode_bench.INTEGER]["weights_mb"] == (200_704 + 4_096 + 21_504 + 2 * 131_072) / 1e6
     assert "tiny, context 256, 1 threads" in decode_bench.in_words(row)
@@ -431,8 +431,8 @@ def test_a_profile_is_recorded_as_rows(tmp_path, monkeypatch, capsys):
                                               "by_op": {"add": 1.0}})
     assert bench.main(["train", "--profile", "--sizes", "S", "M", "--linear", "float", "--record", "p"]) == 0
     record = results.load("p")["result"]
-    assert [row["size"]
-            for row in record["rows"]] == ["S", "M"] and capsys.readouterr().out.count("ms a step") == 1
+    assert [row["size"] for row in record["rows"]] == ["S", "M"]
+    assert capsys.readouterr().out.count("ms a step") == 1
     assert record["config"]["profile"] is True and record["config"]["threads"] == 1
 
 

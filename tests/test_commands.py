@@ -314,8 +314,8 @@ def test_the_integer_engine_is_compared_with_the_float_engine(stories):
     r = json.loads(command("evaluate", "--model", "run", "--engine", "integer", "--compare", "--json",
                            cwd=stories).stdout)
     a, t = r["against_float"], r["token_by_token"]
-    assert abs(a["loss"]
-               - a["reference_loss"]) < 0.01 and a["agree"] > 0.98 and a["agree_clear"] >= 0.999 and a["targets"] == r["tokens"]
+    assert abs(a["loss"] - a["reference_loss"]) < 0.01 and a["agree"] > 0.98 and a["agree_clear"] >= 0.999
+    assert a["targets"] == r["tokens"]
     assert t["identical"] == 1 and t["loss"] == t["reference_loss"]
     words = command("evaluate", "--model", "run", "--engine", "integer", "--compare", cwd=stories).stdout
     assert "beside the float engine" in words and "move by more than 0.001 nats at 0.0%" in words
@@ -449,9 +449,8 @@ def test_a_comparison_shows_on_a_terminal_how_far_it_is(stories):
 
 def test_a_trigram_model_is_counted_on_the_training_split(stories):
     r = json.loads(command("evaluate", "--model", "run", "--trigram", "--json", cwd=stories).stdout)
-    assert 0 < r["trigram_loss"] < 5.8 and r["floor_bits_per_byte"] == pytest.approx(r["floor"]
-                                                                                     * r["bits_per_byte"]
-                                                                                     / r["loss"])
+    assert 0 < r["trigram_loss"] < 5.8
+    assert r["floor_bits_per_byte"] == pytest.approx(r["floor"] * r["bits_per_byte"] / r["loss"])
     fails(1, "--trigram", "validation split", module="evaluate",
           args=["--model", "run", "--trigram", "--split", "all"], cwd=stories)
 
@@ -569,7 +568,8 @@ def test_one_signal_finishes_the_step_and_saves(number, code, here):
     out, err = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in err
     step = checkpoint.load(here / "long/last.safetensors").step
-    assert (f"interrupted after step {step:,}; saved. Go on with: python -m minibitnet.train --resume long" in err)
+    assert (f"interrupted after step {step:,}; saved. Go on with: "
+            f"python -m minibitnet.train --resume long") in err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")

@@ -78,8 +78,8 @@ def test_the_float_engine_makes_only_the_logits_that_are_asked_for():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert last.shape == (50_000, 1, 1) and np.allclose(last, engine(ids)[..., -1:], rtol=1e-5,
-                                                        atol=1e-5) and peak < 4_000_000
+    assert last.shape == (50_000, 1, 1) and np.allclose(last, engine(ids)[..., -1:], rtol=1e-5, atol=1e-5)
+    assert peak < 4_000_000
 
 
 def test_the_version_is_said_once():
@@ -137,8 +137,8 @@ def test_a_checkout_is_found_from_the_folder_that_it_lies_in(tmp_path, monkeypat
 def test_the_console_script_runs_the_command_that_is_named(tmp_path):
     """``minibitnet bench`` is ``python -m minibitnet.bench``, exit code and all; a mistyped name has a
     neighbour."""
-    script = (tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["minibitnet"])
-    module, _, function = script.partition(":")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = project["scripts"]["minibitnet"].partition(":")
     start = f"import sys; from {module} import {function} as main; sys.exit(main())"
 
     def run(*words):

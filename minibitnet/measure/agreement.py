@@ -17,7 +17,7 @@ class Agreement(NamedTuple):
     agree: float             # share of targets where both find the same token likeliest
     clear: int               # targets where the reference's two best tokens are more than CLEAR apart
     agree_clear: float       # share of those
-    # share of targets with a logit that differs by more than MOVED: somewhere before it a code flipped at a tie
+    # share of targets with a logit that differs by more than MOVED: a code before it flipped at a tie
     moved: float
     identical: float         # share of targets whose logits are equal to the last bit
 
@@ -33,14 +33,14 @@ def agreement(model, reference, batches):
         targets = targets[counts]
         nats += [surprisal(logits, targets).sum() for logits in (ours, theirs)]
         same = ours.argmax(0) == theirs.argmax(0)
-        second, best = np.partition(theirs, -2, axis=0)[-2:] if len(theirs) > 1 else (theirs[0] - np.inf,
-                                                                                      theirs[0])
+        alone = theirs[0] - np.inf, theirs[0]
+        second, best = np.partition(theirs, -2, axis=0)[-2:] if len(theirs) > 1 else alone
         clear = best - second > CLEAR
         moved, identical = (np.abs(ours - theirs) > MOVED).any(0), (ours == theirs).all(0)
         totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), moved.sum(), identical.sum()]
     n, same, clear, same_clear, moved, identical = totals.tolist()
-    return Agreement(n, *(nats / n).tolist(), same / n, clear, same_clear / clear if clear
-                     else float("nan"), moved / n, identical / n)
+    of_clear = same_clear / clear if clear else float("nan")
+    return Agreement(n, *(nats / n).tolist(), same / n, clear, of_clear, moved / n, identical / n)
 
 
 def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T) bool -> (V, N) float

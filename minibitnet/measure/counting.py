@@ -3,10 +3,11 @@ kind, dtype and part.
 
 ``count(model, ids)`` runs an engine as it is, on arrays of a class that tells of each operation:
 
-  - a product of matrices (n, m) x (m, N), by BLAS, ``vecdot`` or ``einsum``, counts n m N multiplications and n (m - 1) N additions
-    ([bitnet] eqs. 16-17);
-  - every other ufunc counts once for each number that it makes, a reduction or accumulation of k numbers k - 1 times; additions are ``add``
-    and ``subtract``. Bit-plane kernels therefore count their word operations: and, xor, popcount, shifts, of 8 to 64 bits each;
+  - a product of matrices (n, m) x (m, N), by BLAS, ``vecdot`` or ``einsum``, counts n m N multiplications and
+    n (m - 1) N additions ([bitnet] eqs. 16-17);
+  - every other ufunc counts once for each number that it makes, a reduction or accumulation of k numbers k - 1
+    times; additions are ``add`` and ``subtract``. Bit-plane kernels therefore count their word operations: and,
+    xor, popcount, shifts, of 8 to 64 bits each;
   - an index array, or ``take``, counts a lookup for each number that it fetches.
 
 Not counted: copies, conversions between dtypes, ``packbits`` and ``unpackbits``, sorting, and Python's own
@@ -62,8 +63,8 @@ def count(model, *arguments):
     tally = Counter()
     with counting(tally):
         result = twin(model)(*map(twin, arguments))
-    assert isinstance(result, Counted) or isinstance(getattr(result, "data", None),
-                                                     Counted), "the arrays stopped counting on the way"
+    counts = isinstance(result, Counted) or isinstance(getattr(result, "data", None), Counted)
+    assert counts, "the arrays stopped counting on the way"
     return plain(result.data if isinstance(result, Tensor) else result), tally
 
 
@@ -134,8 +135,8 @@ def tell(kind, dtype, n):
 def tell_ufunc(ufunc, method, arrays, result, axis=0):
     """Count a ufunc's call: a number made is an operation, but the first one along the axis that is
     accumulated is only copied, and a reduction makes one fewer than it reads."""
-    dtype, made = np.result_type(*arrays), max(np.size(r)
-                                               for r in (result if isinstance(result, tuple) else (result,)))
+    dtype, results = np.result_type(*arrays), result if isinstance(result, tuple) else (result,)
+    made = max(map(np.size, results))
     if method == "reduceat" or method == "reduce":
         tell(KIND[ufunc.__name__], dtype, np.size(arrays[0]) - made)
     elif method == "accumulate":

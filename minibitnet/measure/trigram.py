@@ -9,7 +9,9 @@ def trigram_loss(training, tokens, vocab_size):
     """Nats per token of ``tokens`` after the first two, of a trigram model counted on ``training``,
     smoothed after Witten and Bell:
 
-        p(w | u v) = (c(u v w) + N(u v) p(w | v)) / (c(u v) + N(u v)),   N: how many different tokens follow;  p(w | v) likewise, and p(w),
+        p(w | u v) = (c(u v w) + N(u v) p(w | v)) / (c(u v) + N(u v)),   N: how many different tokens follow;
+
+    p(w | v) likewise, and p(w),
     down to the uniform 1 / vocab_size. (Witten and Bell 1991, method C, interpolated.)
     """
     if min(len(training), len(tokens)) < 3:
@@ -21,8 +23,8 @@ def trigram_loss(training, tokens, vocab_size):
         contexts, first, followers = np.unique(grams // vocab_size, return_index=True, return_counts=True)
         totals = np.add.reduceat(counts, first)
         asked = _grams(tokens, n, vocab_size)[3 - n:]
-        c, (total, followed) = _look_up(grams, asked, counts), _look_up(contexts, asked // vocab_size,
-                                                                        totals, followers)
+        c = _look_up(grams, asked, counts)
+        total, followed = _look_up(contexts, asked // vocab_size, totals, followers)
         p = np.where(total > 0, (c + followed * p) / np.maximum(total + followed, 1), p)
     return -np.log(p).mean()
 

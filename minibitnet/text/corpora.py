@@ -205,7 +205,8 @@ def safe_cut(text):
     A byte or character tokenizer may be cut anywhere; BPE first splits text into pre-tokens by a regular
     expression, and may be cut only where a pre-token begins *whatever stands before and after*. For GPT-2's
     pattern and its kin (cl100k, o200k) that is
-      - before a space or line end that follows a letter or digit: no pre-token runs from a word into white space;
+      - before a space or line end that follows a letter or digit: no pre-token runs from a word into white
+        space;
       - between a single line end and a letter or digit: the line end is a pre-token, or the end of one.
     Not so: after two line ends ("a\\n\\n|b": alone, the left part has one pre-token \\n\\n, in the whole
     text it has two, for white space leaves its last character to what follows), nor before a line end after

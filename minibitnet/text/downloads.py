@@ -151,8 +151,8 @@ def _checked(pieces, download, source, hint, report):
 def _of_file(path):
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: expected a file, found "
-                        f"{'a directory' if path.is_dir() else 'something else' if path.exists() else 'nothing'}")
+        found = "a directory" if path.is_dir() else "something else" if path.exists() else "nothing"
+        raise UserError(f"{path}: expected a file, found {found}")
     try:
         with open(path, "rb") as f:
             while piece := f.read(PIECE):

@@ -212,7 +212,8 @@ def _bpe_tokenizer(vocabulary, path):
         if pattern != bpe.PATTERN:
             _encoding(pattern, {bytes([b]): b for b in range(256)})
     except ValueError as e:
-        raise UserError(f"{path}: its pattern {str(pattern)[:60]!r} does not compile: {str(e)[:120]}") from None
+        raise UserError(f"{path}: its pattern {str(pattern)[:60]!r} does not compile: "
+                        f"{str(e)[:120]}") from None
     return BPETokenizer(vocabulary)
 
 

@@ -23,8 +23,8 @@ def test_agreement_by_pencil():
     reference, other = model_of([2.0, 0], [0, 2], [0.05, 0], [1, 0]), model_of([1.0, 0], [0, 1], [0, 0.05],
                                                                                [0, 1])
     result = agreement(other, reference, windows(0, 0, 0, 0))
-    assert (result.targets, result.clear, result.agree, result.moved,
-            result.identical) == (4, 3, 0.5, 1, 0) and result.agree_clear == pytest.approx(2 / 3)
+    assert (result.targets, result.clear, result.agree, result.moved, result.identical) == (4, 3, 0.5, 1, 0)
+    assert result.agree_clear == pytest.approx(2 / 3)
 
 
 def test_losses_by_pencil():

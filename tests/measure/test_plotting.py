@@ -21,17 +21,16 @@ def test_the_floor_is_a_line_of_the_loss_figure(tmp_path, monkeypatch):
     figure = pytest.importorskip("matplotlib.figure")
     drawn = []
     monkeypatch.setattr(figure.Figure, "savefig",
-                        lambda self, path,
-                        dpi: drawn.append([line.get_label() for line in self.axes[0].lines]))
+                        lambda self, path, dpi: drawn.append([line.get_label()
+                                                              for line in self.axes[0].lines]))
     metrics = [{"tokens": 10**5, "loss": 2.0, "val_loss": 2.0, "floor": None}]
     plotting.loss_figure(metrics, tmp_path / "loss.png")
     plotting.loss_figure([metrics[0] | {"floor": 1.25}], tmp_path / "loss.png")
-    assert [len(labels)
-            for labels in drawn] == [2, 3] and drawn[1][2] == "entropy of the source (1.250): the floor"
+    assert [len(labels) for labels in drawn] == [2, 3]
+    assert drawn[1][2] == "entropy of the source (1.250): the floor"
 
 
-def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_markers_over_the_line(tmp_path,
-                                                                                                   monkeypatch):
+def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_markers(tmp_path, monkeypatch):
     """On a logarithmic axis: from 3B to 7B, and from 70B, as far as their sizes are apart."""
     figure = pytest.importorskip("matplotlib.figure")
     seen = []
@@ -39,12 +38,11 @@ def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_mar
     assert plotting.points({"ours": {"350M": (2, 1, 4), "7B": (3, 3, 3)}}, "size", "ratio",
                            tmp_path / "p.png", {"7B": 2.9, "70B": 4})
     [axes] = seen
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["350M", "7B",
-                                                                      "70B"] and axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["350M", "7B", "70B"]
+    assert axes.get_xscale() == "log"
     [[line, *_]], printed = axes.containers, axes.lines[-1]
-    assert line.get_xydata().tolist() == [[350e6, 2],
-                                          [7e9, 3]] and printed.get_xydata().tolist() == [[7e9, 2.9],
-                                                                                          [70e9, 4]]
+    assert line.get_xydata().tolist() == [[350e6, 2], [7e9, 3]]
+    assert printed.get_xydata().tolist() == [[7e9, 2.9], [70e9, 4]]
     assert printed.get_fillstyle() == "none" and printed.get_linestyle() == "None"
     assert printed.zorder > line.zorder and printed.get_label() == "printed"
 
@@ -54,8 +52,8 @@ def test_batches_stand_at_their_number(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self.axes[0]))
     plotting.points({"ours": {1: 2, 64: 3}}, "batch", "tokens/s", tmp_path / "p.png")
-    assert [label.get_text()
-            for label in seen[0].get_xticklabels()] == ["1", "64"] and seen[0].get_xticks().tolist() == [1, 64]
+    assert [label.get_text() for label in seen[0].get_xticklabels()] == ["1", "64"]
+    assert seen[0].get_xticks().tolist() == [1, 64]
 
 
 def test_stacks_stand_on_each_other(tmp_path, monkeypatch):
@@ -67,8 +65,8 @@ def test_stacks_stand_on_each_other(tmp_path, monkeypatch):
                                       tmp_path / "s.png")
     assert [(bar.get_y(), bar.get_height()) for bar in seen[0].patches] == [(0, 0.25), (0, 0.5),
                                                                             (0.25, 0.75), (0.5, 0.5)]
-    assert [label.get_text()
-            for label in seen[0].get_legend().get_texts()] == ["x", "y"] and seen[1].get_ylabel() == "ratio"
+    assert [label.get_text() for label in seen[0].get_legend().get_texts()] == ["x", "y"]
+    assert seen[1].get_ylabel() == "ratio"
 
 
 def test_a_flow_has_every_box_and_an_arrow_into_every_box_but_the_first(tmp_path, monkeypatch):

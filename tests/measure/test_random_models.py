@@ -16,8 +16,8 @@ C = ModelConfig(vocab_size=20, d_model=64, n_layers=2, n_heads=4, d_ffn=128, con
 def test_random_matrices_hold_all_three_codes_in_equal_parts():
     matrix = random_models.RandomModel(C)["layers.1.mlp.gate_proj.weight"]
     codes = unpack_ternary(matrix.packed, matrix.n)
-    assert codes.shape == (128, 64) and np.abs(np.bincount(codes.ravel() + 1) / codes.size - 1
-                                               / 3).max() < 0.03
+    assert codes.shape == (128, 64)
+    assert np.abs(np.bincount(codes.ravel() + 1) / codes.size - 1 / 3).max() < 0.03
     assert (random_models.RandomModel(C)["layers.1.mlp.gate_proj.weight"].packed.tolist()
             == matrix.packed.tolist())
 
@@ -28,8 +28,8 @@ def test_a_random_model_is_written_as_a_file_that_loads(dtype, tmp_path):
     _, _, c, matrices, arrays = packed.load(tmp_path / "p", lambda config: ModelConfig(**config["model"]))
     assert c == C and arrays["embed_tokens.weight"].dtype == packed.FLOATS[dtype]
     assert (widen(arrays["norm.weight"]) == 1).all()
-    assert 0.9 < widen(arrays["lm_head.weight"]).std() < 1.1 and all(matrix.scale > 0
-                                                                     for matrix in matrices.values())
+    assert 0.9 < widen(arrays["lm_head.weight"]).std() < 1.1
+    assert all(matrix.scale > 0 for matrix in matrices.values())
 
 
 def test_the_bytes_of_a_block_dense_and_packed():

@@ -27,8 +27,8 @@ def made(request):
 def test_exactly_one_choice_goes_on_with_the_story(made):
     """By the grammar's exact probabilities: the right choice is possible, each of the other three is not."""
     for item in made:
-        assert [prefix_nats(item.context + choice) < math.inf for choice in item.choices] == [n == item.gold
-                                                                                              for n in range(4)], item
+        possible = [prefix_nats(item.context + choice) < math.inf for choice in item.choices]
+        assert possible == [n == item.gold for n in range(4)], item
         assert len(set(item.choices)) == 4
 
 
@@ -97,9 +97,8 @@ def test_remembering_the_names_alone_answers_every_question_of_the_place_and_not
     """A story has one place, but two or three people: whose it is has to be known. (For 103 items of two
     named and 97 of three: 41.9 %.)"""
     assert guess(items("place", 0, N)) == 1
-    assert 1 / 3 <= guess(items("owner", 0, N)) <= 1 / 2 and all(item.gold in item.named
-                                                                 and len(item.named) in (2, 3)
-                                                                 for item in items("owner", 0, N))
+    assert 1 / 3 <= guess(items("owner", 0, N)) <= 1 / 2
+    assert all(item.gold in item.named and len(item.named) in (2, 3) for item in items("owner", 0, N))
     assert guess(items("owner", 2**32, 200)) == pytest.approx((103 / 2 + 97 / 3) / 200)
 
 
@@ -161,8 +160,8 @@ def test_a_mistake_names_file_and_line(line, message, tmp_path):
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "latin.jsonl").write_bytes(b'{"ctx": "caf\xe9"}')
-    for name, message in [("absent.jsonl", "No such file"), ("empty.jsonl", "is empty"), ("latin.jsonl",
-                                                                                          "not UTF-8 at byte 12")]:
+    for name, message in [("absent.jsonl", "No such file"), ("empty.jsonl", "is empty"),
+                          ("latin.jsonl", "not UTF-8 at byte 12")]:
         with pytest.raises(UserError, match=f"{name}.*{message}"):
             read_jsonl(tmp_path / name)
 

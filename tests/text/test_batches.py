@@ -82,8 +82,8 @@ def test_windows_by_pencil():
     windows = windows_of(stream, 3)
     assert windows.starts.tolist() == [0, 3, 6] and windows.widths.tolist() == [3, 3, 3]
     (ids, targets), = document_windows(stream, windows, batch=5)
-    assert ids.tolist() == [[E, 1, 2], [E, 3, 4], [5, 6, 7]] and targets.tolist() == [[1, 2, E], [3, 4, 5],
-                                                                                      [6, 7, E]]
+    assert ids.tolist() == [[E, 1, 2], [E, 3, 4], [5, 6, 7]]
+    assert targets.tolist() == [[1, 2, E], [3, 4, 5], [6, 7, E]]
 
 
 def test_widest_windows_come_first_and_padding_does_not_count():
@@ -205,8 +205,8 @@ def test_documents_that_are_in_both_parts_are_counted_by_pencil():
     of 4 5."""
     part, training = (part_of(stream_of(*documents), 8)
                       for documents in (([1, 2], [3], [1, 2], [4]), ([1, 2], [2, 1], [4, 5])))
-    assert batches.repeated(part, training) == 2 and batches.repeated(training,
-                                                                      part) == 1 and batches.repeated(part, part) == 4
+    assert batches.repeated(part, training) == 2 and batches.repeated(training, part) == 1
+    assert batches.repeated(part, part) == 4
 
 
 def test_nats_are_converted_by_pencil():

@@ -114,8 +114,8 @@ def test_encoding_the_corpus_again_gives_what_training_left_of_it():
 
 def test_every_token_is_the_join_of_two_of_lower_rank():
     ranks = train(WORDS, 280)
-    assert list(ranks.values()) == list(range(280)) and all(len(join(t, ranks, below=r)) == 2
-                                                            for t, r in ranks.items() if len(t) > 1)
+    assert list(ranks.values()) == list(range(280))
+    assert all(len(join(t, ranks, below=r)) == 2 for t, r in ranks.items() if len(t) > 1)
 
 
 def test_a_corpus_may_come_in_chunks():

@@ -124,8 +124,8 @@ def test_a_redirect_does_not_leave_https():
 
 def test_a_local_copy_passes_the_same_checks(tmp_path, folder):
     (tmp_path / "copy").write_bytes(BODY)
-    assert fetch(book("http://127.0.0.1:9/"),
-                 tmp_path / "copy") is True and (folder / "book.txt").read_bytes() == BODY
+    assert fetch(book("http://127.0.0.1:9/"), tmp_path / "copy") is True
+    assert (folder / "book.txt").read_bytes() == BODY
 
 
 @pytest.mark.parametrize("body, message",

@@ -109,8 +109,8 @@ def test_streaming_documents_gives_the_stream_that_is_made_in_memory(size, corpu
     text = "".join(text_of(seed, 40 * seed) + "\n<|endoftext|>\n" for seed in range(9))
     tokenizer = LittleBPE(GPT2)
     small, large = (token_stream(corpus_of(text, size), tokenizer) for size in (None, size))
-    assert np.array_equal(small.tokens, large.tokens) and np.array_equal(small.starts,
-                                                                         large.starts) and len(small.starts) == 8
+    assert np.array_equal(small.tokens, large.tokens) and np.array_equal(small.starts, large.starts)
+    assert len(small.starts) == 8
     # the first one is empty and left out
     whole = [tokenizer.encode(text_of(seed, 40 * seed)) for seed in range(1, 9)]
     assert np.array_equal(large.tokens,
@@ -197,8 +197,8 @@ def test_bytes_on_disk_are_little_endian_and_wide_enough(corpus_of, tmp_path):
     encode_to_file(corpus, tokenizer, tmp_path / "four.tokens", True)
     assert (tmp_path / "four.tokens").read_bytes()[:8] == b"\x13\x01\x00\x00\x0e\x01\x00\x00"
     tokens, starts = open_stream(tmp_path / "four.tokens", tokenizer, True)
-    assert tokens.tolist() == [275, 270, 275, 99, 10, 100,
-                               275] and starts.tolist() == [0, 2] and not tokens.flags.writeable
+    assert tokens.tolist() == [275, 270, 275, 99, 10, 100, 275] and starts.tolist() == [0, 2]
+    assert not tokens.flags.writeable
     tokenizer.vocab_size = 2**16
     assert dtype_of(tokenizer) == np.uint16
 

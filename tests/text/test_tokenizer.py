@@ -94,8 +94,8 @@ def test_save_and_load(tmp_path):
             tokenizer = make_tokenizer(spec, TEXT * 2, end)
             (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer.to_json()), encoding="utf-8")
             again = make_tokenizer(str(tmp_path / "tokenizer.json"), "other text")
-            assert np.array_equal(again.encode(TEXT),
-                                  tokenizer.encode(TEXT)) and again.to_json() == tokenizer.to_json()
+            assert np.array_equal(again.encode(TEXT), tokenizer.encode(TEXT))
+            assert again.to_json() == tokenizer.to_json()
             assert (again.vocab_size, again.end) == (tokenizer.vocab_size, tokenizer.end)
 
 
