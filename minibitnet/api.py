@@ -58,8 +58,8 @@ class LanguageModel:
 
     def __init__(self, engine: Any, tokenizer: Any, settings: dict[str, Any], step: int = 0,
                  path: Path | None = None) -> None:
-        self.engine, self.tokenizer, self.settings, self.step, self.path = (engine, tokenizer, settings,
-                                                                            step, path)
+        self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
+        self.step, self.path = step, path
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
         # what a document begins and ends with
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None
@@ -161,8 +161,7 @@ class LanguageModel:
         expected = f"expected integers from 0 to {self.config.vocab_size - 1}"
         try:
             ids = np.asarray(ids)
-        # NumPy's word for lists of unequal lengths
-        except ValueError:
+        except ValueError:                           # NumPy's word for lists of unequal lengths
             raise UserError(f"token ids in lists of unequal lengths: {expected} in one list") from None
         if ids.ndim != 1 or not ids.size:
             raise UserError(f"expected at least one token id, got "
@@ -205,15 +204,19 @@ def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] 
             raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack "
                             f"--model {run.path} makes it)")
         path_read = run.packed
-        config, step, c, matrices, arrays = packed.load(path_read,
-                                                        lambda config: from_json(ModelConfig,
-                                                                                 config["model"], path_read))
-        if run.settings() not in (None, config):
+        def parse(config):
+            return from_json(ModelConfig, config["model"], path_read)
+        config, step, c, matrices, arrays = packed.load(path_read, parse)
+        said = run.settings()
+        same = isinstance(said, dict) and all(said.get(part) == config[part] for part in config)
+        if not (said is None or same):
             raise UserError(f"{path_read} is of another run than {run.path / 'config.json'}: expected the "
                             f"same configuration (python -m "
                             f"minibitnet.pack --model {run.path} makes it anew)")
-        running = PackedModel(c, matrices, arrays, threads,
-                              kv_bits) if engine == "packed" else IntegerModel(c, matrices, arrays)
+        if engine == "packed":
+            running = PackedModel(c, matrices, arrays, threads, kv_bits)
+        else:
+            running = IntegerModel(c, matrices, arrays)
     tokenizer = tokenizer_of(run, running.config.vocab_size, config["corpus"])
     train = from_json(TrainConfig, config["train"], path_read)
     return LanguageModel(running, tokenizer, {"model": config["model"], "train": asdict(train),

@@ -131,6 +131,22 @@ def test_what_a_run_derived_is_derived_anew_with_other_flags(here):
     assert third["train"]["lr"] == 0.01 and third["model"]["d_ffn"] == 50
 
 
+def test_what_was_given_stays_what_it_was_also_where_it_is_what_would_be_derived(here):
+    """config.json says what its run derived, so nothing has to be guessed. An early file, which does not say it,
+    is read as if all of it had been chosen."""
+    run = json.loads((here / "run/config.json").read_text())
+    assert run["derived"]["train"].keys() >= {"lr", "second_lr"} and run["derived"]["model"]["d_ffn"] == 44
+    assert "seed" not in run["derived"]["train"] and "d_model" not in run["derived"]["model"]
+    wider = ["--linear", "float", "--d-model", 32, *SMALL[2:]]
+    for name, change in (("given", {"derived": {"train": {}, "model": run["derived"]["model"]}}),
+                         ("early", {"derived": {}})):
+        (here / f"{name}.json").write_text(json.dumps(run | change))
+        assert command("train", "--config", f"{name}.json", *wider, "--out", name, cwd=here).returncode == 0
+        new = json.loads((here / f"{name}/config.json").read_text())
+        assert new["train"]["lr"] == run["train"]["lr"]
+        assert new["model"]["d_ffn"] == (88 if name == "given" else 44)
+
+
 def test_bytes_that_are_not_utf8_are_reported(here):
     (here / "dirty.txt").write_bytes(TEXT.encode() + b"\xff\xfe")
     result = command("train", "--data", "dirty.txt", *SMALL, cwd=here)
@@ -801,7 +817,7 @@ def test_a_tokenizer_of_another_run_is_refused_also_if_it_has_as_many_tokens(her
 def test_a_run_without_the_tokenizers_sha256_is_read_as_before(here):
     """Early runs have none, in no file; which tokenizer is theirs cannot be told."""
     config = json.loads((here / "run/config.json").read_text())
-    del config["corpus"]["tokenizer_sha256"]
+    del config["corpus"]["tokenizer_sha256"], config["derived"]
     (here / "run/config.json").write_text(json.dumps(config))
     for path in (here / "run").glob("*.safetensors"):
         arrays, metadata = safetensors.load(path)
