@@ -14,7 +14,7 @@ from tqdm import tqdm
 from .errors import UserError
 from .measure import results
 from .experiments.report import page
-from .experiments.rows import ROWS, after, find
+from .experiments import claims
 
 DESCRIPTION = """NAME: a row of --list, or report. A row runs its experiment live, in a minute at most, and puts the papers' number beside ours;
 a row without an experiment says where its formula is. --full runs all of it, and writes data/results/EXPERIMENT.json (outside a checkout
@@ -38,14 +38,14 @@ def main(argv):
     if args.name == "report" and (args.full or args.json):
         parser.error("report takes full results from data/results and is Markdown: it goes with --out alone")
     if args.list:
-        print(json.dumps([r._asdict() for r in ROWS]) if args.json else "\n".join(listing()))
+        print(json.dumps([r._asdict() for r in claims.rows()]) if args.json else "\n".join(listing()))
         return _command.DONE
     if args.name is None:
         parser.error("NAME or --list is missing")
     if args.name == "report":
         print(report(writable(args.out or "report.md", (".md",))))
         return _command.DONE
-    row = find(args.name)
+    row = claims.find(args.name)
     if not row.experiment:
         if args.full or args.json or args.out:
             raise UserError(f"{row.name} has no experiment to run ({row.state}): expected one of --list that has")
@@ -54,7 +54,7 @@ def main(argv):
     out = args.out and writable(args.out, (".png", ".svg", ".pdf"))
     experiment = importlib.import_module(f".experiments.{row.experiment}", __package__)
     result, save = in_full(row.experiment, experiment) if args.full else (experiment.quick(), lambda: None)
-    print(json.dumps(result) if args.json else "\n".join([*about(after(row, experiment, result)), "", *experiment.in_words(result)]), flush=True)
+    print(json.dumps(result) if args.json else "\n".join([*about(claims.after(row, experiment, result)), "", *experiment.in_words(result)]), flush=True)
     save()
     if out and not hasattr(experiment, "figure"):
         _command.say(f"note: no picture: {row.name} draws none")
@@ -87,12 +87,14 @@ def probe(folder):
 
 def listing():
     """The lines of --list."""
-    for row in ROWS:
+    for row in claims.rows():
         state, _, reason = row.state.partition(", ")
-        yield f"{row.name:22}{state:24}{row.source}: {row.claim}" + f" ({row.state})" * bool(reason) + f" - but {row.but}" * bool(row.but)
-    states = [row.state.split(",")[0] for row in ROWS]
-    yield (f"{len(ROWS)} rows: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) +
-           f"; in {sum(bool(row.but) for row in ROWS)} something differs from the claim")
+        departure = f" - but {row.departure}" * bool(row.departure)
+        yield f"{row.name:22}{state:24}{row.source}: {row.claim}" + f" ({row.state})" * bool(reason) + departure
+    states = [row.state.split(",")[0] for row in claims.rows()]
+    differ = sum(bool(row.departure) for row in claims.rows())
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    yield f"{len(states)} rows: {counts}; in {differ} something differs from the claim"
 
 
 def about(row):
@@ -119,10 +121,10 @@ def in_full(name, experiment):
 
 def report(out):
     """Write the page and its pictures -> a line that says where."""
-    text, pictures, live = page(out, tell=lambda name: _command.say(f"running {name} ..."))
+    text, pictures, live = page(claims.rows(), out, tell=lambda name: _command.say(f"running {name} ..."))
     out.write_text(text, encoding="utf-8", newline="\n")
     drawn = f"{pictures} pictures" if pictures else "no pictures: matplotlib is not installed (extra 'notebooks')"
-    return f"{out}: {len(ROWS)} rows, {live} experiments run live, {drawn}"
+    return f"{out}: {len(claims.rows())} rows, {live} experiments run live, {drawn}"
 
 
 if __name__ == "__main__":

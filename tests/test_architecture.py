@@ -18,7 +18,7 @@ FLOORS = {
     "inference.sampling": 2, "inference.cache": 3, "inference.kernels": 2, "inference.packed": 4, "inference.fixed_point": 1, "inference.integer_convert": 3, "inference.integer": 4,
     "api": 7,
     "measure.plotting": 7, "measure.agreement": 7, "measure.costs": 6, "measure.trigram": 7, "measure.peers": 7,
-    "experiments.paper": 6, "measure.results": 7, "experiments.rows": 7, "experiments.energy": 8, "measure.counting": 7,
+    "experiments.paper": 6, "measure.results": 7, "experiments.claims": 7, "experiments.energy": 8, "measure.counting": 7,
     **{f"experiments.{name}": 9 for name in ("bitlinear_flow", "components", "contexts", "energy_table", "equivalences", "experts", "largest_batch",
                                              "memory_ratios", "memory_table", "ninety_percent", "one_product", "operations", "parameters",
                                              "report_costs", "savings", "variance")},
@@ -26,7 +26,7 @@ FLOORS = {
     "measure.timing": 7, "measure.random_models": 7, "measure.held_out": 7,
     "measure.train_bench": 8, "measure.kernel_bench": 8, "measure.decode_bench": 8, "measure.step_profile": 9,
     "experiments.groups": 8, "experiments.recipes": 8, "experiments.joules": 8, "experiments.latency": 8, "experiments.throughput": 9, "experiments.kv_cache": 9,
-    "_command": 8, "train": 11, "evaluate": 11, "generate": 11, "pack": 11, "tokenizer": 11, "bench": 11, "data": 11, "reproduce": 11, "__main__": 11,
+    "_command": 8, "jobs": 10, "train": 11, "evaluate": 11, "generate": 11, "pack": 11, "tokenizer": 11, "bench": 11, "data": 11, "reproduce": 11, "__main__": 11,
 }
 COMMANDS = {name for name, floor in FLOORS.items() if floor == 11} | {"_command"}
 

@@ -14,10 +14,12 @@ from minibitnet.experiments import joules, latency
 from minibitnet.measure import results
 from minibitnet.measure.costs import Shape
 from minibitnet.experiments.report import body, page, section
-from minibitnet.experiments.rows import EXACT, INFERRED, MEASURED, NEVER, NOT_YET, ROWS, Row, find
+from minibitnet.experiments import claims
+from minibitnet.experiments.claims import EXACT, INFERRED, MEASURED, NEVER, NOT_YET, Row, find
 from minibitnet.reproduce import main
 
 ROOT = Path(__file__).parent.parent
+ROWS = claims.rows()
 MEASURED_LATENCY = results.load("latency")["result"]
 EXPERIMENTS = [row.experiment for row in ROWS if row.experiment]
 
@@ -93,7 +95,7 @@ def told(row):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.experiment and row.experiment != "joules"], ids=lambda row: row.name)
 def test_what_differs_from_the_paper_is_marked_in_its_line_and_said_in_the_list(row):
     lines = told(row)
-    assert any("(differs)" in line for line in lines) == bool(row.but) and any(line.count(" | ") == 2 for line in lines), "paper | here | scale"
+    assert any("(differs)" in line for line in lines) == bool(row.departure) and any(line.count(" | ") == 2 for line in lines), "paper | here | scale"
 
 
 @pytest.mark.parametrize("name", [row.experiment for row in ROWS if row.experiment and row.state in (EXACT, INFERRED)])
@@ -143,8 +145,7 @@ def test_joules_that_were_measured_are_not_called_out_of_reach(tmp_path, monkeyp
         monkeypatch.setattr(joules, "quick", lambda result=result: result)
         main(["joules"])
         assert f"\nstate: {state}" in capsys.readouterr().out
-        monkeypatch.setattr("minibitnet.experiments.report.ROWS", [find("joules")])
-        assert f"| {state}" in page(tmp_path / "page.md", lambda name: None)[0]
+        assert f"| {state}" in page([find("joules")], tmp_path / "page.md", lambda name: None)[0]
 
 
 def test_names_of_experiments_lead_to_their_row():
@@ -217,8 +218,7 @@ def test_a_result_of_another_version_is_told_in_one_line_and_the_page_goes_on(te
     """Not an object, without rows, a row without its times, without an environment."""
     monkeypatch.setattr(results, "home", lambda: tmp_path)
     (tmp_path / "latency.json").write_text(text, encoding="utf-8")
-    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment in ("latency", "equivalences", "experts")])
-    text, _, live = page(tmp_path / "page.md", lambda name: None)
+    text, _, live = page([r for r in ROWS if r.experiment in ("latency", "equivalences", "experts")], tmp_path / "page.md", lambda name: None)
     told = re.findall("\nnot run: (.*)", text)
     assert live == 1 and len(told) == 2 and all("latency.json: " in line and "latency --full writes" in line for line in told)
     assert "46.7e9 parameters" in text
@@ -236,9 +236,8 @@ def test_committed_results_are_whole_and_of_an_experiment_that_is_listed(path):
 # ---- the page
 
 def test_the_page_has_every_row_every_experiment_and_its_command(tmp_path, monkeypatch):
-    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment != "operations" and r.state != MEASURED])
     told = []
-    text, pictures, live = page(tmp_path / "page.md", told.append)
+    text, pictures, live = page([r for r in ROWS if r.experiment != "operations" and r.state != MEASURED], tmp_path / "page.md", told.append)
     assert live == len(told) == len(set(told)) and set(told) <= set(EXPERIMENTS)
     overview = {line.split("`")[-2]: line for line in text.splitlines() if line.endswith("` |")}
     for row in (r for r in ROWS if r.state != MEASURED):
@@ -253,24 +252,21 @@ def test_the_page_has_every_row_every_experiment_and_its_command(tmp_path, monke
 
 def test_without_matplotlib_the_page_has_no_picture(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment == "memory_ratios"])
-    text, pictures, _ = page(tmp_path / "page.md", lambda name: None)
+    text, pictures, _ = page([r for r in ROWS if r.experiment == "memory_ratios"], tmp_path / "page.md", lambda name: None)
     assert pictures == 0 and "![" not in text and "## b158-fig-2-memory" in text
 
 
 def test_a_picture_of_a_page_whose_name_has_a_space_is_linked(tmp_path, monkeypatch):
     """CommonMark ends the address of a picture at a space."""
     monkeypatch.setattr("minibitnet.experiments.savings.figure", lambda result, path: True)
-    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment == "savings"])
-    assert "![b1-fig-1](my%20page-savings.png)" in page(tmp_path / "my page.md", lambda name: None)[0]
+    assert "![b1-fig-1](my%20page-savings.png)" in page([r for r in ROWS if r.experiment == "savings"], tmp_path / "my page.md", lambda name: None)[0]
 
 
 def test_an_experiment_that_cannot_run_here_is_told_and_the_page_goes_on(tmp_path, monkeypatch):
     def no_model():
         raise UserError("runs/tiny is not there")
     monkeypatch.setattr("minibitnet.experiments.contexts.quick", no_model)
-    monkeypatch.setattr("minibitnet.experiments.report.ROWS", [r for r in ROWS if r.experiment in ("contexts", "experts")])
-    text, _, live = page(tmp_path / "page.md", lambda name: None)
+    text, _, live = page([r for r in ROWS if r.experiment in ("contexts", "experts")], tmp_path / "page.md", lambda name: None)
     assert live == 1 and "## b158-long\n\nnot run: runs/tiny is not there" in text and "46.7e9 parameters" in text
 
 

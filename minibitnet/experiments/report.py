@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from ..errors import UserError
 from ..measure import results
-from .rows import ROWS, after
+from .claims import after
 
 INTRODUCTION = """# The papers, row by row
 
@@ -18,10 +18,10 @@ why they cannot be run. What does not come out as printed is said after a *but*,
 |---|---|---|---|---|---|"""
 
 
-def page(out, tell):
-    """out: the path of the page, beside which pictures go; tell(experiment) is called before one runs -> (Markdown, pictures, live runs)."""
+def page(rows, out, tell):
+    """rows: of claims.toml; out: the path of the page, beside which pictures go; tell(experiment) is called before one runs -> (Markdown, pictures, live runs)."""
     overview, sections, said, pictures, live = [INTRODUCTION], [], {}, 0, 0
-    for row in ROWS:
+    for row in rows:
         if not row.experiment:
             overview.append(entry(row, f"`minibitnet.{row.home}`" if row.home else ""))
             continue

@@ -7,7 +7,7 @@ from minibitnet.experiments import latency
 from minibitnet.measure import results
 from minibitnet.measure.costs import MODELS, Shape
 from minibitnet.experiments.latency import DENSE, PACKED, SIZES
-from minibitnet.experiments.rows import find
+from minibitnet.experiments.claims import find
 
 TINY = {"1M": Shape(1, 64, 64, 64, 128, 4, 1), "2M": Shape(1, 64, 64, 32, 96, 4, 1), "13B": Shape(1, 64, 64, 64, 128, 4, 1)}
 
@@ -94,7 +94,7 @@ def test_the_words_say_nothing_that_a_disturbed_run_contradicts():
     text = "\n".join(latency.in_words(r))
     most = max(row["decode"]["speed_up"]["median"] for row in r["rows"])
     assert f"0.97 to {most:.2f} | one token" in text and re.search(r"[\d.]+ and [\d.]+ GB/s", text) and "as many copies as fill 192 MB" in text
-    assert "at every size" not in text + find("latency").but and "what memory gives" not in text and "twice" not in text
+    assert "at every size" not in text + find("latency").departure and "what memory gives" not in text and "twice" not in text
 
 
 def test_every_size_is_measured_and_told_with_the_papers_ratio(tmp_path, monkeypatch):
