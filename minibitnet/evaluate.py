@@ -206,10 +206,10 @@ def in_words(r):
            f"{r['bits_per_byte']:.4f} bits per byte over "
            f"{r['tokens']:,} tokens ({r['engine']} engine, step {r['step']:,})")
     if r["floor"] is not None:
+        above = exp_float(r["loss"] - r["floor"])
         yield (f"the floor of this text is perplexity {exp_float(r['floor']):.3f}, "
-               f"{r['floor_bits_per_byte']:.4f} bits per byte: the model has "
-               f"{exp_float(r['loss'] - r['floor']):.3f} times that perplexity, "
-               f"{r['excess_per_document']:.2f} nats too many for a document")
+               f"{r['floor_bits_per_byte']:.4f} bits per byte: perplexity / floor {above:.3f}, "
+               f"{r['excess_per_document']:.2f} excess nats per document")
     elif r["entropy"] is not None:
         yield (f"the entropy of these documents is perplexity {exp_float(r['entropy']):.3f}; that is no "
                f"floor, for the model was trained on "

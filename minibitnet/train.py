@@ -127,10 +127,10 @@ def finish(job, model):
     speaker = LanguageModel(FloatEngine(model), job.tokenizer, job.settings)
     prompt = '""'
     if last["floor"] is not None:
-        print(f"the floor is perplexity {exp_float(last['floor']):.3f}: the model has "
-              f"{last['val_ppl'] / exp_float(last['floor']):.3f} times that, "
-              f"{job.validation.per_document(last['val_loss'] - last['floor']):.1f} nats too many for a "
-              f"story\n")
+        above = last["val_ppl"] / exp_float(last["floor"])
+        excess = job.validation.per_document(last["val_loss"] - last["floor"])
+        print(f"the floor is perplexity {exp_float(last['floor']):.3f}: perplexity / floor {above:.3f}, "
+              f"{excess:.1f} excess nats per story\n")
         longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
         stories = [speaker.generate("", longest, seed=seed) for seed in range(10)]
         print(f"{stories[0]}\n\n{sum(map(is_story, stories))} of 10 stories that it told (--temperature "

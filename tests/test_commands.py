@@ -229,7 +229,7 @@ def stories(tmp_path_factory):
 def test_the_floor_of_stories_is_told_everywhere(stories):
     """Thirty steps end far above it; how near a model can come: test_floor.py."""
     out = (stories / "train.out").read_text(encoding="utf-8")
-    assert "whose perplexity cannot be below" in out and "nats too many for a story" in out
+    assert "whose perplexity cannot be below" in out and "excess nats per story" in out
     assert "of 10 stories" in out
     lines = [json.loads(line) for line in (stories / "run/metrics.jsonl").read_text().splitlines()]
     result = json.loads(command("evaluate", "--model", "run", "--json", cwd=stories).stdout)

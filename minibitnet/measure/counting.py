@@ -5,9 +5,9 @@ kind, dtype and part.
 
   - a product of matrices (n, m) x (m, N), by BLAS, ``vecdot`` or ``einsum``, counts n m N multiplications and
     n (m - 1) N additions ([bitnet] eqs. 16-17);
-  - every other ufunc counts once for each number that it makes, a reduction or accumulation of k numbers k - 1
-    times; additions are ``add`` and ``subtract``. Bit-plane kernels therefore count their word operations: and,
-    xor, popcount, shifts, of 8 to 64 bits each;
+  - every other ufunc counts once for each number that it makes, a reduction or accumulation of k numbers
+    k - 1 times; additions are ``add`` and ``subtract``. Bit-plane kernels therefore count their word
+    operations: and, xor, popcount, shifts, of 8 to 64 bits each;
   - an index array, or ``take``, counts a lookup for each number that it fetches.
 
 Not counted: copies, conversions between dtypes, ``packbits`` and ``unpackbits``, sorting, and Python's own
@@ -44,10 +44,9 @@ KINDS = {
 }
 KIND = {ufunc: kind for kind, names in KINDS.items() for ufunc in names}
 PARTS = {  # a function on the stack -> the part of the model that its operations belong to
-    "quantized_linear": "BitLinear", "BitLinear.__call__": "BitLinear", "bit_linear": "BitLinear",
-         "unpack": "BitLinear, unpacking",
-    "linear": "plain products", "head": "plain products", "PackedModel.project": "plain products",
-         "IntegerModel.score": "plain products",
+    **dict.fromkeys(("quantized_linear", "BitLinear.__call__", "bit_linear"), "BitLinear"),
+    "unpack": "BitLinear, unpacking",
+    **dict.fromkeys(("linear", "head", "PackedModel.project", "IntegerModel.score"), "plain products"),
     "causal_attention": "attention", "attention": "attention",
     "absmax_int8": "quantizer", "absmax_codes": "quantizer", "embedding": "embedding",
     **dict.fromkeys(("operand", "on_grid", "on_one_grid", "fine", "shared_out"), "rounding to grids"),

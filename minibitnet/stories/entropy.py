@@ -1,21 +1,21 @@
-"""What the language needs at least: the entropy of short English stories, exactly. A grammar with a memory tells them.
+"""The entropy of short English stories that a grammar with a memory tells, exactly.
 
 How can one know the entropy of a language? By making the language of choices that leave a trace:
 
-1. A story is a sequence of choices, of a phrase [one|another] or of a word {hero=people}, and copies of earlier
-   words. An option of weight w among options of total weight W has surprisal log(W / w) nats.
-2. The options of a choice are told apart by the text that follows: none can begin with the text that decides for
-   another (a prefix code; ``building.py`` proves it for every choice). So different choices make different texts,
-   ``read`` finds the choices of a text again, and
+1. A story is a sequence of choices, of a phrase [one|another] or of a word {hero=people}, and copies of
+   earlier words. An option of weight w among options of total weight W has surprisal log(W / w) nats.
+2. The options of a choice are told apart by the text that follows: none can begin with the text that decides
+   for another (a prefix code; ``building.py`` proves it for every choice). So different choices make
+   different texts, ``read`` finds the choices of a text again, and
        -log p(document) = the sum of its choices' surprisals                                      (``nats``)
-3. A remembered word is only copied. Which one it was never decides how the story goes on, so the entropy of the
-   source needs no average over 10^24 stories, only one walk over the grammar:
+3. A remembered word is only copied. Which one it was never decides how the story goes on, so the entropy of
+   the source needs no average over 10^24 stories, only one walk over the grammar:
        H(a b ...) = H(a) + H(b) + ...    H([...]) = sum_i p_i (-log p_i + H(option i))    H({...}) = log n
                                                                                               (``expected``)
 
 H is the floor: on fresh stories no model whatever needs fewer nats a document on average, with any tokenizer.
-What pulls a model down to it is memory: names, pronouns, owners, places, numbers, promises return long after they
-were chosen, and then cost nothing.
+What pulls a model down to it is memory: names, pronouns, owners, places, numbers, promises return long after
+they were chosen, and then cost nothing.
 """
 import math
 from functools import cache

@@ -1,5 +1,7 @@
 """Operations counted while a model runs, against what a pencil says."""
+import ast
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from minibitnet import exact
 from minibitnet.experiments import operations
 from minibitnet.measure.counting import count, counted, counting
 from minibitnet.inference import kernels
-from minibitnet.nn import ops
+from minibitnet.measure import counting as counting_module
+from minibitnet.nn import layers, ops
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 
@@ -272,3 +275,21 @@ def test_counted_energy_by_pencil(monkeypatch):
     assert e["float"] == pytest.approx(0.5e-6)
     assert e["ternary"] == pytest.approx(1e-12 * (40_960 * 0.007 + 3_000 * 0.34 + 500 * 0.16))
     assert e["saving"] == pytest.approx(e["float"] / e["ternary"])
+
+
+def qualified_names(node, prefix=""):
+    """The names of all functions in a module's tree, methods as Class.method."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef):
+            yield from qualified_names(child, f"{prefix}{child.name}.")
+        elif isinstance(child, ast.FunctionDef):
+            yield prefix + child.name
+
+
+def test_every_name_that_a_part_is_known_by_is_a_function_of_the_engines():
+    """One that was renamed would count for the rest of the model, and nobody would see it."""
+    sources = [Path(module.__file__).read_text(encoding="utf-8") for module in (*counting_module.MODULES, layers)]
+    trees = map(ast.parse, sources)
+    there = {name for tree in trees for name in qualified_names(tree)}
+    assert set(counting_module.PARTS) - there == set()
+    assert "BitLinear.forward" not in there, "what is not there would be found"
