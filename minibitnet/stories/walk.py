@@ -14,7 +14,7 @@ from ..exact import log
 from . import building
 from .building import Copy, Draw
 
-END = "\n<|endoftext|>\n"       # follows every document of a corpus
+SEPARATOR = "\n<|endoftext|>\n"       # follows every document of a corpus
 
 
 class Choice(NamedTuple):
@@ -202,7 +202,7 @@ def corpus(seed, size):
     bytes of ASCII."""
     documents, room = [], size
     for story in stories(seed):
-        room -= len(story.text) + len(END)
+        room -= len(story.text) + len(SEPARATOR)
         if room < 0:
             return "".join(documents)
-        documents.append(story.text + END)
+        documents.append(story.text + SEPARATOR)

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..files import write_atomically
 from .bpe import MAX_RANKS, PATTERN, join
 
-END = "<|endoftext|>"            # the token between documents
+END_TOKEN = "<|endoftext|>"            # the token between documents
 MAX_TOKEN_BYTES = 1024
 MAX_FILE_BYTES = 2**26
 # Hugging Face's ByteLevel means this one
@@ -35,8 +35,8 @@ class Vocabulary(NamedTuple):
 
 
 def with_end(ranks):
-    """Ranks of our own -> Vocabulary, with the token END between documents."""
-    return Vocabulary(ranks, PATTERN, {END: len(ranks)})
+    """Ranks of our own -> Vocabulary, with the token END_TOKEN between documents."""
+    return Vocabulary(ranks, PATTERN, {END_TOKEN: len(ranks)})
 
 
 # ---- rank files

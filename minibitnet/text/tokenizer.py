@@ -105,7 +105,7 @@ class BPETokenizer(_ByteLevel):
 
     Text that looks like a special token is text: "<|endoftext|>" in a corpus cannot end a document.
     """
-    END_NAMES = (bpe_files.END, "<|end_of_text|>", "</s>")
+    END_NAMES = (bpe_files.END_TOKEN, "<|end_of_text|>", "</s>")
 
     def __init__(self, vocabulary):
         self.vocabulary = vocabulary
@@ -223,7 +223,7 @@ def _encoding(pattern, ranks):
     every byte of a text, one by one."""
     import tiktoken
     return tiktoken.Encoding("minibitnet", pat_str=pattern, mergeable_ranks={**ranks, b"": len(ranks)},
-                             special_tokens={bpe_files.END: len(ranks) + 1})
+                             special_tokens={bpe_files.END_TOKEN: len(ranks) + 1})
 
 
 def _checked(ids, vocab_size):

@@ -34,7 +34,7 @@ def test_a_model_that_learns_a_small_language_comes_down_to_its_floor_and_not_be
     monkeypatch.setattr(building, "grammar", lambda: PETS)
     told = [walk.tell(walk.Dice(1, i)).text for i in range(2000)]
     tokenizer = make_tokenizer("bpe:300", told)
-    corpus = Corpus("pets", "".join(text + walk.END for text in told), "", 0, 0, True)
+    corpus = Corpus("pets", "".join(text + walk.SEPARATOR for text in told), "", 0, 0, True)
     training, validation = parts(token_stream(corpus, tokenizer), 32, 0.1)
     config = ModelConfig(vocab_size=300, d_model=32, n_layers=2, n_heads=2, context=32, linear="float")
     settings = {"model": {}, "train": {}, "corpus": {"documents": True}}

@@ -11,7 +11,7 @@ import pytest
 from minibitnet.errors import UserError
 from minibitnet.stories.building import GrammarError, build
 from minibitnet.stories.entropy import along, expected, floor, nats, prefix_nats
-from minibitnet.stories.walk import END, Dice, corpus, read, retell, stories, tell
+from minibitnet.stories.walk import SEPARATOR, Dice, corpus, read, retell, stories, tell
 from minibitnet.stories.storybook import WORDS, table, with_article
 
 PETS = build("""
@@ -297,7 +297,7 @@ def test_choices_that_are_known_bound_the_text_from_below(told):
 
 def test_a_corpus_is_whole_stories_each_with_its_end():
     text = corpus(3, 10_000)
-    documents = text.split(END)
+    documents = text.split(SEPARATOR)
     assert documents.pop() == "" and 9_000 < len(text) <= 10_000
     assert documents == [story.text for story in islice(stories(3), len(documents))]
     assert corpus(3, 5_000) == text[:len(corpus(3, 5_000))] and corpus(3, 10) == ""

@@ -187,13 +187,13 @@ def test_the_source_itself_needs_exactly_the_floor(spec):
     assert total / part.n_targets == pytest.approx(floor(part, tokenizer), rel=1e-9) and part.n_documents > 15
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", walk.END])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", walk.SEPARATOR])
 def test_the_floor_does_not_depend_on_how_the_last_document_ends(end):
     """Editors and ``generate > story.txt`` end a file with a line end: it belongs to no story, whether
     there are others before it or not."""
     for n in (1, 3):
         told = [story.text for story in islice(walk.stories(7), n)]
-        text = walk.END.join(told) + end
+        text = walk.SEPARATOR.join(told) + end
         corpus = Corpus("s", text, "", 0, len(text), n > 1)
         tokenizer = make_tokenizer("byte", "", end=True)
         part = part_of(token_stream(corpus, tokenizer, documents=True), 1000)
