@@ -15,6 +15,7 @@ from .errors import UserError
 from .measure import results
 from .experiments.report import page
 from .experiments import claims
+from .experiments.lines import as_text
 
 DESCRIPTION = """NAME: a row of --list, or report. A row runs its experiment live, in a minute at most, and puts the papers' number beside ours;
 a row without an experiment says where its formula is. --full runs all of it, and writes data/results/EXPERIMENT.json (outside a checkout
@@ -54,7 +55,9 @@ def main(argv):
     out = args.out and writable(args.out, (".png", ".svg", ".pdf"))
     experiment = importlib.import_module(f".experiments.{row.experiment}", __package__)
     result, save = in_full(row.experiment, experiment) if args.full else (experiment.quick(), lambda: None)
-    print(json.dumps(result) if args.json else "\n".join([*about(claims.after(row, experiment, result)), "", *experiment.in_words(result)]), flush=True)
+    lines = () if args.json else map(as_text, experiment.in_words(result))
+    text = "\n".join([*about(claims.after(row, experiment, result)), "", *lines])
+    print(json.dumps(result) if args.json else text, flush=True)
     save()
     if out and not hasattr(experiment, "figure"):
         _command.say(f"note: no picture: {row.name} draws none")

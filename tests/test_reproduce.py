@@ -15,6 +15,7 @@ from minibitnet.measure import results
 from minibitnet.measure.costs import Shape
 from minibitnet.experiments.report import body, page, section
 from minibitnet.experiments import claims
+from minibitnet.experiments.lines import Line, as_text
 from minibitnet.experiments.claims import EXACT, INFERRED, MEASURED, NEVER, NOT_YET, Row, find
 from minibitnet.reproduce import main
 
@@ -95,7 +96,9 @@ def told(row):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.experiment and row.experiment != "joules"], ids=lambda row: row.name)
 def test_what_differs_from_the_paper_is_marked_in_its_line_and_said_in_the_list(row):
     lines = told(row)
-    assert any("(differs)" in line for line in lines) == bool(row.departure) and any(line.count(" | ") == 2 for line in lines), "paper | here | scale"
+    cells = [line for line in lines if isinstance(line, Line)]
+    assert cells and any(line.differs for line in cells) == bool(row.departure)
+    assert not any("(differs)" in text for line in lines for text in (line[:3] if isinstance(line, Line) else [line]))
 
 
 @pytest.mark.parametrize("name", [row.experiment for row in ROWS if row.experiment and row.state in (EXACT, INFERRED)])
@@ -104,7 +107,7 @@ def test_an_exact_experiment_gives_a_result_that_json_keeps_and_words_can_tell(n
     result = experiment.quick()
     kept = json.loads(json.dumps(result, allow_nan=False))
     lines = list(experiment.in_words(kept))
-    assert kept == result and all(isinstance(line, str) and "\n" not in line for line in lines)
+    assert kept == result and all(isinstance(line, (str, Line)) and "\n" not in as_text(line) for line in lines)
     assert experiment.__doc__
 
 
@@ -271,7 +274,7 @@ def test_an_experiment_that_cannot_run_here_is_told_and_the_page_goes_on(tmp_pat
 
 
 def test_lines_of_three_parts_become_a_table():
-    assert list(body(["so it is", "8 x | 7 x* | small", "and so"])) == ["so it is\n", "| paper | here | scale |\n|---|---|---|", r"| 8 x | 7 x\* | small |",
+    assert list(body(["so it is", Line("8 x", "7 x*", "small"), "and so"])) == ["so it is\n", "| paper | here | scale |\n|---|---|---|", r"| 8 x | 7 x\* | small |",
                                                                          "", "and so\n", ""]
 
 

@@ -13,6 +13,7 @@ from ..nn.autograd import Tensor
 from ..nn.config import ModelConfig
 from ..quant import QB, absmax_int8, sign_binary
 from ..measure import plotting
+from .lines import Line
 
 SIZES, TOKENS, SEED = {"vocab_size": 32, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ffn": 16, "context": 5, "linear": "binary"}, 5, 0
 BATCH = 3
@@ -117,15 +118,18 @@ def in_words(result):
     """A line for every step and every call."""
     c = result["config"]
     yield f"Shapes are (features, batch, tokens): {c['batch']} sequences of {c['tokens']} tokens, {c['d_model']} features."
-    same = "the same numbers as nn.layers.BinaryLinear" if result["as_the_layer"] else "other numbers than nn.layers.BinaryLinear (differs)"
-    yield f"(a) step by step | {same} on LN(x), bit for bit | random weights ({2 * c['d_model']}, {c['d_model']})"
+    same = "the same numbers as" if result["as_the_layer"] else "other numbers than"
+    yield Line("(a) step by step", f"{same} nn.layers.BinaryLinear on LN(x), bit for bit",
+               f"random weights ({2 * c['d_model']}, {c['d_model']})", differs=not result["as_the_layer"])
     for s in result["bitlinear"]:
-        yield f"(a) {s['name']} | {s['values']} | {tuple(s['shape'])}{', [bitnet] ' * bool(s['equation'])}{s['equation']}"
-    yield "(a) LN inside BitLinear | in front of it, once for q, k, v and once for gate, up (differs) | the norms of (b)"
-    yield ("(b) attention, and a feed-forward network of two BitLinears | with rotary embedding, and of three, one of them a gate (differs) | "
-           "[b158]'s block")
+        equation = ", [bitnet] " * bool(s["equation"]) + s["equation"]
+        yield Line(f"(a) {s['name']}", s["values"], f"{tuple(s['shape'])}{equation}")
+    yield Line("(a) LN inside BitLinear", "in front of it, once for q, k, v and once for gate, up", "the norms of (b)",
+               differs=True)
+    yield Line("(b) attention, and a feed-forward network of two BitLinears",
+               "with rotary embedding, and of three, one of them a gate", "[b158]'s block", differs=True)
     for s in result["stack"]:
-        yield f"(b) {s['name']} | {tuple(s['in'])} -> {tuple(s['out'])} | {s['kind']}"
+        yield Line(f"(b) {s['name']}", f"{tuple(s['in'])} -> {tuple(s['out'])}", s["kind"])
 
 
 def figure(result, path):

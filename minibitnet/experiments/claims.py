@@ -4,7 +4,7 @@ The file itself says what its fields mean. ``python -m minibitnet.reproduce NAME
 module of this folder with
 
     quick() -> result                at most a minute, live; a result is JSON
-    in_words(result) -> lines        "paper | here | scale", the first of which sums up the row, or text
+    in_words(result) -> lines        Lines, the first of which sums up the row, and paragraphs: text (lines.py)
     full(progress) -> result         where it makes sense: what data/results/ holds; progress wraps an iterable, as tqdm
     figure(result, path) -> bool     where it makes sense; False where matplotlib is absent
     measured(result) -> bool         where it depends on the machine: True makes the row's state MEASURED (``after``)

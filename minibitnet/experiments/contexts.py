@@ -1,5 +1,6 @@
 """[b158] §4: 8 bits in the key-value cache, in place of 16, double the context in the same memory; 4 bits again. Counted."""
 from ..measure.costs import MODELS, cache_bytes, weight_bytes
+from .lines import Line
 
 SIZES, BITS = ("3B", "7B", "13B", "70B", "BitNet b1.58 2B"), (16, 8, 4)
 BUDGET = 24e9            # bytes: a large consumer card
@@ -22,12 +23,12 @@ def in_words(result):
            "head and token.")
     of_16 = {r["size"]: r["ternary"] for r in result["rows"] if r["bits"] == 16}
     of_8 = [r["ternary"] / of_16[r["size"]] for r in result["rows"] if r["bits"] == 8]
-    differs = "" if min(of_8) >= 2 else " (differs)"
-    yield f"8 bits: 2 x the context | {min(of_8):.2f} to {max(of_8):.2f} x{differs} | {SIZES[0]} to {SIZES[-1]}, counted"
+    yield Line("8 bits: 2 x the context", f"{min(of_8):.2f} to {max(of_8):.2f} x",
+               f"{SIZES[0]} to {SIZES[-1]}, counted", differs=min(of_8) < 2)
     for r in result["rows"]:
         longest = r["ternary"] / of_16[r["size"]]
-        differs = "" if longest >= 16 / r["bits"] else " (differs)"
         full = f"{r['float16']:,}" if r["float16"] else "none: the weights alone do not fit"
-        yield (f"{r['size']}, cache in {r['bits']} bits: {16 // r['bits']} x the context | {longest:.2f} x{differs}, {r['ternary']:,} tokens of "
-               f"{r['bytes']:,} bytes (16-bit weights: {full}) | counted")
+        here = f"{longest:.2f} x, {r['ternary']:,} tokens of {r['bytes']:,} bytes (16-bit weights: {full})"
+        yield Line(f"{r['size']}, cache in {r['bits']} bits: {16 // r['bits']} x the context", here, "counted",
+                   differs=longest < 16 / r["bits"])
     yield "What is missing is the scales. What fewer bits do to the loss is measured, not counted (b158-kv-4)."

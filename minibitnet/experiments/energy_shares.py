@@ -6,7 +6,8 @@ width) a point of it has is inferred, too, all of them in [bitnet]'s block: at 3
 """
 from . import energy, paper
 from ..measure import plotting
-from .savings import point, series, told
+from .lines import Line
+from .savings import lines_of_points, point, series
 
 FIGURE_3 = {"1.3B": (24, 2048), "3B": (32, 2560), "7B": (32, 4096), "13B": (40, 5120), "70B": (80, 8192)}
 WIDTHS = (2048, 8192)            # of the matrices of the left panel: those of 1.3B and 70B
@@ -31,12 +32,13 @@ def shares(joules):
 def in_words(result):
     """A line for every point and every bar, and what the numbers leave out."""
     yield "The formula, and which (layers, width) a point has, are inferred, not published (experiments/energy.py); 512 tokens at 7 nm."
-    yield from told(result["savings"])
+    yield from lines_of_points(result["savings"])
     for model, parts in result["product"].items():
         claim, holds = ("FP16 addition and multiplication", parts["INT8 add"] == 0) if model == "LLaMA" else \
                        ("the majority is INT8 addition", parts["INT8 add"] > 0.5)
-        yield (f"matrix product of {model}: {claim} | " + ", ".join(f"{part} {share:.0%}" for part, share in parts.items() if share) +
-               f"{'' if holds else ' (differs)'} | " + ("any width" if model == "LLaMA" else "a square matrix; the multiplications are eq. 18's"))
+        scale = "any width" if model == "LLaMA" else "a square matrix; the multiplications are eq. 18's"
+        here = ", ".join(f"{part} {share:.0%}" for part, share in parts.items() if share)
+        yield Line(f"matrix product of {model}: {claim}", here, scale, differs=not holds)
     end_to_end = ", ".join(f"{share:.0%} at {size}" for size, share in result["end_to_end"].items())
     yield (f"Of all that a BitNet takes, INT8 additions are {end_to_end}: attention stays in FP16. This is why a whole model saves less than its "
            "matrix products (b158-71), and a larger one more than a smaller one.")

@@ -1,5 +1,6 @@
 """[bitnet] Table 1 from Table 2: every cell, and those that our formula misses."""
 from . import energy, paper
+from .lines import Line
 
 BITS = {"32": "FP32", "16": "FP16"}
 
@@ -25,8 +26,9 @@ def in_words(result):
     off = max(abs(r["ours"] - float(r["printed"])) for r in result["rows"])
     yield "The formula is inferred, not published (experiments/energy.py)."
     sizes = ", ".join(dict.fromkeys(r["size"] for r in result["rows"]))
-    yield f"{result['source']} | {paper.how_many_agree(result['rows'])}, all within {off:.3f} J | {sizes}; {result['tokens']} tokens"
+    yield Line(result["source"], f"{paper.how_many_agree(result['rows'])}, all within {off:.3f} J",
+               f"{sizes}; {result['tokens']} tokens")
     for r in result["rows"]:
-        ours = f"{r['ours']:.4f} J{'' if r['agrees'] else ' (differs)'}"
-        yield f"{r['size']} with {r['bits']}-bit weights, {r['column']}: {r['printed']} J | {ours} | {result['tokens']} tokens"
+        yield Line(f"{r['size']} with {r['bits']}-bit weights, {r['column']}: {r['printed']} J", f"{r['ours']:.4f} J",
+                   f"{result['tokens']} tokens", differs=not r["agrees"])
     yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."

@@ -7,6 +7,7 @@ from ..errors import UserError
 from . import energy
 from ..measure import results
 from ..measure.costs import MODELS, cache_bytes, weight_bytes
+from .lines import Line
 from .latency import DENSE, PACKED, in_words as words_of_latency
 
 PAIRS = (("13B", "3B"), ("30B", "7B"), ("70B", "13B"))
@@ -45,12 +46,13 @@ def in_words(result):
            f"cache, in {result['cache_bits'][0]} bits of the ternary model and in {result['cache_bits'][1]} of the other.")
     rows = result["rows"]
     less = {what: sum(r["of_ternary"][key] < r["of_float16"][key] for r in rows) for what, key, *_ in COSTS}
-    yield ("the ternary one costs less | " + ", ".join(f"{what}: {n} of {len(rows)}{' (differs)' * (n < len(rows))}" for what, n in less.items()) +
-           " | " + ", ".join(f"{r['ternary']} beside {r['float16']}" for r in rows))
+    here = ", ".join(f"{what}: {n} of {len(rows)}" for what, n in less.items())
+    pairs = ", ".join(f"{r['ternary']} beside {r['float16']}" for r in rows)
+    yield Line("the ternary one costs less", here, pairs, differs=min(less.values()) < len(rows))
     for r in rows:
         a, b, claim = r["of_ternary"], r["of_float16"], f"ternary {r['ternary']} costs less than 16-bit {r['float16']}"
         for what, key, unit, digits, name, scale in COSTS:
-            differs = "" if a[key] < b[key] else " (differs)"
-            yield f"{claim} | {what} {a[key] / unit:.{digits}f} against {b[key] / unit:.{digits}f} {name}{differs} | {scale}"
+            here = f"{what} {a[key] / unit:.{digits}f} against {b[key] / unit:.{digits}f} {name}"
+            yield Line(claim, here, scale, differs=a[key] >= b[key])
     yield ("In bytes and joules the sentence holds. Its seconds are the kernels': on the paper's GPU decoding waits for the bytes, and our NumPy "
            "kernels for two bits are only a little faster than dense float32 of the same size (b158-fig-2-latency).")

@@ -5,6 +5,7 @@ The experts of a layer have the matrices of one feed-forward network as wide as 
 import math
 
 from ..measure.costs import Shape, weight_bytes
+from .lines import Line
 
 EXPERTS, ACTIVE, WIDTH = 8, 2, 14_336            # Mixtral 8x7B's
 ATTENTION = Shape(n_layers=32, d=4096, d_attention=4096, d_kv=1024, d_ffn=0, n_heads=32, vocab=32_000)
@@ -26,10 +27,9 @@ def in_words(result):
     """Memory, devices, traffic."""
     b, sent = result["bytes"], result["sent"]
     for room, n in result["devices"].items():
-        differs = "" if n["ternary"] < n["float16"] else " (differs)"
-        yield f"fewer devices | {n['ternary']}{differs} of {room} in place of {n['float16']} | weights alone, Mixtral 8x7B's shape"
-    differs = "" if sent["ternary"] < sent["float16"] else " (differs)"
-    yield (f"fewer bytes between chips | {sent['ternary']:,}{differs} in place of {sent['float16']:,} sent to the experts, for a token and layer "
-           "| 8-bit codes and a scale")
-    yield (f"less memory | {b['ternary'] / 1e9:.1f} GB ternary, {b['float16'] / 1e9:.1f} GB in 16 bits | {result['parameters'] / 1e9:.1f}e9 "
-           f"parameters, {result['active'] / 1e9:.1f}e9 at work for a token")
+        yield Line("fewer devices", f"{n['ternary']} of {room} in place of {n['float16']}",
+                   "weights alone, Mixtral 8x7B's shape", differs=n["ternary"] >= n["float16"])
+    here = f"{sent['ternary']:,} in place of {sent['float16']:,} sent to the experts, for a token and layer"
+    yield Line("fewer bytes between chips", here, "8-bit codes and a scale", differs=sent["ternary"] >= sent["float16"])
+    parameters = f"{result['parameters'] / 1e9:.1f}e9 parameters, {result['active'] / 1e9:.1f}e9 at work for a token"
+    yield Line("less memory", f"{b['ternary'] / 1e9:.1f} GB ternary, {b['float16'] / 1e9:.1f} GB in 16 bits", parameters)

@@ -16,6 +16,7 @@ from ..nn import ops
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from ..quant import Quantized, absmax_int8, in_groups, sign_binary, split_groups
+from .lines import Line
 
 BY_ROWS = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj"}
 BY_COLUMNS = {"o": "self_attn.o_proj", "down": "mlp.down_proj"}
@@ -153,12 +154,15 @@ def in_words(r):
     for row in r["rows"]:
         groups, per_tensor = ({what: f"{calls} all-reduces, {sent:,} bytes" for what, (calls, sent) in row[kind].items()}
                               for kind in ("groups", "per_tensor"))
-        yield (f"\"no additional communication\" | {row['devices']} devices: the logits of one machine with {row['devices']} "
-               f"groups{', to the last bit' if row['equal'] else ' are not reproduced (differs)'}; scales: {groups[WEIGHTS]} and "
-               f"{groups[ACTIVATIONS]}; outputs: {groups[OUTPUTS]} | {c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of "
-               f"{c['tokens']} tokens, devices simulated")
-        yield (f"else \"one all-reduce operation for each parameter\" | {row['devices']} devices, per-tensor scales: "
-               f"{per_tensor[WEIGHTS]} for weights, {per_tensor[ACTIVATIONS]} for activations | the same")
+        equal = ", to the last bit" if row["equal"] else " are not reproduced"
+        here = (f"{row['devices']} devices: the logits of one machine with {row['devices']} groups{equal}; "
+                f"scales: {groups[WEIGHTS]} and {groups[ACTIVATIONS]}; outputs: {groups[OUTPUTS]}")
+        scale = (f"{c['n_layers']} blocks of width {c['d_model']}, {c['batch']} sequences of {c['tokens']} tokens, "
+                 "devices simulated")
+        yield Line('"no additional communication"', here, scale, differs=not row["equal"])
+        here = (f"{row['devices']} devices, per-tensor scales: {per_tensor[WEIGHTS]} for weights, "
+                f"{per_tensor[ACTIVATIONS]} for activations")
+        yield Line('else "one all-reduce operation for each parameter"', here, "the same")
     with_groups, without = (sum(calls for calls, _ in r["rows"][-1][kind].values()) for kind in ("groups", "per_tensor"))
     yield (f"The bytes of scales are few, but {without} all-reduces in place of {with_groups}, each of which everybody waits for, are what the paper "
            f"avoids. (A model that only runs can exchange those of its weights beforehand.) What groups cost in loss is not measured here.")

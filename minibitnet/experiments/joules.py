@@ -16,6 +16,7 @@ from ..nn.config import ModelConfig
 from . import paper
 from ..measure.random_models import SEED, SHAPES, engines, model_step
 from ..measure.timing import blas_threads, repeat
+from .lines import Line
 
 POWERCAP = Path("/sys/class/powercap")
 IDLE, NAP, PAST = "idle", 0.05, 64
@@ -101,10 +102,11 @@ def in_words(r):
     claim = " and ".join(cpp.rows["Apple M2", program]["700M"] for program in ("llama.cpp", "bitnet.cpp"))
     claim = f"{claim} J a token of 700M in FP16 and ternary, on an M2 ({cpp.source})"
     if not r["zones"]:
-        yield f"{claim} | no counter: {r['why_none']}; nothing is estimated in its place | this machine"
+        yield Line(claim, f"no counter: {r['why_none']}; nothing is estimated in its place", "this machine")
         return
     for name, row in sorted(r["rows"].items(), key=lambda item: item[0] == IDLE):          # idle last: the first line sums up the row
         tokens = "" if name == IDLE else f"{row['joules_per_token']:.4f} J a token ({row['least']:.4f} to {row['most']:.4f}), "
-        yield (f"{claim} | {name}: {tokens}{row['watts']:.1f} W | one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; "
-               f"counters {', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
+        scale = (f"one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; counters "
+                 f"{', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
+        yield Line(claim, f"{name}: {tokens}{row['watts']:.1f} W", scale)
     yield "The counters hold all that runs on the processor, and what it takes when idle: of the idle line every other one has its share."

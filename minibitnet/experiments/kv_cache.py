@@ -19,6 +19,7 @@ from ..inference.sampling import surprisal
 from ..nn.config import ModelConfig
 from . import paper
 from ..measure.held_out import text_to_score
+from .lines import Line
 
 BATCH, BUDGET, MOST_TARGETS = 16, 2**30, 100_000     # sequences at a time; bytes; of the quick form, the widest windows first
 TRAIN_AGAIN = "python -m minibitnet.train --tiny makes runs/tiny anew"
@@ -88,17 +89,18 @@ def in_words(r):
     claims = {"4": f"no loss: average scores change by {min(changes):+.2f} to {max(changes):+.2f}", "8": "no loss", "16": "the loss of 16 bits"}
     for bits, claim in claims.items():
         row = r["losses"][bits]
-        differs = " (differs)" if row["difference"] > 2 * row["standard_error"] else ""
-        yield (f"cache of {bits} bits: {claim} | loss {row['loss']:.4f}: {row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token{differs} "
-               f"beside float32 | {c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, "
-               f"{r['windows']:,} windows")
+        change = f"{row['difference']:+.5f} ± {row['standard_error']:.5f} nats a token beside float32"
+        scale = (f"{c['model']}, {c['head_dim']} numbers a head; {c['corpus']}, {c['split']}: {r['targets']:,} tokens, "
+                 f"{r['windows']:,} windows")
+        yield Line(f"cache of {bits} bits: {claim}", f"loss {row['loss']:.4f}: {change}", scale,
+                   differs=row["difference"] > 2 * row["standard_error"])
     by = r["memory"]["the trained model"]
     for bits, claim in ((4, "four times the context"), (8, "twice the context"), (16, "the context of 16 bits")):
         nbytes, longer = by[str(bits)], by["16"] / by[str(bits)]
-        differs = "" if longer >= 16 / bits else " (differs)"
         scale = ", a 16-bit scale for each head and token included" * (bits < 16)
-        yield (f"cache of {bits} bits: {claim} | {longer:.2f} x{differs}: {nbytes:,} bytes a token, {c['budget'] // nbytes:,} tokens in 1 GiB | "
-               f"{c['model']}: counted from the arrays{scale}")
+        here = f"{longer:.2f} x: {nbytes:,} bytes a token, {c['budget'] // nbytes:,} tokens in 1 GiB"
+        yield Line(f"cache of {bits} bits: {claim}", here, f"{c['model']}: counted from the arrays{scale}",
+                   differs=longer < 16 / bits)
     error = paper.table("a48_text").rows["error of an average score, Table 1"]["Value"]
     four = r["losses"]["4"]
     yield (f"4 bits: {four['difference'] / max(four['standard_error'], 1e-12):+.1f} standard errors. The model was not trained with such a cache. "

@@ -8,6 +8,7 @@ what they cost (inferred): two equations of two unknowns.
 """
 from . import paper
 from ..measure.costs import MODELS, cache_bytes, weight_bytes
+from .lines import Line
 
 BUDGET, POSITIONS = 2 * 80e9, 512
 
@@ -37,13 +38,13 @@ def in_words(result):
     printed = result["printed"]
     times, ours = f"{printed['BitNet b1.58'] / printed['LLaMA']:.1f} x", [r["BitNet b1.58"] / r["LLaMA"] for r in result["rows"]]
     claim = f"batch {printed['LLaMA']} against {printed['BitNet b1.58']}, {times}"
-    yield (f"{times} | {min(ours):.1f} to {max(ours):.1f} x, by key-value heads and bits of the cache | 70B in {BUDGET / 1e9:.0f} GB, "
-           f"{POSITIONS} tokens; counted")
+    yield Line(times, f"{min(ours):.1f} to {max(ours):.1f} x, by key-value heads and bits of the cache",
+               f"70B in {BUDGET / 1e9:.0f} GB, {POSITIONS} tokens; counted")
     for r in result["rows"]:
-        differs = "" if {model: r[model] for model in printed} == printed else " (differs)"
-        yield (f"{claim} | {r['LLaMA']} against {r['BitNet b1.58']}, {r['BitNet b1.58'] / r['LLaMA']:.1f} x{differs} | {r['float16'] / 1e9:.1f} "
-               f"and {r['ternary'] / 1e9:.1f} GB of weights and a cache of {POSITIONS} tokens, {r['heads']} key-value heads, BitNet's in "
-               f"{r['bits']} bits")
+        here = f"{r['LLaMA']} against {r['BitNet b1.58']}, {r['BitNet b1.58'] / r['LLaMA']:.1f} x"
+        scale = (f"{r['float16'] / 1e9:.1f} and {r['ternary'] / 1e9:.1f} GB of weights and a cache of {POSITIONS} tokens, "
+                 f"{r['heads']} key-value heads, BitNet's in {r['bits']} bits")
+        yield Line(claim, here, scale, differs={model: r[model] for model in printed} != printed)
     yield ("The printed batches do not come out: what a sequence and the program take beside the cache is not printed. That memory decides, and that "
            "ternary weights leave room for several times the batch, does.")
     for s in result["solved"]:

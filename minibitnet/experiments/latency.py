@@ -17,6 +17,7 @@ from ..measure import plotting
 from ..measure.costs import MODELS
 from ..measure.random_models import SEED, decode_step, dense_block, packed_block, prefill_step
 from ..measure.timing import FILL, blas_threads, peak_bytes, ratio, spread, streamed, take_turns
+from .lines import Line
 
 SIZES = ("700M", "1.3B", "3B", "3.9B", "7B", "13B", "30B", "70B")
 DENSE, PACKED = "dense float32", "packed"
@@ -99,21 +100,23 @@ def in_words(r):
     yield (f"One block of each width, float32 beside 2 bits, {c['threads']}; median (least to most) of {c['rounds']} rounds. "
            f"The papers' ratios are of whole models on a GPU, FP16 beside 2 bits.")
     ratios = [row["decode"]["speed_up"]["median"] for row in rows]
-    yield (f"{min(papers.values()):.2f} to {max(papers.values()):.2f} | {min(ratios):.2f} to {max(ratios):.2f} | one token, blocks of "
-           f"{rows[0]['size']} to {rows[-1]['size']}")
+    yield Line(f"{min(papers.values()):.2f} to {max(papers.values()):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}",
+               f"one token, blocks of {rows[0]['size']} to {rows[-1]['size']}")
     for row in rows:
         d, (printed, ours), (dense, packed) = row["decode"], beside_llama(row, rows), (row["bytes"][name] / 1e6 for name in (DENSE, PACKED))
-        yield (f"{row['size']}: {printed} | {spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, {d['ms'][PACKED]:.1f} packed{ours} | "
-               f"one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
+        here = f"{spread(d['speed_up'])}: {d['ms'][DENSE]:.1f} ms dense, {d['ms'][PACKED]:.1f} packed{ours}"
+        scale = (f"one token after {c['past']}, width {row['d_model']}, {dense:,.0f} and {packed:,.0f} MB of weights")
+        yield Line(f"{row['size']}: {printed}", here, scale)
     growth = trends(rows)
     if growth:
         printed, ours = (f"{slope:+.2f} ± {error:.2f}" for slope, error in (growth["printed"], growth["ours"]))
-        yield (f"the speed-up with each doubling of a block's weights: {printed} | {ours}{'' if growth['reproduced'] else ' (differs)'} | slope "
-               f"of a straight line through {growth['sizes']} sizes, and its standard error")
+        yield Line(f"the speed-up with each doubling of a block's weights: {printed}", ours,
+                   f"slope of a straight line through {growth['sizes']} sizes, and its standard error",
+                   differs=not growth["reproduced"])
     for row in (row for row in rows if "prefill" in row):
         p = row["prefill"]
-        yield (f"{row['size']}: not printed | {spread(p['speed_up'])}: {p['ms'][DENSE]:,.0f} ms dense, {p['ms'][PACKED]:,.0f} packed | "
-               f"a prompt of {c['prompt']} tokens")
+        here = f"{spread(p['speed_up'])}: {p['ms'][DENSE]:,.0f} ms dense, {p['ms'][PACKED]:,.0f} packed"
+        yield Line(f"{row['size']}: not printed", here, f"a prompt of {c['prompt']} tokens")
     yield from why(rows)
     if r["peak_mb"]:
         yield (f"At most {r['peak_mb'] * 2**20 / 1e9:.1f} GB were in use: one size is in memory at a time, of a small block as many copies as fill "

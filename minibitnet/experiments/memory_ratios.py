@@ -2,6 +2,7 @@
 from . import paper
 from ..measure import plotting
 from ..measure.costs import weight_bytes
+from .lines import Line
 
 
 def quick():
@@ -14,11 +15,12 @@ def quick():
 def in_words(result):
     """A line for every size, and why the ratio grows."""
     first, last = (result["ratios"][i] for i in (0, -1))
-    yield (f"{first['printed']} to {last['printed']} x | {first['weights']:.2f} to {last['weights']:.2f} x for the weights alone | "
-           f"{first['size']} to {last['size']}, counted")
+    yield Line(f"{first['printed']} to {last['printed']} x",
+               f"{first['weights']:.2f} to {last['weights']:.2f} x for the weights alone",
+               f"{first['size']} to {last['size']}, counted")
     for r in result["ratios"]:
-        differs = "" if paper.agrees(r["weights"], r["printed"]) else " (differs)"
-        yield f"memory ratio at {r['size']}: {r['printed']} x | {r['weights']:.2f} x{differs} for the weights alone | counted"
+        yield Line(f"memory ratio at {r['size']}: {r['printed']} x", f"{r['weights']:.2f} x for the weights alone", "counted",
+                   differs=not paper.agrees(r["weights"], r["printed"]))
 
     def gap(r):
         return r["weights"] / float(r["printed"])

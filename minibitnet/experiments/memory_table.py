@@ -5,6 +5,7 @@ the rest, 16 bits for everything of LLaMA's; GB is 10^9 bytes. What remains (act
 """
 from . import paper
 from ..measure.costs import weight_bytes
+from .lines import Line
 
 
 def quick():
@@ -24,10 +25,11 @@ def in_words(result):
     yield "Weights alone are counted; a running program needs more, and its part is what is left of the printed number (GB = 10^9 bytes)."
     ternary = [r for r in result["rows"] if r["model"] != "LLaMA"]
     (least, most), (printed_least, printed_most) = ((min(x), max(x)) for x in zip(*((r["ratio_of_weights"], float(r["ratio"])) for r in ternary)))
-    yield (f"{printed_least:.2f} to {printed_most:.2f} x | {least:.2f} to {most:.2f} x of the weights alone | "
-           f"{ternary[0]['size']} to {ternary[-1]['size']}, counted")
+    yield Line(f"{printed_least:.2f} to {printed_most:.2f} x", f"{least:.2f} to {most:.2f} x of the weights alone",
+               f"{ternary[0]['size']} to {ternary[-1]['size']}, counted")
     for r in result["rows"]:
         printed = f"{r['printed']} GB ({r['ratio']} x)"
-        yield (f"memory of {r['model']} {r['size']}: {printed} | {r['weights']:.2f} GB of weights{'' if r['agrees'] else ' (differs)'} "
-               f"({r['ratio_of_weights']:.2f} x), which leaves {r['runtime']:.2f} GB | counted")
+        here = (f"{r['weights']:.2f} GB of weights ({r['ratio_of_weights']:.2f} x), "
+                f"which leaves {r['runtime']:.2f} GB")
+        yield Line(f"memory of {r['model']} {r['size']}: {printed}", here, "counted", differs=not r["agrees"])
     yield "LLaMA and BitNet of one size leave the same, within 0.1 GB: the difference between the two is that of their weights."

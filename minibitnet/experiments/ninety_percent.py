@@ -3,6 +3,7 @@ import math
 
 from . import paper
 from ..measure.costs import MODELS, memory
+from .lines import Line
 
 BITS = {"entropy limit, log2(3)": math.log2(3), "5 trits a byte": 8 / 5, "llama.cpp's TQ1_0": 54 * 8 / 256, "2 bits, as shipped": 2}
 MORE_THAN = 0.9 + 1e-12            # 1 - 1.6 / 16 is 0.9, but for its last bit
@@ -21,13 +22,13 @@ def quick():
 def in_words(result):
     """A line for every packing, for the whole model, and for the report's 0.4 GB."""
     w = result["whole"]
-    differs = "" if w["saved"] > MORE_THAN else " (differs)"
-    yield (f"more than 90 % saved | {w['saved']:.0%}{differs}: {w['packed'] / 1e9:.2f} GB for {w['float16'] / 1e9:.2f} GB, embedding in 16 bits | "
-           f"all of {w['model']}, 2 bits")
+    here = f"{w['saved']:.0%}: {w['packed'] / 1e9:.2f} GB for {w['float16'] / 1e9:.2f} GB, embedding in 16 bits"
+    yield Line("more than 90 % saved", here, f"all of {w['model']}, 2 bits", differs=w["saved"] <= MORE_THAN)
     for r in result["rows"]:
-        differs = "" if r["saved"] > MORE_THAN else " (differs)"
-        yield f"more than 90 % saved | {r['saved']:.1%}{differs} at {r['bits']:.3f} bits ({r['packing']}) | weights of BitLinears alone"
+        yield Line("more than 90 % saved", f"{r['saved']:.1%} at {r['bits']:.3f} bits ({r['packing']})",
+                   "weights of BitLinears alone", differs=r["saved"] <= MORE_THAN)
     weights = ", ".join(f"{gb:.3f} GB ({name})" for name, gb in result["report"]["weights"].items())
-    yield f"memory without embeddings: {result['report']['printed']} GB | {weights} | all of {w['model']}'s ternary weights"
+    yield Line(f"memory without embeddings: {result['report']['printed']} GB", weights,
+               f"all of {w['model']}'s ternary weights")
     yield ("0.4 GB is right for every packing below 1.72 bits, and so not for the 2 bits that are shipped. More than 90 % needs fewer than 1.6 bits, "
            "which no packing here reaches; of a whole model it is three quarters, for the embedding keeps its 16 bits.")

@@ -1,5 +1,6 @@
 """[b158] §3: an FP16 multiplication and addition over one INT8 addition, for each weight and token: 71.4 at 7 nm. Eq. 18 is left out of it."""
 from . import energy, paper
+from .lines import Line
 
 
 def quick():
@@ -19,8 +20,9 @@ def with_scaling(d, tokens=energy.TOKENS):
 def in_words(result):
     """The ratio, with and without the scaling, and what the numbers leave out."""
     r = result["ratios"]
-    differs = "" if paper.agrees(r["7nm"], result["printed"]) else " (differs)"
-    yield f"{result['printed']} x | {r['7nm']:.1f} x{differs} at 7 nm, {r['45nm']:.1f} x at 45 nm | one weight and token"
+    yield Line(f"{result['printed']} x", f"{r['7nm']:.1f} x at 7 nm, {r['45nm']:.1f} x at 45 nm", "one weight and token",
+               differs=not paper.agrees(r["7nm"], result["printed"]))
     for size, (d, ratio) in result["with_scaling"].items():
-        yield f"not printed | {ratio:.1f} x with the scaling of eq. 18 at 7 nm | a matrix ({d}, {d}), the width of {size}"
+        yield Line("not printed", f"{ratio:.1f} x with the scaling of eq. 18 at 7 nm",
+                   f"a matrix ({d}, {d}), the width of {size}")
     yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."

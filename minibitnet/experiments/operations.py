@@ -9,6 +9,7 @@ from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from . import energy
 from ..measure.counting import count
+from .lines import Line
 
 SIZES = {"vocab_size": 512, "d_model": 128, "n_layers": 2, "n_heads": 4, "d_ffn": 352, "context": 64}
 TOKENS, SEED = 64, 0
@@ -105,12 +106,12 @@ def in_words(result):
            "(what counts: measure/counting.py; the counts: --json).")
     for name, by in result["shares"].items():
         of_products, said = sum(by.get(part, 0) for part in PRODUCTS), ", ".join(f"{part} {n:.1%}" for part, n in by.items() if part != "of")
-        yield (f"products of matrices contribute the most | {of_products:.0%} of the {by['of']}{'' if of_products > 0.5 else ' (differs)'}: {said} | "
-               f"{name} engine, {s['tokens']} tokens")
-    differs = "" if abs(e["saving"] / e["saving_by_formula"] - 1) < 0.1 else " (differs)"
-    yield (f"energy of 16 bits over BitNet's, same shape: {e['saving_by_formula']:.2f} x by the papers' formula | {e['saving']:.2f} x "
-           f"counted{differs}: {1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules | {s['tokens']} tokens at 7 nm, {s['d_model']} "
-           "wide")
+        yield Line("products of matrices contribute the most", f"{of_products:.0%} of the {by['of']}: {said}",
+                   f"{name} engine, {s['tokens']} tokens", differs=of_products <= 0.5)
+    joules_of_both = f"{1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules"
+    yield Line(f"energy of 16 bits over BitNet's, same shape: {e['saving_by_formula']:.2f} x by the papers' formula",
+               f"{e['saving']:.2f} x counted: {joules_of_both}", f"{s['tokens']} tokens at 7 nm, {s['d_model']} wide",
+               differs=abs(e["saving"] / e["saving_by_formula"] - 1) >= 0.1)
     yield ("The count has what the formula leaves out: the head, the norms, the residual sums, the exponentials, the quantizers' "
            f"multiplications, the rounding to grids that makes sums exact; and {e['unpriced']:,} operations (divisions, roots, comparisons, lookups, "
            "shifts and sums of a float's bits) that Table 2 has no price for. Attention is alike: at 64 tokens a block of queries meets every key.")

@@ -1,6 +1,7 @@
 """[bitnet] Table 5: eight shapes, and the parameters that they have. Counted: 12 d^2 weights a layer, an embedding and a head of 16,000 tokens."""
 from ..measure.costs import UNITS
 from . import energy, paper
+from .lines import Line
 
 VOCABULARY = 16_000
 
@@ -20,10 +21,12 @@ def in_words(result):
     """A line for every size."""
     yield "Inferred: the block (attention of four d x d, feed-forward of 4 d without a gate), an embedding and a head apart, no table of positions."
     off, sizes = ([r[key] for r in result["rows"]] for key in ("off", "size"))
-    yield f"{sizes[0]} to {sizes[-1]} | {paper.how_many_agree(result['rows'])}, {max(off):+.1%} to {min(off):+.1%} | counted"
+    here = f"{paper.how_many_agree(result['rows'])}, {max(off):+.1%} to {min(off):+.1%}"
+    yield Line(f"{sizes[0]} to {sizes[-1]}", here, "counted")
     for r in result["rows"]:
         total, unit = r["projections"] + r["embedding and head"], r["size"][-1]
-        yield (f"{r['size']} | {total / UNITS[unit]:.4g}{unit}, {r['off']:+.1%}{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, "
-               f"{r['width']} wide: {r['projections']:,} in projections, {r['embedding and head']:,} in embedding and head")
+        scale = (f"{r['layers']} layers, {r['width']} wide: {r['projections']:,} in projections, "
+                 f"{r['embedding and head']:,} in embedding and head")
+        yield Line(r["size"], f"{total / UNITS[unit]:.4g}{unit}, {r['off']:+.1%}", scale, differs=not r["agrees"])
     yield ("All eight have fewer parameters than their names say, the small ones by most. What the names count besides is not printed; in the "
            "energy, which has no embedding, the shapes come out (b1-fig-1).")

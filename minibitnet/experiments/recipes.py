@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..exact import exp_float
 from ..formats import checkpoint
 from ..formats.rundir import RunDirectory
+from .lines import Line
 
 HOME = Path("runs/recipes")
 FRESH, FRESH_TEXT = HOME / "fresh.txt", "data make stories --seed 1 --size 16000000"
@@ -90,8 +91,10 @@ def in_words(r):
         loss = mean(row["val_loss"] for _, row in runs)
         base = groups.get((corpus, tokenizer, "float"))
         beside = "" if linear == "float" or not base else f", float {mean(row['val_loss'] for _, row in base):.3f}"
-        differs = " (differs)" if beside and loss > mean(row["val_loss"] for _, row in base) else ""
+        differs = bool(beside) and loss > mean(row["val_loss"] for _, row in base)
         first = runs[0][1]
         above = "" if first["floor"] is None else f", {exp_float(loss - first['floor']):.3f} times the floor"
-        yield (f"{linear}: the perplexity of full precision from 3B on | {loss:.3f} nats a token{beside}{above}{differs} | {corpus}, {tokenizer}: "
-               f"{first['parameters']:,} parameters, {first['tokens']:,} tokens, {len(runs)} run{'s' if len(runs) > 1 else ''}")
+        scale = (f"{corpus}, {tokenizer}: {first['parameters']:,} parameters, {first['tokens']:,} tokens, "
+                 f"{len(runs)} run{'s' * (len(runs) > 1)}")
+        yield Line(f"{linear}: the perplexity of full precision from 3B on", f"{loss:.3f} nats a token{beside}{above}",
+                   scale, differs)

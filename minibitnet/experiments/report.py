@@ -5,6 +5,7 @@ from urllib.parse import quote
 from ..errors import UserError
 from ..measure import results
 from .claims import after
+from .lines import Line
 
 INTRODUCTION = """# The papers, row by row
 
@@ -57,15 +58,15 @@ def entry(row, here, scale=""):
 
 
 def headline(lines):
-    """The first "paper | here | scale" of an experiment is what the overview shows -> its here and scale."""
-    return map(escaped, next(line for line in lines if line.count(" | ") == 2).split(" | ")[1:])
+    """The first Line of an experiment is what the overview shows -> its here and scale."""
+    return map(escaped, next(line for line in lines if isinstance(line, Line)).cells[1:])
 
 
 def once(lines, name, said):
     """The lines of a row; of a paragraph that an earlier row had, only what it begins with. said: {paragraph: its first row}, which grows."""
     for line in lines:
         first = said.setdefault(line, name)
-        yield line if first == name or " | " in line else f"{line.partition(': ')[0]}: see {first}."
+        yield line if first == name or isinstance(line, Line) else f"{line.partition(': ')[0]}: see {first}."
 
 
 def section(row, lines, record, picture):
@@ -78,16 +79,15 @@ def section(row, lines, record, picture):
 
 
 def body(lines):
-    """Lines "paper | here | scale" become a table, others paragraphs."""
+    """Lines become a table, others are paragraphs."""
     in_table = False
     for line in lines:
-        cells = line.split(" | ")
-        if len(cells) == 3 and not in_table:
+        was_in_table, in_table = in_table, isinstance(line, Line)
+        if in_table and not was_in_table:
             yield "| paper | here | scale |\n|---|---|---|"
-        elif len(cells) != 3 and in_table:
+        elif was_in_table and not in_table:
             yield ""
-        in_table = len(cells) == 3
-        yield f"| {' | '.join(map(escaped, cells))} |" if in_table else escaped(line) + "\n"
+        yield f"| {' | '.join(map(escaped, line.cells))} |" if in_table else escaped(line) + "\n"
     yield ""
 
 

@@ -7,6 +7,7 @@ import math
 
 from . import energy, paper
 from ..measure.costs import MODELS
+from .lines import Line
 
 
 def quick():
@@ -25,9 +26,9 @@ def quick():
 def in_words(result):
     """A line for every cell."""
     yield "Both formulas are inferred, not published. That six energies of six shapes come out is the best evidence for the one of energy."
-    yield f"memory and energy of six models | {paper.how_many_agree(result['rows'])} | 512 tokens at 7 nm"
+    yield Line("memory and energy of six models", paper.how_many_agree(result["rows"]), "512 tokens at 7 nm")
     for r in result["rows"]:
         unit = r["column"].split("(")[1][:-1]
         scale = f"{r['bits']:.3g} bits for each weight of a projection" if unit == "GB" else "512 tokens at 7 nm"
-        yield f"{r['model']}: {r['printed']} {unit} | {r['ours']:.4f} {unit}{'' if r['agrees'] else ' (differs)'} | {scale}"
+        yield Line(f"{r['model']}: {r['printed']} {unit}", f"{r['ours']:.4f} {unit}", scale, differs=not r["agrees"])
     yield ("2 bits a weight, as the model is shipped, are 0.52 GB and not 0.4, and its embedding takes 0.66 GB more: see repo-90-percent.")

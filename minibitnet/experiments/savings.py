@@ -1,6 +1,7 @@
 """[bitnet] Fig. 1: how much less energy BitNet takes than an FP16 Transformer, 125M to 30B. The formula of ``energy.py``, inferred."""
 from . import energy, paper
 from ..measure import plotting
+from .lines import Line
 
 
 def quick():
@@ -18,17 +19,19 @@ def point(table, size, n_layers, d):
 def in_words(result):
     """A line for every size, and what the numbers leave out."""
     yield "The formula is inferred, not published (experiments/energy.py); 512 tokens at 7 nm."
-    yield from told(result["savings"])
+    yield from lines_of_points(result["savings"])
     yield "These numbers leave out: " + "; ".join(energy.LEFT_OUT) + "."
 
 
-def told(points):
+def lines_of_points(points):
     """Lines of points, and one of all of them."""
     first, last = points[0], points[-1]
-    yield (f"{first['printed']} to {last['printed']} x | {first['ours']:.2f} to {last['ours']:.2f} x, {paper.how_many_agree(points)} | "
-           f"{first['size']} to {last['size']}, {energy.TOKENS} tokens at 7 nm")
+    yield Line(f"{first['printed']} to {last['printed']} x",
+               f"{first['ours']:.2f} to {last['ours']:.2f} x, {paper.how_many_agree(points)}",
+               f"{first['size']} to {last['size']}, {energy.TOKENS} tokens at 7 nm")
     for r in points:
-        yield f"{r['size']}: {r['printed']} x | {r['ours']:.3f} x{'' if r['agrees'] else ' (differs)'} | {r['layers']} layers, {r['width']} wide"
+        yield Line(f"{r['size']}: {r['printed']} x", f"{r['ours']:.3f} x", f"{r['layers']} layers, {r['width']} wide",
+                   differs=not r["agrees"])
 
 
 def figure(result, path):

@@ -18,6 +18,7 @@ from ..measure.costs import MODELS
 from .latency import DENSE, PACKED
 from ..measure.random_models import SEED, SHAPES, decode_step, dense_block, engines, model_step, packed_block
 from ..measure.timing import blas_threads, ratio, spread, streamed, take_turns
+from .lines import Line
 
 POSITIONS, SEQUENCES = 512, 16       # of Table 3: length of a sequence, LLaMA's batch
 
@@ -84,13 +85,16 @@ def in_words(r):
     (few, slow), (many, fast) = ((int(cells["Batch"]), int(cells["Tokens/s"])) for cells in paper.table("b158_table_3").rows.values())
     slower, faster = b["rates"][DENSE][str(n)]["median"], b["rates"][PACKED][str(m)]["median"]
     printed, ours, there, here = f"{many / few:.1f} x", f"{m / n:.1f} x", fast / slow, b["in_equal_memory"]
-    yield (f"{slow} against {fast:,} tokens/s, {there:.1f} x | {slower:,.0f} against {faster:,.0f} tokens/s, {spread(here)} "
-           f"x{'' if here['least'] <= there <= here['most'] else ' (differs)'} | one block of {c['block']} in equal memory, {c['threads']}, median (least "
-           f"to most) of {c['rounds']} rounds")
-    yield (f"70B in 160 GB: batch {few} against {many}, {printed} | {n} against {m}, {ours}{'' if ours == printed else ' (differs)'} | the same "
-           f"block, {b['budget'] / 1e6:,.0f} MB: weights of {b['weights'][DENSE] / 1e6:,.0f} and {b['weights'][PACKED] / 1e6:,.0f} MB in float32 and 2 "
-           f"bits, {b['sequence'] / 1e6:.1f} MB a sequence of {c['positions']} tokens")
-    yield f"at an equal batch: not printed | {spread(b['at_equal_batch'])} x at batch {n} | the same block"
+    scale = f"one block of {c['block']} in equal memory, {c['threads']}, median (least to most) of {c['rounds']} rounds"
+    yield Line(f"{slow} against {fast:,} tokens/s, {there:.1f} x",
+               f"{slower:,.0f} against {faster:,.0f} tokens/s, {spread(here)} x", scale,
+               differs=not here["least"] <= there <= here["most"])
+    dense, packed = (b["weights"][name] / 1e6 for name in (DENSE, PACKED))
+    scale = (f"the same block, {b['budget'] / 1e6:,.0f} MB: weights of {dense:,.0f} and {packed:,.0f} MB in float32 and 2 "
+             f"bits, {b['sequence'] / 1e6:.1f} MB a sequence of {c['positions']} tokens")
+    yield Line(f"70B in 160 GB: batch {few} against {many}, {printed}", f"{n} against {m}, {ours}", scale,
+               differs=ours != printed)
+    yield Line("at an equal batch: not printed", f"{spread(b['at_equal_batch'])} x at batch {n}", "the same block")
     for title, table in ((f"one block of {c['block']}", b["rates"]), (f"a model of the shape {c['model']}", r["model"])):
         for name, by in table.items():
             yield f"tokens/s of {title}, {name}, by batch: " + ", ".join(f"{batch}: {rate['median']:,.0f}" for batch, rate in by.items())

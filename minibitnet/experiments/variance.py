@@ -12,6 +12,7 @@ import numpy as np
 
 from ..nn import ops
 from ..quant import absmax_int8, absmean_ternary, sign_binary
+from .lines import Line
 
 WIDTHS, INPUT_SIZES, OUTPUTS, TOKENS, SEED = (64, 4096), (0.1, 1.0, 10.0), 512, 64, 0
 NOT_ZERO = 1 - math.erf(0.5 / math.sqrt(math.pi))            # P(|w| > E|w| / 2) of a Gaussian: 0.690
@@ -36,14 +37,16 @@ def in_words(result):
     """A line for every width, input and kind of weights."""
     c = result["config"]
     ranges = [(name, [r["with_norm"] for r in result["rows"] if r["weights"] == name]) for name in result["expected"]]
-    differs = "" if all(near_1(r) for r in result["rows"]) else " (differs)"
-    yield ("Var(y) near 1 | " + ", ".join(f"{min(y):.3f} to {max(y):.3f} with {name} weights" for name, y in ranges) +
-           f"{differs} | widths {' and '.join(map(str, WIDTHS))}, inputs of standard deviation {INPUT_SIZES[0]:g} to {INPUT_SIZES[-1]:g}")
+    scale = (f"widths {' and '.join(map(str, WIDTHS))}, inputs of standard deviation {INPUT_SIZES[0]:g} to "
+             f"{INPUT_SIZES[-1]:g}")
+    here = ", ".join(f"{min(y):.3f} to {max(y):.3f} with {name} weights" for name, y in ranges)
+    yield Line("Var(y) near 1", here, scale, differs=not all(map(near_1, result["rows"])))
     for r in result["rows"]:
-        differs = "" if near_1(r) else " (differs)"
-        yield (f"Var(y) near 1 | {r['with_norm']:.3f}{differs} with the norm ({result['expected'][r['weights']]:.3f} by eqs. 8-10), "
-               f"{r['without']:.3g} without | {r['weights']}, {r['width']} features of standard deviation {r['input']:g}, {c['outputs']} outputs, "
-               f"{c['tokens']} tokens")
+        by_formula = f"{result['expected'][r['weights']]:.3f} by eqs. 8-10"
+        here = f"{r['with_norm']:.3f} with the norm ({by_formula}), {r['without']:.3g} without"
+        scale = (f"{r['weights']}, {r['width']} features of standard deviation {r['input']:g}, {c['outputs']} outputs, "
+                 f"{c['tokens']} tokens")
+        yield Line("Var(y) near 1", here, scale, differs=not near_1(r))
     yield ("The paper's \"approximately 1\" is 2 / pi: beta is a mean magnitude, not a root mean square. But it is a constant: no width and "
            "no size of the input changes it.")
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from minibitnet.experiments.lines import as_text
 from minibitnet.experiments import bitlinear_flow
 from minibitnet.nn import layers, ops
 
@@ -18,7 +19,7 @@ def test_another_layer_would_be_found_out(monkeypatch):
     r = bitlinear_flow.quick()
     monkeypatch.setattr(layers.BinaryLinear, "__call__", lambda self, x: x)
     r["as_the_layer"] = bitlinear_flow.inside_a_bitlinear()[1]
-    assert r["as_the_layer"] is False and any("other numbers" in line and "(differs)" in line for line in bitlinear_flow.in_words(r))
+    assert r["as_the_layer"] is False and any("other numbers" in line and "(differs)" in line for line in map(as_text, bitlinear_flow.in_words(r)))
 
 
 def test_the_stack_has_every_layer_and_what_is_between_in_order_with_its_shapes():

@@ -1,6 +1,7 @@
 """Energy by the papers' formula against the papers' numbers."""
 import pytest
 
+from minibitnet.experiments.lines import as_text
 from minibitnet.experiments import energy, energy_shares, energy_table, one_product, paper, report_costs, savings
 
 MISSED = {("6.7B", "1", "7nm ADD"), ("30B", "1", "7nm ADD")}     # ours .034 and .135, printed .04 and .14; everything else agrees
@@ -90,7 +91,7 @@ def test_of_a_matrix_product_alone_int8_additions_are_the_majority_and_llama_has
 def test_a_product_without_a_majority_of_int8_additions_would_be_marked():
     r = energy_shares.quick()
     r["product"]["BitNet b1.58, 8192 wide"] = {"INT8 add": 0.4, "FP16 add": 0.2, "FP16 mul": 0.4}
-    assert [line.count("(differs)") for line in energy_shares.in_words(r) if "majority" in line] == [0, 1]
+    assert [line.count("(differs)") for line in map(as_text, energy_shares.in_words(r)) if "majority" in line] == [0, 1]
 
 
 def test_end_to_end_the_share_of_int8_additions_grows_with_the_size():
@@ -101,6 +102,6 @@ def test_end_to_end_the_share_of_int8_additions_grows_with_the_size():
 
 def test_the_page_says_what_is_inferred_what_differs_and_what_is_left_out():
     for module, differ in ((energy_table, 2), (savings, 2), (energy_shares, 2)):
-        lines = list(module.in_words(module.quick()))
+        lines = list(map(as_text, module.in_words(module.quick())))
         assert "inferred" in lines[0] and "leave out: reading the weights" in lines[-1]
         assert sum("(differs)" in line for line in lines) == differ

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from minibitnet.experiments.lines import as_text
 from minibitnet.experiments import groups
 from minibitnet.experiments.groups import ACTIVATIONS, OUTPUTS, WEIGHTS
 from minibitnet.nn import ops
@@ -64,8 +65,8 @@ def test_what_per_tensor_scales_exchange_is_enough_to_know_them(rng):
 
 def test_the_row_in_words():
     r = groups.measure(C, (2,), batch=1, seed=0)
-    lines = list(groups.in_words(r))
+    lines = list(map(as_text, groups.in_words(r)))
     assert json.loads(json.dumps(r)) == r and "2 groups, to the last bit; scales: 0 all-reduces, 0 bytes and 0 all-reduces, 0 bytes" in lines[1]
     assert "22 all-reduces in place of 2" in lines[-1]
     r["rows"][0]["equal"] = False
-    assert "not reproduced" in list(groups.in_words(r))[1]
+    assert "not reproduced" in list(map(as_text, groups.in_words(r)))[1]

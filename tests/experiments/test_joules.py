@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from minibitnet.experiments.lines import as_text
 from minibitnet.experiments import joules
 from minibitnet.experiments.joules import IDLE, Zone
 
@@ -67,7 +68,7 @@ def test_the_spread_is_that_of_the_joules():
 def test_without_a_counter_nothing_is_measured_or_estimated(tmp_path):
     r = joules.quick(tmp_path / "nothing here")
     assert r["zones"] == [] and r["rows"] == {} and json.loads(json.dumps(r)) == r
-    [line] = joules.in_words(r)
+    [line] = map(as_text, joules.in_words(r))
     assert "no counter: " in line and "nothing is estimated" in line and line.count(" | ") == 2
     assert line.startswith("0.314 and 0.140 J a token of 700M")
 
@@ -89,4 +90,4 @@ def test_both_engines_and_idle_have_a_row_where_there_is_a_counter(powercap):
     r = joules.measure("tiny", powercap, rounds=1, seconds=0)
     assert set(r["rows"]) == {IDLE, "float", "packed"} and r["rows"]["packed"]["joules_per_token"] == 0       # these counters stand still
     assert json.loads(json.dumps(r)) == r
-    assert [line.split(" | ")[1].split(":")[0] for line in list(joules.in_words(r))[:3]] == ["float", "packed", IDLE]
+    assert [line.split(" | ")[1].split(":")[0] for line in list(map(as_text, joules.in_words(r)))[:3]] == ["float", "packed", IDLE]

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from minibitnet.experiments.lines import as_text
 from minibitnet.errors import UserError
 from minibitnet.experiments import kv_cache
 from minibitnet.measure import results
@@ -55,9 +56,9 @@ def test_fewer_bits_cost_more_loss_and_8_next_to_none(run):
                                              ("4", 0.00278089999, 0.001268790073)):
         assert rows[bits]["difference"] == pytest.approx(difference, rel=1e-8) and rows[bits]["standard_error"] == pytest.approx(standard_error, rel=1e-8)
     assert json.loads(json.dumps(r)) == r
-    lines = list(kv_cache.in_words(r))
-    told = "cache of 4 bits: four times the context | 3.20 x (differs): 80 bytes a token, 13,421,772 tokens in 1 GiB | "
-    assert lines[3].startswith(told), "2 layers of 2 heads of 16 numbers, keys and values: 128 in halves of a byte, and 8 scales of 2"
+    lines = list(map(as_text, kv_cache.in_words(r)))
+    begins = "cache of 4 bits: four times the context | 3.20 x: 80 bytes a token, 13,421,772 tokens in 1 GiB (differs) | "
+    assert lines[3].startswith(begins), "2 layers of 2 heads of 16 numbers, keys and values: 128 in halves of a byte, and 8 scales of 2"
     assert f"{rows['4']['difference']:+.5f} ± " in lines[0] and "no loss: average scores change by -0.20 to +0.26" in lines[0]
     committed = set(results.load("kv_cache")["result"]["config"])
     assert set(r["config"]) == committed, "the committed run says all that this one does"

@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from minibitnet.experiments.lines import as_text
 from minibitnet.experiments import latency
 from minibitnet.measure import results
 from minibitnet.measure.costs import MODELS, Shape
@@ -60,7 +61,7 @@ def test_in_the_committed_run_two_bits_are_faster_at_every_size_and_not_the_more
     r = results.load("latency")["result"]
     assert r["config"]["sizes"] == [row["size"] for row in r["rows"]] == list(SIZES)
     assert all(row["decode"]["speed_up"]["median"] > 1 for row in r["rows"]) and r["peak_mb"] < 16_000
-    assert any(line.startswith("At most 4.2 GB were in use") for line in latency.in_words(r | {"peak_mb": 4000}))          # times 2^20 bytes
+    assert any(line.startswith("At most 4.2 GB were in use") for line in map(as_text, latency.in_words(r | {"peak_mb": 4000})))          # times 2^20 bytes
     growth = latency.trends(r["rows"])
     (slope, error), (printed, printed_error) = growth["ours"], growth["printed"]
     assert slope < 2 * error and slope + 2 * error < printed - 2 * printed_error and not growth["reproduced"]
@@ -91,7 +92,7 @@ def test_the_words_say_nothing_that_a_disturbed_run_contradicts():
     """A 70B of which the packed block takes longer, and memory gives 10 GB/s: no word on what is faster or what memory gives."""
     r = results.load("latency")["result"]
     r["rows"][-1]["decode"] |= {"ms": {DENSE: 340.0, PACKED: 350.0}, "speed_up": {"median": 0.97, "least": 0.88, "most": 1.38}}
-    text = "\n".join(latency.in_words(r))
+    text = "\n".join(map(as_text, latency.in_words(r)))
     most = max(row["decode"]["speed_up"]["median"] for row in r["rows"])
     assert f"0.97 to {most:.2f} | one token" in text and re.search(r"[\d.]+ and [\d.]+ GB/s", text) and "as many copies as fill 192 MB" in text
     assert "at every size" not in text + find("latency").departure and "what memory gives" not in text and "twice" not in text
@@ -105,7 +106,7 @@ def test_every_size_is_measured_and_told_with_the_papers_ratio(tmp_path, monkeyp
     assert r["rows"][0]["weights"] == 40_960 and r["rows"][0]["bytes"] == {DENSE: 163_840, PACKED: 12_544}
     assert all(0 < row[job]["speed_up"]["least"] <= row[job]["speed_up"]["most"] for row in r["rows"] for job in ("decode", "prefill"))
     assert "prefill" not in latency.measure(("1M",), prompt=0, rounds=1, seconds=0)["rows"][0]
-    lines = list(latency.in_words(r))
+    lines = list(map(as_text, latency.in_words(r)))
     assert lines[1].startswith("1.23 to 4.10 | ") and lines[1].endswith(" | one token, blocks of 1M to 13B")
     assert lines[2].startswith("1M: not printed | ") and lines[4].startswith("13B: 3.68 | ") and lines[4].count(" | ") == 2
     pytest.importorskip("matplotlib")

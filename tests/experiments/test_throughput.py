@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from minibitnet.experiments.lines import as_text
 from minibitnet.measure import results
 from minibitnet.experiments import throughput
 from minibitnet.measure.costs import Shape
@@ -50,7 +51,7 @@ def test_in_the_committed_run_more_tokens_come_from_the_same_memory_in_every_rou
 
 def test_the_row_in_words_and_in_a_figure(result, tmp_path):
     assert json.loads(json.dumps(result)) == result
-    lines = list(throughput.in_words(result))
+    lines = list(map(as_text, throughput.in_words(result)))
     assert lines[1].startswith("70B in 160 GB: batch 16 against 176, 11.0 x | 16 against 25, 1.6 x (differs) | ")
     assert lines[0].startswith("333 against 2,977 tokens/s, 8.9 x | ")
     pytest.importorskip("matplotlib")
