@@ -17,11 +17,13 @@ from .experiments.report import page
 from .experiments import claims
 from .experiments.lines import as_text
 
-DESCRIPTION = """NAME: a row of --list, or report. A row runs its experiment live, in a minute at most, and puts the papers' number beside ours;
-a row without an experiment says where its formula is. --full runs all of it, and writes data/results/EXPERIMENT.json (outside a checkout
-results/EXPERIMENT.json), which report takes from there.
+DESCRIPTION = """NAME: a row of --list, or report. A row runs its experiment live, in a minute at most, and
+puts the papers' number beside ours; a row without an experiment says where its formula is. --full runs all
+of it, and writes data/results/EXPERIMENT.json (outside a checkout results/EXPERIMENT.json), which report
+takes from there.
 
-report: one page of Markdown of all rows, from data/results where a full result is, else live. With matplotlib, pictures go beside it."""
+report: one page of Markdown of all rows, from data/results where a full result is, else live. With
+matplotlib, pictures go beside it."""
 
 
 def main(argv):
@@ -29,9 +31,12 @@ def main(argv):
     parser = _command.Parser("reproduce", DESCRIPTION)
     parser.add_argument("name", nargs="?", metavar="NAME", help="a row of --list, an experiment, or report")
     parser.add_argument("--list", action="store_true", help="every row of the papers, with its state")
-    parser.add_argument("--full", action="store_true", help="the whole experiment; its result goes to data/results")
-    parser.add_argument("--json", action="store_true", help="print the result, or with --list the rows, as JSON")
-    parser.add_argument("--out", metavar="FILE", help="report: where the page goes (report.md); otherwise where a picture goes")
+    parser.add_argument("--full", action="store_true",
+                        help="the whole experiment; its result goes to data/results")
+    parser.add_argument("--json", action="store_true",
+                        help="print the result, or with --list the rows, as JSON")
+    parser.add_argument("--out", metavar="FILE",
+                        help="report: where the page goes (report.md); otherwise where a picture goes")
     args = parser.parse_args(argv)
 
     if args.list and (args.name or args.full or args.out):
@@ -49,7 +54,8 @@ def main(argv):
     row = claims.find(args.name)
     if not row.experiment:
         if args.full or args.json or args.out:
-            raise UserError(f"{row.name} has no experiment to run ({row.state}): expected one of --list that has")
+            raise UserError(f"{row.name} has no experiment to run ({row.state}): expected one of --list "
+                            "that has")
         print(*about(row), sep="\n")
         return _command.DONE
     out = args.out and writable(args.out, (".png", ".svg", ".pdf"))
@@ -72,13 +78,15 @@ def writable(name, suffixes):
     if path.suffix.lower() not in suffixes:
         raise UserError(f"--out {name}: expected the name of a file that ends in {', '.join(suffixes)}")
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UserError(f"--out {name}: expected a file, {'this is a folder' if path.is_dir() else 'its folder is not there'}")
+        found = "this is a folder" if path.is_dir() else "its folder is not there"
+        raise UserError(f"--out {name}: expected a file, {found}")
     probe(path.parent)
     return path
 
 
 def probe(folder):
-    """Make a file in the folder and remove it; UserError where that fails: a long experiment must not end in a folder that takes no file."""
+    """Make a file in the folder and remove it; UserError where that fails: a long experiment must not end in
+    a folder that takes no file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f".tmp-{os.getpid()}"
@@ -93,7 +101,8 @@ def listing():
     for row in claims.rows():
         state, _, reason = row.state.partition(", ")
         departure = f" - but {row.departure}" * bool(row.departure)
-        yield f"{row.name:22}{state:24}{row.source}: {row.claim}" + f" ({row.state})" * bool(reason) + departure
+        because = f" ({row.state})" * bool(reason)
+        yield f"{row.name:22}{state:24}{row.source}: {row.claim}{because}{departure}"
     states = [row.state.split(",")[0] for row in claims.rows()]
     differ = sum(bool(row.departure) for row in claims.rows())
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -126,7 +135,8 @@ def report(out):
     """Write the page and its pictures -> a line that says where."""
     text, pictures, live = page(claims.rows(), out, tell=lambda name: _command.say(f"running {name} ..."))
     out.write_text(text, encoding="utf-8", newline="\n")
-    drawn = f"{pictures} pictures" if pictures else "no pictures: matplotlib is not installed (extra 'notebooks')"
+    without = "no pictures: matplotlib is not installed (extra 'notebooks')"
+    drawn = f"{pictures} pictures" if pictures else without
     return f"{out}: {len(claims.rows())} rows, {live} experiments run live, {drawn}"
 
 

@@ -1,13 +1,13 @@
 """Every table, figure, equation and claim of the papers: data/paper/claims.toml, read and checked.
 
-The file itself says what its fields mean. ``python -m minibitnet.reproduce NAME`` runs the experiment of a row: a
-module of this folder with
+The file itself says what its fields mean. ``python -m minibitnet.reproduce NAME`` runs the experiment of a
+row: a module of this folder with
 
     quick() -> result                at most a minute, live; a result is JSON
-    in_words(result) -> lines        Lines, the first of which sums up the row, and paragraphs: text (lines.py)
-    full(progress) -> result         where it makes sense: what data/results/ holds; progress wraps an iterable, as tqdm
+    in_words(result) -> lines        Lines, the first of which sums up the row, and paragraphs (lines.py)
+    full(progress) -> result         where it makes sense: what data/results/ holds; progress is like tqdm
     figure(result, path) -> bool     where it makes sense; False where matplotlib is absent
-    measured(result) -> bool         where it depends on the machine: True makes the row's state MEASURED (``after``)
+    measured(result) -> bool         where it depends on the machine: see ``after``
 """
 import difflib
 import functools

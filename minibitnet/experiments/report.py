@@ -9,18 +9,21 @@ from .lines import Line
 
 INTRODUCTION = """# The papers, row by row
 
-Made by `python -m minibitnet.reproduce report`. *exact*: the printed number, or the formula itself; *inferred*: exact with a formula or a shape that
-the papers do not print; *measured small*: run here, at the scale said; *not yet*: needs training or conversion that is not here; the others say
-why they cannot be run. What does not come out as printed is said after a *but*, and marked "(differs)" below.
+Made by `python -m minibitnet.reproduce report`. *exact*: the printed number, or the formula itself;
+*inferred*: exact with a formula or a shape that the papers do not print; *measured small*: run here, at the
+scale said; *not yet*: needs training or conversion that is not here; the others say why they cannot be run.
+What does not come out as printed is said after a *but*, and marked "(differs)" below.
 
-[bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 · [repo] github.com/microsoft/BitNet, as of 16da220
+[bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 ·
+[repo] github.com/microsoft/BitNet, as of 16da220
 
 | row | paper | state | here | scale | command |
 |---|---|---|---|---|---|"""
 
 
 def page(rows, out, tell):
-    """rows: of claims.toml; out: the path of the page, beside which pictures go; tell(experiment) is called before one runs -> (Markdown, pictures, live runs)."""
+    """rows: of claims.toml; out: the path of the page, beside which pictures go; tell(experiment) is
+    called before one runs -> (Markdown, pictures, live runs)."""
     overview, sections, said, pictures, live = [INTRODUCTION], [], {}, 0, 0
     for row in rows:
         if not row.experiment:
@@ -63,19 +66,21 @@ def headline(lines):
 
 
 def once(lines, name, said):
-    """The lines of a row; of a paragraph that an earlier row had, only what it begins with. said: {paragraph: its first row}, which grows."""
+    """The lines of a row; of a paragraph that an earlier row had, only what it begins with. said: {paragraph:
+    its first row}, which grows."""
     for line in lines:
         first = said.setdefault(line, name)
         yield line if first == name or isinstance(line, Line) else f"{line.partition(': ')[0]}: see {first}."
 
 
 def section(row, lines, record, picture):
-    """A row's experiment: its lines as a table or as they are, its picture, and where its numbers come from."""
+    """A row's experiment: its lines as a table or as they are, its picture, where its numbers come from."""
     yield f"## {row.name}\n\n{escaped(f'{row.source}: {row.claim} ({row.standing})')}\n"
     yield from body(lines)
     if picture:
         yield f"![{row.name}]({quote(picture)})\n"
-    yield f"{results.origin(record) if record else f'`python -m minibitnet.reproduce {row.name}`, run live'}\n"
+    live = f"`python -m minibitnet.reproduce {row.name}`, run live"
+    yield f"{results.origin(record) if record else live}\n"
 
 
 def body(lines):
