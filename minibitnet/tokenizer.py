@@ -14,8 +14,8 @@ from .text.corpora import load_corpus, texts
 from .text.streams import count
 from .text.tokenizer import EXPECTED, BPETokenizer, bpe_size, load_tokenizer, make_tokenizer
 
-DESCRIPTION = """train --data FILE --vocab-size N --out FILE.tiktoken    learn N - 1 tokens of bytes from a text;
-                                                        an end token makes N
+DESCRIPTION = """train --data FILE --vocab-size N --out FILE.tiktoken    learn N - 1 tokens of bytes from a
+                                                        text; an end token makes N
 show FILE                                               a vocabulary's size, longest and last tokens
 encode --tokenizer FILE TEXT                            the tokens of a text, and their ids
 

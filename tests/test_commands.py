@@ -132,8 +132,8 @@ def test_what_a_run_derived_is_derived_anew_with_other_flags(here):
 
 
 def test_what_was_given_stays_what_it_was_also_where_it_is_what_would_be_derived(here):
-    """config.json says what its run derived, so nothing has to be guessed. An early file, which does not say it,
-    is read as if all of it had been chosen."""
+    """config.json says what its run derived, so nothing has to be guessed. An early file, which does not say
+    it, is read as if all of it had been chosen."""
     run = json.loads((here / "run/config.json").read_text())
     assert run["derived"]["train"].keys() >= {"lr", "second_lr"} and run["derived"]["model"]["d_ffn"] == 44
     assert "seed" not in run["derived"]["train"] and "d_model" not in run["derived"]["model"]
@@ -184,7 +184,8 @@ def test_a_vocabulary_is_trained_shown_used_and_trained_on(here):
     assert (here / "file/tokenizer.json").read_bytes() == (here / "spec/tokenizer.json").read_bytes()
     assert json.loads((here / "file/config.json").read_text())["model"]["vocab_size"] == 280
     assert "280 tokens" in command("tokenizer", "show", "file/tokenizer.json", cwd=here).stdout
-    assert command("generate", "--model", "file", "--prompt", "né 🙂", "--tokens", 5, cwd=here).returncode == 0
+    assert command("generate", "--model", "file", "--prompt", "né 🙂", "--tokens", 5,
+                   cwd=here).returncode == 0
 
 
 def test_mistakes_with_a_vocabulary_are_one_line(here):

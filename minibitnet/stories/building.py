@@ -144,7 +144,6 @@ class _Builder:
                 raise GrammarError(f"rule {rule!r}: a choice is not closed")
             mark = tokens.popleft()
         scope.update({name: held
-                     
                       for name, held in scopes[0].items()
                       if all(other.get(name) == held for other in scopes)})
         leads, rests = zip(*_cut(options, rule))
