@@ -256,13 +256,13 @@ def shared_out(v, rounded=False):            # float32 (..., D, S) -> Values
     if v.dtype == np.float64:
         return Values(v, None, None)
     largest = np.maximum(np.abs(v).max(-2, keepdims=True), np.float32(2.0**-126))
-    power = _power_of_two(largest.astype(np.float64))
+    powers = _power_of_two(largest.astype(np.float64))
     shares = v.astype(np.float64)
-    shares *= 1 / power
+    shares *= 1 / powers
     if not rounded:
         shares += 1.5 * 2.0**52 / SHARES
         shares -= 1.5 * 2.0**52 / SHARES
-    return Values(shares, power, np.maximum.accumulate(power, -1))
+    return Values(shares, powers, np.maximum.accumulate(powers, -1))
 
 
 def weighted_gradient(g, e):                 # (..., D, t), (..., s, t) -> (..., D, s)

@@ -33,8 +33,6 @@ stand for nothing: rejected. Golden bytes, n = 2, m = 6:
     -1 -1 -1 -1 -1 | -1   <->    0 | 0
     +1  0 -1  0 +1 | +1   <->  194 | 2      194 = 2 + 3*1 + 9*0 + 27*1 + 81*2
 """
-from typing import NamedTuple
-
 import numpy as np
 
 POWERS = 3 ** np.arange(5, dtype=np.uint8)                               # 1 3 9 27 81

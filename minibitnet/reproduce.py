@@ -12,10 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .errors import UserError
-from .measure import results
-from .experiments.report import page
-from .experiments import claims
+from .experiments import claims, pages
 from .experiments.lines import as_text
+from .experiments.report import page
+from .measure import results
 
 DESCRIPTION = """NAME: a row of --list, or report. A row runs its experiment live, in a minute at most, and
 puts the papers' number beside ours; a row without an experiment says where its formula is. --full runs all
@@ -23,13 +23,16 @@ of it, and writes data/results/EXPERIMENT.json (outside a checkout results/EXPER
 takes from there.
 
 report: one page of Markdown of all rows, from data/results where a full result is, else live. With
-matplotlib, pictures go beside it."""
+matplotlib, pictures go beside it.
+
+pages: what data/results/*.json hold, as the pages beside them: quality, speed, engines."""
 
 
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("reproduce", DESCRIPTION)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a row of --list, an experiment, or report")
+    parser.add_argument("name", nargs="?", metavar="NAME",
+                        help="a row of --list, an experiment, report or pages")
     parser.add_argument("--list", action="store_true", help="every row of the papers, with its state")
     parser.add_argument("--full", action="store_true",
                         help="the whole experiment; its result goes to data/results")
@@ -41,6 +44,8 @@ def main(argv):
 
     if args.list and (args.name or args.full or args.out):
         parser.error("--list shows every row and runs none: it goes with --json alone")
+    if args.name == "pages" and (args.full or args.json or args.out):
+        parser.error("pages goes alone: it writes the pages of data/results from the files there")
     if args.name == "report" and (args.full or args.json):
         parser.error("report takes full results from data/results and is Markdown: it goes with --out alone")
     if args.list:
@@ -48,6 +53,9 @@ def main(argv):
         return _command.DONE
     if args.name is None:
         parser.error("NAME or --list is missing")
+    if args.name == "pages":
+        print(*pages.write(results.home()), sep="\n")
+        return _command.DONE
     if args.name == "report":
         print(report(writable(args.out or "report.md", (".md",))))
         return _command.DONE

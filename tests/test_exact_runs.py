@@ -1,4 +1,4 @@
-"""Training runs whose every bit is known: of this process, and of processes with other kernels and without NumPy's vector code."""
+"""Training runs whose every bit is known: here, in processes with other kernels, and without vector code."""
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,8 @@ STEPS = 6
 
 @pytest.mark.parametrize("arm, threads", [("ternary", 1), ("binary", 2), ("float", 3)])
 def test_thirty_steps_give_the_golden_bits(arm, threads):
-    """The sha256 of the parameters, of all losses and gradient norms, and of what the engines then say, as data/results/exact.json has them."""
+    """The sha256 of the parameters, of all losses and gradient norms, and of what the engines then say, as
+    data/results/exact.json has them."""
     golden = json.loads(RESULT.read_text(encoding="utf-8"))["result"]["golden"]
     assert exact_matrix.run(arm, exact_matrix.GOLDEN, threads) == golden[arm]
 
@@ -37,7 +38,8 @@ def test_one_sum_in_another_order_is_seen(monkeypatch):
 def cells():
     """{name: what its process found}, two processes at a time."""
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(CELLS, pool.map(lambda cell: exact_matrix.cell(sys.executable, *cell, 2, STEPS), CELLS.values())))
+        found = pool.map(lambda cell: exact_matrix.cell(sys.executable, *cell, 2, STEPS), CELLS.values())
+        return dict(zip(CELLS, found))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,8 @@ def ours():
 
 @pytest.mark.parametrize("name", CELLS)
 def test_other_kernels_give_the_same_bits(name, cells, ours):
-    """Six steps of each arm on two threads, in a process where OpenBLAS takes another kernel or NumPy no vector code; on a processor that has neither
-    the variables do nothing."""
+    """Six steps of each arm on two threads, in a process where OpenBLAS takes another kernel or NumPy no
+    vector code; on a processor that has neither the variables do nothing."""
     found = cells[name]
     if "refused" in found:
         pytest.skip(found["refused"])

@@ -13,6 +13,7 @@ from minibitnet.errors import UserError
 from minibitnet.experiments import joules, latency
 from minibitnet.measure import results
 from minibitnet.measure.costs import Shape
+from minibitnet.experiments import pages
 from minibitnet.experiments.report import body, page, section
 from minibitnet.experiments import claims
 from minibitnet.experiments.lines import Line, as_text
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = claims.rows()
 MEASURED_LATENCY = results.load("latency")["result"]
 EXPERIMENTS = [row.experiment for row in ROWS if row.experiment]
+RECORDED = ["exact", *(name for name in pages.RECORDS if name not in EXPERIMENTS)]      # by other commands
 
 # The papers' own lists: [bitnet] eqs. 1-19, Tables 1-8, Figs. 1-6; [b158] eqs. 1-3, Tables 1-4, Figs. 1-3.
 B1 = {*(f"eq. {i}" for i in range(1, 20)), *(f"Table {i}" for i in range(1, 9)), *(f"Fig. {i}" for i in range(1, 7))}
@@ -69,7 +71,7 @@ def test_every_claim_of_the_text_has_a_row_and_the_list_shows_them_all(tmp_path)
 
 def test_names_are_unique_and_states_are_of_the_five():
     names = [row.name for row in ROWS]
-    assert len(set(names)) == len(names) and "report" not in names and len(set(EXPERIMENTS)) == len(EXPERIMENTS)
+    assert len(set(names)) == len(names) and not {"report", "pages"} & set(names) and len(set(EXPERIMENTS)) == len(EXPERIMENTS)
     for row in ROWS:
         assert row.state in (EXACT, INFERRED, MEASURED, NOT_YET) or row.state.startswith(NEVER) and len(row.state) > len(NEVER), row.name
         assert not (row.experiment and row.home)
@@ -133,6 +135,7 @@ def test_a_row_runs_as_a_command(tmp_path):
     (["--list", "--full"], 2, ["--list shows every row and runs none"]),
     (["report", "--json"], 2, ["report", "goes with --out alone"]),
     (["report", "--full"], 2, ["report", "goes with --out alone"]),
+    (["pages", "--full"], 2, ["pages goes alone"]),
     ([], 2, ["NAME or --list is missing"]),
     (["--lsit"], 2, ["did you mean --list?"]),
 ])
@@ -233,7 +236,7 @@ def test_there_is_no_result_where_none_was_committed():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "data/results").glob("*.json")), ids=lambda path: path.stem)
 def test_committed_results_are_whole_and_of_an_experiment_that_is_listed(path):
-    assert results.load(path.stem)["name"] in {*EXPERIMENTS, "exact"} and path.stat().st_size < 1_000_000
+    assert results.load(path.stem)["name"] in {*EXPERIMENTS, *RECORDED} and path.stat().st_size < 1_000_000
 
 
 # ---- the page

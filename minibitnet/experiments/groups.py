@@ -27,7 +27,7 @@ class Network:
     """Between the devices; counts what they exchange -> ``exchanged``: {what: (all-reduces, bytes that all devices send together)}."""
 
     def __init__(self):
-        self.exchanged = {what: (0, 0) for what in (OUTPUTS, WEIGHTS, ACTIVATIONS)}
+        self.exchanged = dict.fromkeys((OUTPUTS, WEIGHTS, ACTIVATIONS), (0, 0))
 
     def all_reduce(self, parts, what, combine=np.add):
         """One array of each device -> the same on all: in a ring, every byte of it is sent 2 (G - 1) times."""

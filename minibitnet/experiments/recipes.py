@@ -33,6 +33,7 @@ RECIPES = {  # name: options of train
     "fresh-float": f"--data {FRESH} {LONG} --val-fraction 0.02 --linear float",
 }
 TASKS = "tiny-0", "stories-ternary"              # runs that answer questions about stories
+PACKED = "tiny-0"                                # the run whose engines are compared, and whose bytes are told
 QUICK = {f"quick-{arm}": f"--data stories --linear {arm} --d-model 64 --n-layers 2 --context 64 --steps 100" for arm in ARMS}
 
 
@@ -46,7 +47,12 @@ def full(progress=iter):
     if not FRESH.is_file():
         HOME.mkdir(parents=True, exist_ok=True)
         command(*FRESH_TEXT.split(), "--out", str(FRESH))
-    return run_all(RECIPES, TASKS, progress)
+    model, found = str(HOME / PACKED), run_all(RECIPES, TASKS, progress)
+    compare = ("evaluate", "--model", model, "--compare", "--json", "--engine")
+    found["engines"] = {engine: json.loads(command(*compare, engine)) for engine in ("packed", "integer")}
+    found["trigram_loss"] = json.loads(command("evaluate", "--model", model, "--trigram", "--json"))["trigram_loss"]
+    found["bytes"] = json.loads(command("pack", "--model", model, "--float16", "--json"))
+    return found
 
 
 def run_all(recipes, tasks, progress=iter):
@@ -66,16 +72,17 @@ def run(name, options):
         told.write_text(words, encoding="utf-8")
     last = [line for line in directory.metrics() if "val_loss" in line][-1]
     saved, _, _ = checkpoint.load_latest(directory.last, directory.prev)
+    excess = last["floor"] and json.loads(command("evaluate", "--model", str(directory.path), "--json"))["excess_per_document"]
     stories = re.search(r"(\d+) of 10 stories", told.read_text(encoding="utf-8"))
     return {"val_loss": last["val_loss"], "val_ppl": last["val_ppl"], "bits_per_byte": last["bits_per_byte"], "train_loss": last["loss"],
             "best_val_loss": min(line["val_loss"] for line in directory.metrics() if "val_loss" in line), "floor": last["floor"],
-            "tokens": last["tokens"], "parameters": sum(p.size for p in saved.parameters.values()), "settings": saved.config,
+            "excess_per_story": excess, "tokens": last["tokens"], "parameters": sum(p.size for p in saved.parameters.values()), "settings": saved.config,
             "stories_of_10": stories and int(stories[1]), "model_sha256": checkpoint.parameters_sha256(saved.parameters)}
 
 
 def command(*words):
     """What a command of ours prints; UserError with its last line where it fails."""
-    done = subprocess.run([sys.executable, "-m", f"minibitnet.{words[0]}", *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+    done = subprocess.run([sys.executable, "-m", f"minibitnet.{words[0]}", *words[1:]], capture_output=True, encoding="utf-8",
                           env={**os.environ, "PYTHONUTF8": "1"})
     if done.returncode:
         raise UserError(f"minibitnet.{' '.join(words)}: exit {done.returncode}: {(done.stderr.splitlines() or ['no message'])[-1]}")
@@ -83,18 +90,19 @@ def command(*words):
 
 
 def in_words(r):
-    """Every run beside the best of its kind that is full precision."""
-    groups = {}
-    for name, row in r["runs"].items():
-        groups.setdefault((row["settings"]["corpus"]["name"], row["settings"]["train"]["tokenizer"], row["settings"]["model"]["linear"]), []).append((name, row))
-    for (corpus, tokenizer, linear), runs in groups.items():
-        loss = mean(row["val_loss"] for _, row in runs)
-        base = groups.get((corpus, tokenizer, "float"))
-        beside = "" if linear == "float" or not base else f", float {mean(row['val_loss'] for _, row in base):.3f}"
-        differs = bool(beside) and loss > mean(row["val_loss"] for _, row in base)
-        first = runs[0][1]
-        above = "" if first["floor"] is None else f", {exp_float(loss - first['floor']):.3f} times the floor"
-        scale = (f"{corpus}, {tokenizer}: {first['parameters']:,} parameters, {first['tokens']:,} tokens, "
-                 f"{len(runs)} run{'s' * (len(runs) > 1)}")
-        yield Line(f"{linear}: the perplexity of full precision from 3B on", f"{loss:.3f} nats a token{beside}{above}",
-                   scale, differs)
+    """Every kind of run beside the same kind in full precision."""
+    kinds = {}
+    for row in r["runs"].values():
+        settings = row["settings"]
+        kind = settings["corpus"]["name"], settings["train"]["tokenizer"], row["tokens"]
+        kinds.setdefault(kind, {}).setdefault(settings["model"]["linear"], []).append(row)
+    for (corpus, tokenizer, tokens), arms in kinds.items():
+        loss = {arm: mean(row["val_loss"] for row in runs) for arm, runs in arms.items()}
+        for arm, runs in arms.items():
+            base = loss.get("float") if arm != "float" else None
+            floor, n = runs[0]["floor"], len(runs)
+            beside = "" if base is None else f", float {base:.3f}"
+            above = "" if floor is None else f", perplexity / floor {exp_float(loss[arm] - floor):.3f}"
+            scale = f"{corpus}, {tokenizer}: {runs[0]['parameters']:,} parameters, {tokens:,} tokens, {n} run{'s' * (n > 1)}"
+            yield Line(f"{arm}: the perplexity of full precision from 3B on", f"{loss[arm]:.3f} nats a token{beside}{above}",
+                       scale, differs=base is not None and loss[arm] > base)

@@ -1,0 +1,55 @@
+"""Every figure of README and of the pages of data/results is the one that a command wrote."""
+import json
+import math
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from minibitnet.experiments import pages
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUNS = json.loads((ROOT / "data/results/recipes.json").read_text(encoding="utf-8"))["result"]["runs"]
+
+
+@pytest.mark.parametrize("name", pages.PAGES)
+def test_a_page_is_made_of_the_files_beside_it(name):
+    """Made again, it has the same text: nothing in it was typed, and nothing is of an older file."""
+    assert (ROOT / "data/results" / name).read_text(encoding="utf-8") == pages.PAGES[name]()
+
+
+def test_a_page_changes_with_its_records(monkeypatch):
+    record = pages.record
+
+    def changed(name):
+        found = json.loads(json.dumps(record(name)))
+        if name == "recipes":
+            found["result"]["runs"]["tiny-0"]["val_loss"] += 0.001
+        return found
+    before = pages.quality()
+    monkeypatch.setattr(pages, "record", changed)
+    assert pages.quality() != before
+
+
+@pytest.mark.parametrize("arm", ["ternary", "float", "binary"])
+def test_the_readme_has_the_mean_of_three_seeds(arm):
+    line = next(line for line in README.splitlines() if line.startswith("| tinyshakespeare"))
+    column = ["ternary", "float", "binary"].index(arm) + 2
+    losses = [RUNS[f"tinyshakespeare-{arm}-{seed}"]["val_loss"] for seed in (0, 1, 2)]
+    assert line.split("|")[column].strip() == f"{mean(losses):.3f}"
+
+
+def test_the_readme_has_the_stories_perplexities():
+    def ratio(name):
+        return f"{math.exp(RUNS[name]['val_loss'] - RUNS[name]['floor']):.3f}"
+    tiny = f"{RUNS['tiny-0']['val_ppl']:.3f}, {ratio('tiny-0')}"
+    assert f"| `train --tiny`: perplexity, and perplexity / floor | {tiny} |" in README
+    assert f"perplexity / floor | {ratio('stories-ternary')} | {ratio('stories-float')} |" in README
+
+
+def test_the_recorded_runs_are_those_that_every_machine_makes():
+    """The tiny run's name is the one that the matrix of processors gave."""
+    exact = json.loads((ROOT / "data/results/exact.json").read_text(encoding="utf-8"))["result"]["tiny"]
+    for key in ("model_sha256", "val_loss"):
+        assert RUNS["tiny-0"][key] == exact[key]
