@@ -184,8 +184,7 @@ def shape(text):
         raise argparse.ArgumentTypeError(f"{text}: expected outputs x inputs, such as 2560x6912")
     if not exact_in_float32(int(m)):
         raise argparse.ArgumentTypeError(f"{text}: expected fewer inputs, whose sums of products float32 "
-                                         f"still "
-                                         f"holds exactly")
+                                         "still holds exactly")
     if int(n) * int(m) > MAX_PARAMETERS:
         raise argparse.ArgumentTypeError(f"{text}: expected at most {MAX_PARAMETERS:,} weights; is a size "
                                          f"mistyped?")

@@ -121,7 +121,7 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
     norm = min(norm, LIMIT[x.dtype] / 4)
     room = norm - 0.5 * math.sqrt(x.shape[axis])
     assert room > 0, f"{x.shape[axis]} terms are more than {LIMIT[x.dtype]:.0f} units can be shared out to"
-    if axis == -1:                           # six times as fast, in an order of the library's own: see below
+    if axis == -1:                           # six times as fast, in an order of the library's own: see above
         squares, slack = np.vecdot(x, x)[..., None], (x.shape[-1] + 8) * float(np.finfo(x.dtype).eps)
     else:
         squares, slack = total(np.square(x), axis), 0.0

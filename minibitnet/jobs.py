@@ -74,8 +74,7 @@ def new_job(args, given):
     check_size(model_config)
     if train_config.batch * model_config.context > MAX_STEP_TOKENS:
         raise UserError(f"batch = {train_config.batch:,} of context = {model_config.context:,} tokens: "
-                        f"expected at most {MAX_STEP_TOKENS:,} "
-                        f"tokens a step; is a size mistyped?")
+                        f"expected at most {MAX_STEP_TOKENS:,} tokens a step; is a size mistyped?")
     check_space(run.path, model_config)
     run.create(settings | {"derived": derived(options, model_config, train_config)}, tokenizer,
                overwrite=args.overwrite, replace_finished=args.tiny and not args.out)
@@ -95,8 +94,7 @@ def resumed_job(path, given):
             kept = settings[section].get(name)
             if kept != value:
                 raise UserError(f"--{name.replace('_', '-')} {value}: the run in {run.path} has {kept}, and "
-                                f"a resumed "
-                                f"run keeps its configuration")
+                                f"a resumed run keeps its configuration")
     model_config, train_config = (from_json(config_class, settings[part], run.path / "config.json")
                                   for part, config_class in (("model", ModelConfig), ("train", TrainConfig)))
     try:

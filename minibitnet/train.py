@@ -99,11 +99,10 @@ def fit(job, threads):
         floor, known = (None, f", which has no floor: {repeats:,} of its {job.validation.n_documents:,} "
                               f"documents are in the training text too")
     print(f"corpus   {job.corpus.name}: {job.corpus.size:,} bytes, {job.training.n_targets:,} tokens for "
-          f"training, "
-          f"{job.validation.n_targets:,} for validation{known}{replaced}")
+          f"training, {job.validation.n_targets:,} for validation{known}{replaced}")
     print(f"run      {job.run.path}, steps {start:,} to {c.steps:,} of {c.batch} x "
-          f"{job.model_config.context} tokens, "
-          f"{threads} thread{'s' if threads > 1 else ''}, learning rate {c.lr:.2g}", flush=True)
+          f"{job.model_config.context} tokens, {threads} thread{'s' if threads > 1 else ''}, "
+          f"learning rate {c.lr:.2g}", flush=True)
 
     with Interruption() as interruption, Progress(start, c.steps, floor) as progress:
         recorder = Recorder(job.run, job.settings, job.validation,
@@ -134,8 +133,7 @@ def finish(job, model):
         longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
         stories = [speaker.generate("", longest, seed=seed) for seed in range(10)]
         print(f"{stories[0]}\n\n{sum(map(is_story, stories))} of 10 stories that it told (--temperature "
-              f"0.8) are stories of the grammar to the last "
-              f"letter; above, the first one.\n")
+              f"0.8) are stories of the grammar to the last letter; above, the first one.\n")
     else:
         validation = job.tokenizer.decode(job.validation.stream.tokens[:4096])
         # from a paragraph's beginning, where there is one

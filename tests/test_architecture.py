@@ -25,7 +25,7 @@ FLOORS = {
     "experiments.energy_shares": 10, "experiments.report": 10,
     "measure.timing": 7, "measure.random_models": 7, "measure.held_out": 7,
     "measure.train_bench": 8, "measure.kernel_bench": 8, "measure.decode_bench": 8, "measure.step_profile": 9,
-    "experiments.groups": 8, "experiments.recipes": 8, "experiments.pages": 8, "experiments.joules": 8, "experiments.latency": 8, "experiments.throughput": 9, "experiments.kv_cache": 9,
+    "experiments.groups": 8, "experiments.recipes": 8, "experiments.pages": 10, "experiments.joules": 8, "experiments.latency": 8, "experiments.throughput": 9, "experiments.kv_cache": 9,
     "_command": 8, "jobs": 10, "train": 11, "evaluate": 11, "generate": 11, "pack": 11, "tokenizer": 11, "bench": 11, "data": 11, "reproduce": 11, "__main__": 11,
 }
 COMMANDS = {name for name, floor in FLOORS.items() if floor == 11} | {"_command"}

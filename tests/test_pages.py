@@ -6,6 +6,7 @@ from statistics import mean
 
 import pytest
 
+from minibitnet.errors import UserError
 from minibitnet.experiments import pages
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +47,20 @@ def test_the_readme_has_the_stories_perplexities():
     tiny = f"{RUNS['tiny-0']['val_ppl']:.3f}, {ratio('tiny-0')}"
     assert f"| `train --tiny`: perplexity, and perplexity / floor | {tiny} |" in README
     assert f"perplexity / floor | {ratio('stories-ternary')} | {ratio('stories-float')} |" in README
+
+
+def test_the_readme_has_the_sizes_of_these_runs():
+    parameters, tokens = (RUNS[name][key] / 1e6 for name, key in (("tinyshakespeare-ternary-0", "parameters"),
+                                                                  ("stories-ternary", "tokens")))
+    assert f"tinyshakespeare, {parameters:.2f} million parameters" in README
+    assert f"| stories, {tokens:.1f} million tokens:" in README
+
+
+def test_no_page_is_written_where_a_record_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages.results, "load", lambda name, *words: None)
+    with pytest.raises(UserError, match="is not there"):
+        pages.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_recorded_runs_are_those_that_every_machine_makes():

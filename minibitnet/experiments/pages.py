@@ -1,4 +1,5 @@
-"""The pages of data/results: every figure comes from a file there, which says by which command, where and when it was made.
+"""The pages of data/results: every figure comes from a file there, which says by which command, where and
+when it was made.
 
 A page is a function of its records, so a test can make it again and compare.
 """
@@ -7,20 +8,18 @@ from statistics import mean, stdev
 from ..errors import UserError
 from ..exact import exp_float
 from ..measure import plotting, results
+from ..measure.train_bench import COMPILED, EAGER, FLOOR, OURS, task
 
-SIZES = "S", "M", "L"
-OURS, EAGER, COMPILED, FLOOR = "minibitnet", "PyTorch eager", "torch.compile", "GEMMs alone"
 RECORDS = "recipes", "train", "compile", "profile", "decode_tiny", "decode_15m", "decode_2b4t", "kernels"
 ARMS = {"ternary": "BitNet b1.58", "float": "LLaMA block", "binary": "b1's quantizers"}
 
 
 def write(folder):
-    """Write every page whose records are there -> the names of the files."""
-    written = []
-    for name, make in PAGES.items():
-        folder.joinpath(name).write_text(make(), encoding="utf-8", newline="\n")
-        written.append(name)
-    return written + [name for name, draw in PICTURES.items() if draw(folder / name)]
+    """Write every page and draw every picture -> the names of the files; UserError, and no page, where a record is
+    missing."""
+    for name, text in {name: make() for name, make in PAGES.items()}.items():
+        folder.joinpath(name).write_text(text, encoding="utf-8", newline="\n")
+    return [*PAGES, *(name for name, draw in PICTURES.items() if draw(folder / name))]
 
 
 def record(name):
@@ -32,6 +31,7 @@ def record(name):
 
 
 def rows(name):
+    """The rows of a benchmark's record."""
     return record(name)["result"]["rows"]
 
 
@@ -63,10 +63,12 @@ def quality():
 
 
 def seeds_of(runs, arm):
+    """The losses of the three seeds."""
     return [runs[f"tinyshakespeare-{arm}-{seed}"]["val_loss"] for seed in (0, 1, 2)]
 
 
 def tinyshakespeare(runs):
+    """The lines about real text."""
     first = runs["tinyshakespeare-ternary-0"]
     yield "## tinyshakespeare, by characters"
     yield ""
@@ -76,7 +78,9 @@ def tinyshakespeare(runs):
                      [(f"`{arm}` ({what})", *(f"{loss:.3f}" for loss in seeds_of(runs, arm)), f"**{mean(seeds_of(runs, arm)):.3f}**",
                        f"{stdev(seeds_of(runs, arm)) / 3**0.5:.3f}") for arm, what in ARMS.items()])
     yield ""
-    yield "The same bytes read as byte-pair tokens (512), in bits a byte. These models see about 125 bytes at a time, not 64, and are larger:"
+    larger = runs["tinyshakespeare-bpe-ternary"]["parameters"]
+    yield (f"As many bytes read as byte-pair tokens (512), in bits a byte. Not all else is equal: these models have "
+           f"{larger:,} parameters, and as many tokens of context are more text:")
     yield ""
     yield from table(("`--linear`", "characters", "BPE of 512"),
                      [(f"`{arm}`", *(f"{runs[f'tinyshakespeare-{kind}']['bits_per_byte']:.3f}" for kind in (f"{arm}-0", f"bpe-{arm}")))
@@ -85,12 +89,13 @@ def tinyshakespeare(runs):
 
 
 def stories(runs, trigram_loss):
+    """The lines about the language whose entropy is known."""
     yield "## Stories, whose entropy is known"
     yield ""
     yield "No model needs less than the floor on stories that it has not read. *Excess*: nats a story above it; *right*: of ten sampled stories, those that"
     yield "the grammar can tell, to the last letter."
     yield ""
-    named = {"tiny-0": "`train --tiny`", "tiny-1": "the same, seed 1", "tiny-2": "the same, seed 2", "stories-ternary": "ternary, 6.6 million tokens",
+    named = {"tiny-0": "`train --tiny`", "tiny-1": "the same, seed 1", "tiny-2": "the same, seed 2", "stories-ternary": f"ternary, {runs['stories-ternary']['tokens'] / 1e6:.1f} million tokens",
              "stories-float": "float, the same", "fresh-float": "float, no story twice"}
     floor = runs["tiny-0"]["floor"]
     lines = [("trigram counts", "", f"{exp_float(trigram_loss):.3f}", f"{exp_float(trigram_loss - floor):.3f}", "", "")]
@@ -101,12 +106,13 @@ def stories(runs, trigram_loss):
     yield from table(("run", "loss", "perplexity", "perplexity / floor", "excess", "right"), lines)
     long = runs["stories-float"]
     yield ""
-    yield (f"Read a dozen times, 1.3 MB are too few for the float model: training loss {long['train_loss']:.3f} at the end, floor {long['floor']:.3f}, best "
+    yield (f"Read again and again, the stories are too few for the float model: training loss {long['train_loss']:.3f} at the end, floor {long['floor']:.3f}, best "
            f"validation loss {long['best_val_loss']:.3f}, last {long['val_loss']:.3f}.")
     yield ""
 
 
 def answers(tasks):
+    """The lines about multiple-choice questions."""
     yield "## Questions about stories"
     yield ""
     yield "Multiple choice, percent right; *named*: a guess among the choices that the story has named."
@@ -129,6 +135,7 @@ def speed():
 
 
 def contenders(name, names):
+    """A table of a training benchmark's record: ours, and each other one with its ratio."""
     def cell(r, who):
         return f"{r[who]['tokens_per_s']:,.0f} · {r[who]['peak_mb']:,.0f} MB"
 
@@ -141,6 +148,7 @@ def contenders(name, names):
 
 
 def profile():
+    """A table of where a step's time goes."""
     profiled = rows("profile")
     ops = sorted(profiled[-1]["by_op"], key=lambda op: -profiled[-1]["by_op"][op])
     total = [sum(r["by_op"].values()) for r in profiled]
@@ -153,8 +161,8 @@ def profile():
 
 def draw_speed(path):
     """Tokens a second of ternary models by their number of parameters."""
-    parameters = {"S": "0.94M", "M": "5.3M", "L": "30M"}
     ternary = [r for r in rows("train") if r["linear"] == "ternary"]
+    parameters = {r["size"]: f"{task(r['size'], 'ternary')[0].n_parameters / 1e6:.2g}M" for r in ternary}
     series = {who: {parameters[r["size"]]: r[who]["tokens_per_s"] for r in ternary} for who in (OURS, EAGER)}
     return plotting.points(series, "parameters of a ternary model", "tokens a second", path)
 
@@ -169,6 +177,7 @@ def engines():
 
 
 def agreement():
+    """The lines that compare engines."""
     result = record("recipes")["result"]
     yield "## Beside the float engine"
     yield ""
@@ -181,6 +190,7 @@ def agreement():
 
 
 def decoding():
+    """The lines about tokens a second."""
     yield "## Whole models of random weights"
     yield ""
     yield "Tokens a second, one after another, and of a prompt of 64; memory in MB."
@@ -195,6 +205,7 @@ def decoding():
 
 
 def products():
+    """The lines about single products."""
     yield "## One ternary matrix times one token's codes"
     yield ""
     yield "Milliseconds, each call with another copy of the matrix; beside it bytes a weight."
@@ -206,6 +217,7 @@ def products():
 
 
 def sizes():
+    """The lines about bytes."""
     found = record("recipes")["result"]["bytes"]["components"]
     yield "## Bytes of the tiny run"
     yield ""

@@ -65,7 +65,8 @@ def run_all(recipes, tasks, progress=iter):
 def run(name, options):
     """Train, unless it is done -> the last evaluation's numbers, the model's name, its stories that are right of ten."""
     directory, told = RunDirectory(HOME / name), HOME / f"{name}.txt"
-    if not (directory.is_finished() and directory.packed.exists() == ("float" not in name) and told.is_file()):
+    packs = "--linear float" not in options
+    if not (directory.is_finished() and directory.packed.exists() == packs and told.is_file()):
         resumes = directory.last.is_file() and not directory.is_finished()
         where = ["--resume", str(directory.path)] if resumes else [*shlex.split(options), "--out", str(directory.path), "--overwrite"]
         words = command("train", *where)
