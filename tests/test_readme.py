@@ -57,6 +57,12 @@ def test_the_readme_is_a_door():
     assert len(README.splitlines()) <= 130
 
 
+def test_a_link_to_a_line_leads_to_the_function_that_it_is_about():
+    lines = (ROOT / "minibitnet/quant.py").read_text(encoding="utf-8").splitlines()
+    number = re.search(r"\*absmean\*, \[quant\.py\]\(minibitnet/quant\.py#L(\d+)\)", README)[1]
+    assert lines[int(number) - 1] == "def absmean_ternary(w):"
+
+
 def test_links_lead_to_files_that_exist():
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README):
         assert (ROOT / target).exists(), target
