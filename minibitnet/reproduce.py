@@ -1,7 +1,6 @@
 """The papers' tables, figures and claims, run here:  python -m minibitnet.reproduce --list"""
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
-import importlib
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from .errors import UserError
 from .experiments import claims, pages
+from .experiments.catalogue import EXPERIMENTS
 from .experiments.lines import as_text
 from .experiments.report import page
 from .measure import results
@@ -67,13 +67,13 @@ def main(argv):
         print(*about(row), sep="\n")
         return _command.DONE
     out = args.out and writable(args.out, (".png", ".svg", ".pdf"))
-    experiment = importlib.import_module(f".experiments.{row.experiment}", __package__)
+    experiment = EXPERIMENTS[row.experiment]
     result, save = in_full(row.experiment, experiment) if args.full else (experiment.quick(), lambda: None)
     lines = () if args.json else map(as_text, experiment.in_words(result))
     text = "\n".join([*about(claims.after(row, experiment, result)), "", *lines])
     print(json.dumps(result) if args.json else text, flush=True)
     save()
-    if out and not hasattr(experiment, "figure"):
+    if out and not experiment.figure:
         _command.say(f"note: no picture: {row.name} draws none")
     elif out and not experiment.figure(result, out):
         _command.say("note: no picture: matplotlib is not installed (extra 'notebooks')")
@@ -125,7 +125,7 @@ def about(row):
 
 def in_full(name, experiment):
     """Run the whole experiment -> its result, and a function that writes it to data/results."""
-    if not hasattr(experiment, "full"):
+    if not experiment.full:
         raise UserError(f"{name} has no longer form: its quick form, without --full, is all there is")
     path = results.home() / f"{name}.json"
     probe(path.parent)

@@ -1,13 +1,7 @@
 """Every table, figure, equation and claim of the papers: data/paper/claims.toml, read and checked.
 
 The file itself says what its fields mean. ``python -m minibitnet.reproduce NAME`` runs the experiment of a
-row: a module of this folder with
-
-    quick() -> result                at most a minute, live; a result is JSON
-    in_words(result) -> lines        Lines, the first of which sums up the row, and paragraphs (lines.py)
-    full(progress) -> result         where it makes sense: what data/results/ holds; progress is like tqdm
-    figure(result, path) -> bool     where it makes sense; False where matplotlib is absent
-    measured(result) -> bool         where it depends on the machine: see ``after``
+row: an ``Experiment`` (lines.py) that ``catalogue.py`` lists by its name.
 """
 import difflib
 import functools
@@ -27,7 +21,7 @@ class Row(NamedTuple):
     source: str
     claim: str
     state: str               # one of STATES; NEVER goes on: ", because ..."
-    experiment: str = ""     # a module of this folder, of this row alone
+    experiment: str = ""     # a name of catalogue.py, of this row alone
     home: str = ""           # where there is none: the function or class that is the formula
     departure: str = ""      # what differs from the claim
 
@@ -78,7 +72,7 @@ def row(name, fields):
 
 def after(row, experiment, result):
     """The row as it stands after a run: what cannot be measured here another machine may measure."""
-    measured = hasattr(experiment, "measured") and experiment.measured(result)
+    measured = experiment.measured and experiment.measured(result)
     return row._replace(state=MEASURED) if measured else row
 
 

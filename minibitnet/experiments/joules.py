@@ -1,11 +1,12 @@
-"""Joules per token on this machine, by the processor's own counters (RAPL), where Linux shows them (powercap).
+"""Joules per token on this machine, by the processor's own counters (RAPL).
 
-A zone of /sys/class/powercap counts micro-joules in ``energy_uj`` up to ``max_energy_range_uj`` and starts at 0 again. Added up are the
-packages and, where it has a counter of its own, their memory ("dram"). Not added: "core" and "uncore", which are parts of a package;
-"psys", which holds them all; zones of intel-rapl-mmio, the same counters by another way.
+Where Linux shows them (powercap), a zone of /sys/class/powercap counts micro-joules in ``energy_uj`` up to
+``max_energy_range_uj`` and starts at 0 again. Added up are the packages and, where it has a counter of its
+own, their memory ("dram"). Not added: "core" and "uncore", which are parts of a package; "psys", which holds
+them all; zones of intel-rapl-mmio, the same counters by another way.
 
-A package counts whatever runs on it. So a contender called idle, which sleeps, takes its turn too: its watts are shown beside, and
-nothing is subtracted. Where there is no counter, nothing is estimated in its place.
+A package counts whatever runs on it. So a contender called idle, which sleeps, takes its turn too: its watts
+are shown beside, and nothing is subtracted. Where there is no counter, nothing is estimated in its place.
 """
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..nn.config import ModelConfig
 from . import paper
 from ..measure.random_models import SEED, SHAPES, engines, model_step
 from ..measure.timing import blas_threads, repeat
-from .lines import Line
+from .lines import Experiment, Line
 
 POWERCAP = Path("/sys/class/powercap")
 IDLE, NAP, PAST = "idle", 0.05, 64
@@ -31,18 +32,21 @@ class Zone(NamedTuple):
 def zones(powercap):
     """The zones to add up -> (list, None), or ([], why there is none)."""
     found = []
-    for folder in sorted(powercap.glob("intel-rapl:*")):           # AMD's processors are called intel-rapl as well
+    for folder in sorted(powercap.glob("intel-rapl:*")):     # AMD's processors are called intel-rapl as well
         try:
             name = (folder / "name").read_text(encoding="ascii").strip()
             if name.startswith("package") or name == "dram":
-                zone = Zone(name, folder / "energy_uj", int((folder / "max_energy_range_uj").read_text(encoding="ascii")))
+                most = int((folder / "max_energy_range_uj").read_text(encoding="ascii"))
+                zone = Zone(name, folder / "energy_uj", most)
                 read(zone)
                 found.append(zone)
         except PermissionError:
             return [], f"{folder / 'energy_uj'} may not be read: Linux shows it to root alone"
         except (OSError, ValueError):
-            continue                                               # a zone that is switched off
-    return found, None if found else f"{powercap} has none (no RAPL, no Linux, or a virtual machine that hides it)"
+            continue                                         # a zone that is switched off
+    if not found:
+        return [], f"{powercap} has none (no RAPL, no Linux, or a virtual machine that hides it)"
+    return found, None
 
 
 def read(zone):
@@ -51,7 +55,8 @@ def read(zone):
 
 
 def joules(zone, before, after):
-    """Between two readings with at most one start at 0 between them, which takes a quarter of an hour or more."""
+    """Between two readings with at most one start at 0 between them; to the next it takes a quarter of an
+    hour or more."""
     return ((after - before) % zone.range if after < before else after - before) / 1e6
 
 
@@ -79,16 +84,34 @@ def measure(shape, powercap, rounds, seconds):
     counters, why_none = zones(Path(powercap))
     c, rows = ModelConfig(**SHAPES[shape]), {}
     if counters:
-        steps = {IDLE: lambda: time.sleep(NAP)} | {name: model_step(engine, c, 1, PAST) for name, (engine, _) in engines(c).items()}
+        steps = {IDLE: lambda: time.sleep(NAP)}
+        steps |= {name: model_step(engine, c, 1, PAST) for name, (engine, _) in engines(c).items()}
         rows = in_rows(take_turns(steps, counters, rounds, seconds))
-    return {"config": {"shape": shape, **SHAPES[shape], "seed": SEED, "past": PAST, "rounds": rounds, "seconds": seconds, "threads": blas_threads()},
-            "zones": [zone.name for zone in counters], "why_none": why_none, "rows": rows}
+    config = {
+        "shape": shape,
+        **SHAPES[shape],
+        "seed": SEED,
+        "past": PAST,
+        "rounds": rounds,
+        "seconds": seconds,
+        "threads": blas_threads(),
+    }
+    return {"config": config, "zones": [zone.name for zone in counters], "why_none": why_none, "rows": rows}
 
 
 def in_rows(turns):
     """The median of the rounds and their spread; of idle, which makes no tokens, watts alone."""
-    return {name: {"watts": median(watts for _, watts in turns[name])} | ({} if name == IDLE else {
-        "joules_per_token": median(used for used, _ in turns[name]), "least": min(turns[name])[0], "most": max(turns[name])[0]}) for name in turns}
+    rows = {}
+    for name, rounds in turns.items():
+        joules_a_call, watts = zip(*rounds)
+        rows[name] = {"watts": median(watts)}
+        if name != IDLE:
+            rows[name] |= {
+                "joules_per_token": median(joules_a_call),
+                "least": min(joules_a_call),
+                "most": max(joules_a_call),
+            }
+    return rows
 
 
 def measured(r):
@@ -104,9 +127,17 @@ def in_words(r):
     if not r["zones"]:
         yield Line(claim, f"no counter: {r['why_none']}; nothing is estimated in its place", "this machine")
         return
-    for name, row in sorted(r["rows"].items(), key=lambda item: item[0] == IDLE):          # idle last: the first line sums up the row
-        tokens = "" if name == IDLE else f"{row['joules_per_token']:.4f} J a token ({row['least']:.4f} to {row['most']:.4f}), "
-        scale = (f"one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; counters "
-                 f"{', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
-        yield Line(claim, f"{name}: {tokens}{row['watts']:.1f} W", scale)
-    yield "The counters hold all that runs on the processor, and what it takes when idle: of the idle line every other one has its share."
+    scale = (f"one token after {c['past']}, a model of the shape {c['shape']}; {c['threads']}; counters "
+             f"{', '.join(r['zones'])}; median (least to most) of {c['rounds']} rounds")
+    # idle last: the first line sums up the row
+    for name, row in sorted(r["rows"].items(), key=lambda item: item[0] == IDLE):
+        here = f"{row['watts']:.1f} W"
+        if name != IDLE:
+            rounds = f"{row['least']:.4f} to {row['most']:.4f}"
+            here = f"{row['joules_per_token']:.4f} J a token ({rounds}), {here}"
+        yield Line(claim, f"{name}: {here}", scale)
+    yield ("The counters hold all that runs on the processor, and what it takes when idle: of the idle line "
+           "every other one has its share.")
+
+
+EXPERIMENTS = {"joules": Experiment(quick, in_words, measured=measured)}

@@ -1,4 +1,5 @@
-"""What an experiment says: Lines, the first of which sums up its row, and paragraphs, which are text."""
+"""What an experiment is, and what it says: Lines and paragraphs of text; the first Line sums up its row."""
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 
@@ -12,6 +13,15 @@ class Line(NamedTuple):
     @property
     def cells(self):
         return self.paper, self.here + " (differs)" * self.differs, self.scale
+
+
+class Experiment(NamedTuple):
+    """What runs behind a row of claims.toml. A result is whatever JSON holds."""
+    quick: Callable[[], dict]                            # at most a minute, live
+    in_words: Callable[[dict], Iterator[Line | str]]
+    full: Callable | None = None         # progress, which is like tqdm -> the result that data/results/ holds
+    figure: Callable | None = None       # result, path -> is it drawn? Not where matplotlib is absent
+    measured: Callable | None = None     # result -> could this machine measure it? See ``claims.after``
 
 
 def as_text(line):

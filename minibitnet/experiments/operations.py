@@ -1,4 +1,5 @@
-"""The energy of a small model, counted while it runs instead of assumed: our three engines, operation by operation (``counting.py``)."""
+"""The energy of a small model, counted while it runs instead of assumed: our three engines, operation by
+operation (``counting.py``)."""
 import numpy as np
 
 from ..api import FloatEngine
@@ -9,35 +10,45 @@ from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from . import energy
 from ..measure.counting import count
-from .lines import Line
+from .lines import Experiment, Line
 
 SIZES = {"vocab_size": 512, "d_model": 128, "n_layers": 2, "n_heads": 4, "d_ffn": 352, "context": 64}
 TOKENS, SEED = 64, 0
-PRODUCTS = ("BitLinear", "plain products", "attention")       # parts that are products of matrices, attention with its softmax
+PRODUCTS = ("BitLinear", "plain products", "attention")      # of matrices; attention is with its softmax
 
 
 def quick():
-    """-> operations of every engine that reads 64 tokens, and one token after 63; joules by [bitnet] Table 2 where it has a price."""
+    """-> operations of every engine that reads 64 tokens, and one token after 63; joules by [bitnet] Table 2
+    where it has a price."""
     ids = np.random.default_rng(SEED).integers(0, SIZES["vocab_size"], (1, TOKENS))
-    rows, tallies = [], {}
+    rows, reading = [], {}
     for name, model in engines().items():
         caches = model.new_caches()
         model(ids[:, :-1], caches)
-        for what, arguments in {"reads 64 tokens": (ids,), "writes 1 token": (ids[:, -1:], caches)}.items():
-            tallies[name, what] = tally = count(model, *arguments)[1]
+        reading[name] = count(model, ids)[1]
+        writing = count(model, ids[:, -1:], caches)[1]
+        for what, tally in {"reads 64 tokens": reading[name], "writes 1 token": writing}.items():
             rows.append({"engine": name, "what": what, "totals": totals(tally), "parts": parts(tally)})
-    reading = {name: tally for (name, what), tally in tallies.items() if what == "reads 64 tokens"}
-    return {"config": {**SIZES, "tokens": TOKENS, "seed": SEED}, "rows": rows, "energy": joules(reading["LLaMA, float"], reading["ternary, float"]),
-            "shares": {name: shares(tally, name) for name, tally in reading.items()}}
+    return {
+        "config": {**SIZES, "tokens": TOKENS, "seed": SEED},
+        "rows": rows,
+        "energy": joules(reading["LLaMA, float"], reading["ternary, float"]),
+        "shares": {name: shares(tally, name) for name, tally in reading.items()},
+    }
 
 
 def engines():
-    """The full-precision arm, and one ternary model on each engine. Random weights: no operation depends on their values."""
+    """The full-precision variant, and one ternary model on each engine. Random weights: no operation depends
+    on their values."""
     c = ModelConfig(**SIZES)
-    ternary = Transformer(c, SEED)
+    full, ternary = Transformer(ModelConfig(linear="float", **SIZES), SEED), Transformer(c, SEED)
     matrices, arrays = pack({name: p.data for name, p in ternary.parameters().items()}, c)
-    return {"LLaMA, float": FloatEngine(Transformer(ModelConfig(linear="float", **SIZES), SEED)), "ternary, float": FloatEngine(ternary),
-            "ternary, packed": PackedModel(c, dict(matrices), arrays), "ternary, integer": IntegerModel(c, dict(matrices), arrays)}
+    return {
+        "LLaMA, float": FloatEngine(full),
+        "ternary, float": FloatEngine(ternary),
+        "ternary, packed": PackedModel(c, dict(matrices), arrays),
+        "ternary, integer": IntegerModel(c, dict(matrices), arrays),
+    }
 
 
 def totals(tally):
@@ -50,21 +61,25 @@ def totals(tally):
 
 def parts(tally):
     """{"attention": {"multiplications float32": n, ...}, ...}"""
-    return {part: totals({key: n for key, n in tally.items() if key[0] == part}) for part in sorted({key[0] for key in tally})}
+    names = sorted({part for part, _, _ in tally})
+    return {name: totals({key: n for key, n in tally.items() if key[0] == name}) for name in names}
 
 
 def by_formula():
     """What the papers' formula counts of this model."""
     c = ModelConfig(**SIZES)
-    matrices = [p.data.shape for name, p in Transformer(c).parameters().items() if "layers.0." in name and p.data.ndim == 2]
-    return energy.products(matrices, c.n_layers, c.d_model, TOKENS)
+    of_a_layer = [p.data.shape for name, p in Transformer(c).parameters().items()
+                  if "layers.0." in name and p.data.ndim == 2]
+    return energy.products(of_a_layer, c.n_layers, c.d_model, TOKENS)
 
 
 def by_part(tally, products=0):
-    """{part: J} of the arithmetic at 7 nm, floats priced as FP16 (the papers' models are FP16; ours is float32, and float64 where sums are exact).
+    """{part: J} of the arithmetic at 7 nm, floats priced as FP16 (the papers' models are FP16; ours is
+    float32, and float64 where sums are exact).
 
-    So many ``products`` of the BitLinears are ternary, INT8 additions in the papers; ours are float32 products of whole numbers, one for
-    one, so they are taken out of the count and priced as INT8 additions. The others that ``priced`` does not name have no price in Table 2.
+    So many ``products`` of the BitLinears are ternary, INT8 additions in the papers; ours are float32
+    products of whole numbers, one for one, so they are taken out of the count and priced as INT8 additions.
+    The others that ``priced`` does not name have no price in Table 2.
     """
     price, sums = energy.prices("7nm"), {}
     for (part, kind, dtype), n in tally.items():
@@ -72,7 +87,8 @@ def by_part(tally, products=0):
             sums[part] = sums.get(part, 0) + 1e-12 * n * price["FP16"][kind[:3]]
     if products:
         scaling = tally["BitLinear", "multiplications", "float32"] - products
-        sums["BitLinear"] = sum(energy.bitnet_energy(energy.Products(products, 0, scaling), price).values())
+        ternary = energy.bitnet_energy(energy.Products(products, 0, scaling), price)
+        sums["BitLinear"] = sum(ternary.values())
     return sums
 
 
@@ -82,41 +98,62 @@ def priced(kind, dtype):
 
 
 def joules(of_float, of_ternary):
-    """Both arms' energy and their quotient; beside it the papers' formula."""
+    """Both variants' energy and their quotient; beside it the papers' formula."""
     formula = by_formula()
     products = formula.projections
     full, ternary = sum(by_part(of_float).values()), sum(by_part(of_ternary, products).values())
-    unpriced = sum(n for (_, kind, dtype), n in of_ternary.items() if not priced(kind, dtype))
-    return {"float": full, "ternary": ternary, "saving": full / ternary, "products": products,
-            "scaling": of_ternary["BitLinear", "multiplications", "float32"] - products, "scaled_by_formula": formula.scaled,
-            "saving_by_formula": energy.saving(formula, energy.prices("7nm")), "unpriced": unpriced}
+    return {
+        "float": full,
+        "ternary": ternary,
+        "saving": full / ternary,
+        "products": products,
+        "scaling": of_ternary["BitLinear", "multiplications", "float32"] - products,
+        "scaled_by_formula": formula.scaled,
+        "saving_by_formula": energy.saving(formula, energy.prices("7nm")),
+        "unpriced": sum(n for (_, kind, dtype), n in of_ternary.items() if not priced(kind, dtype)),
+    }
 
 
 def shares(tally, name):
-    """-> {"of": "energy", or "operations" of an engine whose integers and words Table 2 has no price for, part: its share}, the largest first."""
-    of_energy = by_part(tally, 0 if name == "LLaMA, float" else by_formula().projections) if "integer" not in name else {}
-    sums = of_energy or {part: sum(kinds.values()) for part, kinds in parts(tally).items()}
-    return {"of": "energy" if of_energy else "operations"} | {part: n / sum(sums.values()) for part, n in sorted(sums.items(), key=lambda s: -s[1])}
+    """-> {"of": "energy", or "operations" of an engine whose integers and words Table 2 has no price for,
+    part: its share}, the largest first."""
+    if "integer" in name:
+        of, sums = "operations", {part: sum(kinds.values()) for part, kinds in parts(tally).items()}
+    else:
+        of, sums = "energy", by_part(tally, 0 if name == "LLaMA, float" else by_formula().projections)
+    largest_first = sorted(sums.items(), key=lambda item: -item[1])
+    return {"of": of} | {part: n / sum(sums.values()) for part, n in largest_first}
 
 
 def in_words(result):
-    """What every engine's energy consists of, and what the ternary model saves; all counts are in the result."""
+    """What every engine's energy consists of, and what the ternary model saves; the result has all counts."""
     s, e = result["config"], result["energy"]
-    yield (f"A random model of {s['n_layers']} layers, {s['d_model']} wide, {s['vocab_size']} tokens; every operation counted while it runs "
-           "(what counts: measure/counting.py; the counts: --json).")
+    yield (f"A random model of {s['n_layers']} layers, {s['d_model']} wide, {s['vocab_size']} tokens; every "
+           "operation counted while it runs (what counts: measure/counting.py; the counts: --json).")
     for name, by in result["shares"].items():
-        of_products, said = sum(by.get(part, 0) for part in PRODUCTS), ", ".join(f"{part} {n:.1%}" for part, n in by.items() if part != "of")
-        yield Line("products of matrices contribute the most", f"{of_products:.0%} of the {by['of']}: {said}",
+        of_products = sum(by.get(part, 0) for part in PRODUCTS)
+        each = ", ".join(f"{part} {share:.1%}" for part, share in by.items() if part != "of")
+        yield Line("products of matrices contribute the most",
+                   f"{of_products:.0%} of the {by['of']}: {each}",
                    f"{name} engine, {s['tokens']} tokens", differs=of_products <= 0.5)
-    joules_of_both = f"{1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules"
-    yield Line(f"energy of 16 bits over BitNet's, same shape: {e['saving_by_formula']:.2f} x by the papers' formula",
-               f"{e['saving']:.2f} x counted: {joules_of_both}", f"{s['tokens']} tokens at 7 nm, {s['d_model']} wide",
+    of_both = f"{1e6 * e['float']:.2f} against {1e6 * e['ternary']:.2f} microjoules"
+    printed = f"{e['saving_by_formula']:.2f} x by the papers' formula"
+    yield Line(f"energy of 16 bits over BitNet's, same shape: {printed}",
+               f"{e['saving']:.2f} x counted: {of_both}",
+               f"{s['tokens']} tokens at 7 nm, {s['d_model']} wide",
                differs=abs(e["saving"] / e["saving_by_formula"] - 1) >= 0.1)
-    yield ("The count has what the formula leaves out: the head, the norms, the residual sums, the exponentials, the quantizers' "
-           f"multiplications, the rounding to grids that makes sums exact; and {e['unpriced']:,} operations (divisions, roots, comparisons, lookups, "
-           "shifts and sums of a float's bits) that Table 2 has no price for. Attention is alike: at 64 tokens a block of queries meets every key.")
-    yield ("Plain products are the head's, and of LLaMA every layer's; BitLinear's are priced as INT8 additions, so that of the ternary model the "
-           "head, in full precision, takes the most. The integer engine adds and multiplies words of up to 64 bits, for which Table 2 has no price.")
-    yield ("In the float engine a ternary product is still a float32 multiplication: the saving is what an INT8 adder would make of the same "
-           "numbers. The packed engine, for one token, and the integer engine count bits, 64 weights to a word, and multiply eight counts a row "
-           "by the places of the bits. Floats of 32 and 64 bits are priced as FP16, the smallest float that the table has.")
+    yield ("The count has what the formula leaves out: the head, the norms, the residual sums, the "
+           "exponentials, the quantizers' multiplications, the rounding to grids that makes sums exact; and "
+           f"{e['unpriced']:,} operations (divisions, roots, comparisons, lookups, shifts and sums of a "
+           "float's bits) that Table 2 has no price for. Attention is alike: at 64 tokens a block of queries "
+           "meets every key.")
+    yield ("Plain products are the head's, and of LLaMA every layer's; BitLinear's are priced as INT8 "
+           "additions, so that of the ternary model the head, in full precision, takes the most. The integer "
+           "engine adds and multiplies words of up to 64 bits, for which Table 2 has no price.")
+    yield ("In the float engine a ternary product is still a float32 multiplication: the saving is what an "
+           "INT8 adder would make of the same numbers. The packed engine, for one token, and the integer "
+           "engine count bits, 64 weights to a word, and multiply eight counts a row by the places of the "
+           "bits. Floats of 32 and 64 bits are priced as FP16, the smallest float that the table has.")
+
+
+EXPERIMENTS = {"operations": Experiment(quick, in_words)}

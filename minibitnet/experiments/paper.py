@@ -1,12 +1,14 @@
 """The papers' printed numbers, as data/paper/ holds them: one JSON file for each table or figure.
 
     paper, item, title     "arXiv 2310.11453", "Table 1", what it shows
-    checked                "text": every cell was compared with the paper's text;  "no": labels of a picture, which the text lacks, or a
-                           source whose text was not at hand
+    checked                "text": every cell was compared with the paper's text;  "no": labels of a picture,
+                           which the text lacks, or a source whose text was not at hand
     note                   what else must be known (may be absent)
-    labels, columns, rows  the first ``labels`` columns name a row; the others hold numbers *as printed*, "13.80" or "4.8e4" or "-"
+    labels, columns, rows  the first ``labels`` columns name a row; the others hold numbers *as printed*,
+                           "13.80" or "4.8e4" or "-"
 
-Cells are strings because 13.8 is not 13.80: a number of ours agrees with a printed one if it rounds to the same digits.
+Cells are strings because 13.8 is not 13.80: a number of ours agrees with a printed one if it rounds to the
+same digits.
 """
 import json
 import re
@@ -50,14 +52,17 @@ def parse(name, text, where):
         lines = [(tuple(row[:labels]) if labels > 1 else row[0], row[labels:]) for row in rows]
     except (ValueError, KeyError, TypeError, IndexError) as e:
         raise UserError(f"{where}: {e!r}: expected the keys that experiments/paper.py lists") from None
-    if not re.fullmatch(r"arXiv \d{4}\.\d{5}|\w+/\w+, \S+\.pdf", result.paper) or not result.item or result.checked not in CHECKED:
-        raise UserError(f"{where}: source {result.source!r}, checked {result.checked!r}: expected an arXiv number or a file, a table or figure, "
-                        f"one of {CHECKED}")
+    named = re.fullmatch(r"arXiv \d{4}\.\d{5}|\w+/\w+, \S+\.pdf", result.paper) and result.item
+    if not named or result.checked not in CHECKED:
+        raise UserError(f"{where}: source {result.source!r}, checked {result.checked!r}: expected an arXiv "
+                        f"number or a file, a table or figure, one of {CHECKED}")
     for label, cells in lines:
         if label in result.rows:
             raise UserError(f"{where}: two rows are {label!r}")
-        if len(cells) != len(result.columns) or not all(isinstance(cell, str) and is_number(cell) for cell in cells):
-            raise UserError(f"{where}: row {label!r}: expected {len(result.columns)} numbers as printed, each a string, got {cells}")
+        numbers = all(isinstance(cell, str) and is_number(cell) for cell in cells)
+        if not numbers or len(cells) != len(result.columns):
+            raise UserError(f"{where}: row {label!r}: expected {len(result.columns)} numbers as printed, "
+                            f"each a string, got {cells}")
         result.rows[label] = dict(zip(result.columns, cells))
     return result
 
@@ -73,5 +78,6 @@ def how_many_agree(rows):
 
 
 def agrees(value, printed):
-    """Does a value, rounded to the digits that are printed, give what is printed?   13.798 and "13.80" do, 13.806 and "13.80" do not."""
+    """Does a value, rounded to the digits that are printed, give what is printed?   13.798 and "13.80" do,
+    13.806 and "13.80" do not."""
     return Decimal(value).quantize(Decimal(printed)) == Decimal(printed)

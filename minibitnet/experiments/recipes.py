@@ -1,9 +1,11 @@
 """The training runs that the pages of results show, each by the command that a reader types.
 
-[b158] §1 says that ternary models match full precision in perplexity from 3 billion parameters on. These have one million, and do not.
+[b158] §1 says that ternary models match full precision in perplexity from 3 billion parameters on. These have
+one million, and do not.
 
-A run is a process of its own, ``python -m minibitnet.train ...`` into runs/recipes/NAME. One that is there and finished is read, one that was
-interrupted goes on, so ``full`` may be stopped at any time. What a run gives is the same on every machine, whoever made it.
+A run is a process of its own, ``python -m minibitnet.train ...`` into runs/recipes/NAME. One that is there
+and finished is read, one that was interrupted goes on, so ``full`` may be stopped at any time. What a run
+gives is the same on every machine, whoever made it.
 """
 import json
 import os
@@ -18,27 +20,30 @@ from ..errors import UserError
 from ..exact import exp_float
 from ..formats import checkpoint
 from ..formats.rundir import RunDirectory
-from .lines import Line
+from .lines import Experiment, Line
 
 HOME = Path("runs/recipes")
 FRESH, FRESH_TEXT = HOME / "fresh.txt", "data make stories --seed 1 --size 16000000"
 REAL = "--data tinyshakespeare --context 64 --batch 12 --steps 2000 --eval-every 2000"
 LONG = "--tokenizer bpe:512 --context 256 --batch 8 --steps 3200"
-ARMS = "ternary", "float", "binary"
+SMALL = "--d-model 64 --n-layers 2 --context 64 --steps 100"
+VARIANTS = "ternary", "float", "binary"
 RECIPES = {  # name: options of train
-    **{f"tinyshakespeare-{arm}-{seed}": f"{REAL} --linear {arm} --seed {seed}" for arm in ARMS for seed in (0, 1, 2)},
+    **{f"tinyshakespeare-{variant}-{seed}": f"{REAL} --linear {variant} --seed {seed}"
+       for variant in VARIANTS for seed in (0, 1, 2)},
     **{f"tiny-{seed}": f"--tiny --seed {seed}" for seed in (0, 1, 2)},
-    **{f"tinyshakespeare-bpe-{arm}": f"{REAL} --linear {arm} --tokenizer bpe:512 --batch 6" for arm in ("ternary", "float")},
-    **{f"stories-{arm}": f"--data stories {LONG} --linear {arm}" for arm in ("ternary", "float")},
+    **{f"tinyshakespeare-bpe-{variant}": f"{REAL} --linear {variant} --tokenizer bpe:512 --batch 6"
+       for variant in ("ternary", "float")},
+    **{f"stories-{variant}": f"--data stories {LONG} --linear {variant}" for variant in ("ternary", "float")},
     "fresh-float": f"--data {FRESH} {LONG} --val-fraction 0.02 --linear float",
 }
-TASKS = "tiny-0", "stories-ternary"              # runs that answer questions about stories
-PACKED = "tiny-0"                                # the run whose engines are compared, and whose bytes are told
-QUICK = {f"quick-{arm}": f"--data stories --linear {arm} --d-model 64 --n-layers 2 --context 64 --steps 100" for arm in ARMS}
+TASKS = "tiny-0", "stories-ternary"      # runs that answer questions about stories
+PACKED = "tiny-0"                        # the run whose engines are compared, and whose bytes are counted
+QUICK = {f"quick-{variant}": f"--data stories --linear {variant} {SMALL}" for variant in VARIANTS}
 
 
 def quick():
-    """Of each arm 100 steps of a small model: seconds, and far from the end of a run."""
+    """Of each variant 100 steps of a small model: seconds, and far from the end of a run."""
     return run_all(QUICK, [])
 
 
@@ -50,43 +55,62 @@ def full(progress=iter):
     model, found = str(HOME / PACKED), run_all(RECIPES, TASKS, progress)
     compare = ("evaluate", "--model", model, "--compare", "--json", "--engine")
     found["engines"] = {engine: json.loads(command(*compare, engine)) for engine in ("packed", "integer")}
-    found["trigram_loss"] = json.loads(command("evaluate", "--model", model, "--trigram", "--json"))["trigram_loss"]
+    trigrams = json.loads(command("evaluate", "--model", model, "--trigram", "--json"))
+    found["trigram_loss"] = trigrams["trigram_loss"]
     found["bytes"] = json.loads(command("pack", "--model", model, "--float16", "--json"))
     return found
 
 
 def run_all(recipes, tasks, progress=iter):
-    """-> {"config": {name: command}, "runs": {name: what the run gave}, "tasks": {name: what ``evaluate --tasks stories`` says}}"""
+    """-> {"config": {name: command}, "runs": {name: what the run gave}, "tasks": {name: what
+    ``evaluate --tasks stories`` says}}"""
     runs = {name: run(name, options) for name, options in progress(list(recipes.items()))}
-    return {"config": {name: f"python -m minibitnet.train {options}" for name, options in recipes.items()}, "runs": runs,
-            "tasks": {name: json.loads(command("evaluate", "--model", str(HOME / name), "--tasks", "stories", "--json")) for name in tasks}}
+    answers = {name: command("evaluate", "--model", str(HOME / name), "--tasks", "stories", "--json")
+               for name in tasks}
+    return {
+        "config": {name: f"python -m minibitnet.train {options}" for name, options in recipes.items()},
+        "runs": runs,
+        "tasks": {name: json.loads(text) for name, text in answers.items()},
+    }
 
 
 def run(name, options):
-    """Train, unless it is done -> the last evaluation's numbers, the model's name, its stories that are right of ten."""
-    directory, told = RunDirectory(HOME / name), HOME / f"{name}.txt"
-    packs = "--linear float" not in options
-    if not (directory.is_finished() and directory.packed.exists() == packs and told.is_file()):
+    """Train, unless it is done -> the last evaluation's numbers, the model's name, its stories that are right
+    of ten."""
+    directory, said = RunDirectory(HOME / name), HOME / f"{name}.txt"
+    path, packs = str(directory.path), "--linear float" not in options
+    if not (directory.is_finished() and directory.packed.exists() == packs and said.is_file()):
         resumes = directory.last.is_file() and not directory.is_finished()
-        where = ["--resume", str(directory.path)] if resumes else [*shlex.split(options), "--out", str(directory.path), "--overwrite"]
-        words = command("train", *where)
-        told.write_text(words, encoding="utf-8")
-    last = [line for line in directory.metrics() if "val_loss" in line][-1]
+        anew = [*shlex.split(options), "--out", path, "--overwrite"]
+        said.write_text(command("train", *(["--resume", path] if resumes else anew)), encoding="utf-8")
+    evaluations = [line for line in directory.metrics() if "val_loss" in line]
+    last = evaluations[-1]
     saved, _, _ = checkpoint.load_latest(directory.last, directory.prev)
-    excess = last["floor"] and json.loads(command("evaluate", "--model", str(directory.path), "--json"))["excess_per_document"]
-    stories = re.search(r"(\d+) of 10 stories", told.read_text(encoding="utf-8"))
-    return {"val_loss": last["val_loss"], "val_ppl": last["val_ppl"], "bits_per_byte": last["bits_per_byte"], "train_loss": last["loss"],
-            "best_val_loss": min(line["val_loss"] for line in directory.metrics() if "val_loss" in line), "floor": last["floor"],
-            "excess_per_story": excess, "tokens": last["tokens"], "parameters": sum(p.size for p in saved.parameters.values()), "settings": saved.config,
-            "stories_of_10": stories and int(stories[1]), "model_sha256": checkpoint.parameters_sha256(saved.parameters)}
+    evaluated = last["floor"] and json.loads(command("evaluate", "--model", path, "--json"))
+    stories = re.search(r"(\d+) of 10 stories", said.read_text(encoding="utf-8"))
+    return {
+        "val_loss": last["val_loss"],
+        "val_ppl": last["val_ppl"],
+        "bits_per_byte": last["bits_per_byte"],
+        "train_loss": last["loss"],
+        "best_val_loss": min(line["val_loss"] for line in evaluations),
+        "floor": last["floor"],
+        "excess_per_story": evaluated and evaluated["excess_per_document"],
+        "tokens": last["tokens"],
+        "parameters": sum(p.size for p in saved.parameters.values()),
+        "settings": saved.config,
+        "stories_of_10": stories and int(stories[1]),
+        "model_sha256": checkpoint.parameters_sha256(saved.parameters),
+    }
 
 
 def command(*words):
     """What a command of ours prints; UserError with its last line where it fails."""
-    done = subprocess.run([sys.executable, "-m", f"minibitnet.{words[0]}", *words[1:]], capture_output=True, encoding="utf-8",
-                          env={**os.environ, "PYTHONUTF8": "1"})
+    done = subprocess.run([sys.executable, "-m", f"minibitnet.{words[0]}", *words[1:]],
+                          capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
     if done.returncode:
-        raise UserError(f"minibitnet.{' '.join(words)}: exit {done.returncode}: {(done.stderr.splitlines() or ['no message'])[-1]}")
+        last = (done.stderr.splitlines() or ["no message"])[-1]
+        raise UserError(f"minibitnet.{' '.join(words)}: exit {done.returncode}: {last}")
     return done.stdout
 
 
@@ -97,13 +121,18 @@ def in_words(r):
         settings = row["settings"]
         kind = settings["corpus"]["name"], settings["train"]["tokenizer"], row["tokens"]
         kinds.setdefault(kind, {}).setdefault(settings["model"]["linear"], []).append(row)
-    for (corpus, tokenizer, tokens), arms in kinds.items():
-        loss = {arm: mean(row["val_loss"] for row in runs) for arm, runs in arms.items()}
-        for arm, runs in arms.items():
-            base = loss.get("float") if arm != "float" else None
+    for (corpus, tokenizer, tokens), variants in kinds.items():
+        losses = {variant: mean(row["val_loss"] for row in runs) for variant, runs in variants.items()}
+        for variant, runs in variants.items():
+            loss, base = losses[variant], losses.get("float") if variant != "float" else None
             floor, n = runs[0]["floor"], len(runs)
             beside = "" if base is None else f", float {base:.3f}"
-            above = "" if floor is None else f", perplexity / floor {exp_float(loss[arm] - floor):.3f}"
-            scale = f"{corpus}, {tokenizer}: {runs[0]['parameters']:,} parameters, {tokens:,} tokens, {n} run{'s' * (n > 1)}"
-            yield Line(f"{arm}: the perplexity of full precision from 3B on", f"{loss[arm]:.3f} nats a token{beside}{above}",
-                       scale, differs=base is not None and loss[arm] > base)
+            above = "" if floor is None else f", perplexity / floor {exp_float(loss - floor):.3f}"
+            scale = (f"{corpus}, {tokenizer}: {runs[0]['parameters']:,} parameters, {tokens:,} tokens, "
+                     f"{n} run{'s' * (n > 1)}")
+            yield Line(f"{variant}: the perplexity of full precision from 3B on",
+                       f"{loss:.3f} nats a token{beside}{above}", scale,
+                       differs=base is not None and loss > base)
+
+
+EXPERIMENTS = {"recipes": Experiment(quick, in_words, full=full)}

@@ -1,9 +1,9 @@
 """One page of all rows: paper | here | scale | command, with pictures where matplotlib is."""
-import importlib
 from urllib.parse import quote
 
 from ..errors import UserError
 from ..measure import results
+from .catalogue import EXPERIMENTS
 from .claims import after
 from .lines import Line
 
@@ -29,7 +29,7 @@ def page(rows, out, tell):
         if not row.experiment:
             overview.append(entry(row, f"`minibitnet.{row.home}`" if row.home else ""))
             continue
-        name, experiment = row.experiment, importlib.import_module(f".{row.experiment}", __package__)
+        name, experiment = row.experiment, EXPERIMENTS[row.experiment]
         try:
             record = results.load(name, experiment.in_words)
             result = record["result"] if record else quick(experiment, name, tell)
@@ -39,8 +39,8 @@ def page(rows, out, tell):
             continue
         live += record is None
         picture = out.with_name(f"{out.stem}-{name}.png")
-        drawn = hasattr(experiment, "figure") and experiment.figure(result, picture)
-        pictures += bool(drawn)
+        drawn = bool(experiment.figure and experiment.figure(result, picture))
+        pictures += drawn
         row, lines = after(row, experiment, result), list(once(experiment.in_words(result), row.name, said))
         overview.append(entry(row, *headline(lines)))
         sections += section(row, lines, record, picture.name if drawn else None)
