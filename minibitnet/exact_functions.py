@@ -1,5 +1,4 @@
-"""Functions and random numbers of ``exact.py``, from its IEEE operations alone: the same bits on every
-processor.
+"""Functions and random numbers from IEEE operations alone: the same bits on every processor.
 
 The argument is reduced by whole multiples of log 2 or pi/2, and a short series does the rest. Random numbers
 come from the raw words of PCG64, which NumPy promises to keep; it does not promise to keep any distribution,
@@ -25,16 +24,17 @@ def power(x, n):
 
 
 class _Exp(NamedTuple):
-    low: float            # of the exponent: 2^y is 0 from here down
-    high: float           # and infinite from here up
+    low: float            # y is clipped to these two: 2^low is 0
+    high: float           # 2^high is infinite
     magic: float          # added to a number, it rounds it to a whole n and leaves n + bias in the last bits
     bits: type
     shift: int            # to where a float has its exponent
     series: tuple         # of R
 
 
-# r coth(r/2) = 2 + r^2/6 - r^4/360 + ..., 2 B_2k / (2k)! with Bernoulli's numbers, for r = f log 2, over log
-# 2
+# The series of R, by powers of f: that of
+#     r coth(r/2) = 2 + r^2/6 - r^4/360 + ...        sum_k 2 B_2k / (2k)! r^2k, Bernoulli's numbers
+# for r = f log 2, over log 2.
 _COTH = [a * power(LN2, 2 * k) * LOG2E for k, a in enumerate((
     2, 1 / 6, -1 / 360, 1 / 15120, -1 / 604800, 1 / 23950080, -691 / 653837184000))]
 _EXP = {np.dtype(np.float32): _Exp(-127.0, 128.0, 1.5 * 2**23 + 127, np.int32, 23, _COTH[:3]),
@@ -55,14 +55,14 @@ def sigmoid(x):                              # float array -> the same type
 
 
 def _exp2(y):                                # y is used up
-    """2^y = 2^n (R + f) / (R - f),  n = rint(y),  f = y - n,  R = f coth(f log(2) / 2).
+    """2^y = 2^n (R + f) / (R - f),  f = y - n,  R = f coth(f log(2) / 2).  n: y rounded, halves to odd.
 
     |f| <= 1/2, so three terms of R are enough for float32 and seven for float64. 0 from y = -126.5 down
-    (float64: -1022.5), infinite from 127.5 (1023.5) up."""
+    (float64: -1022.5), infinite above 127.5 (1023.5)."""
     c, constant = _EXP[y.dtype], y.dtype.type
     np.clip(y, constant(c.low), constant(c.high), out=y)
     n = y + constant(c.magic)
-    power = (n.view(c.bits) << c.bits(c.shift)).view(y.dtype)
+    two_to_n = (n.view(c.bits) << c.bits(c.shift)).view(y.dtype)
     n -= constant(c.magic)
     y -= n
     t = np.multiply(y, y, out=n)
@@ -74,13 +74,16 @@ def _exp2(y):                                # y is used up
     np.add(R, y, out=t)
     R -= y
     np.divide(t, R, out=y)
-    y *= power
+    y *= two_to_n
     return y
 
 
-def log(x):                                  # float array or number -> the same type
-    """Natural logarithm, in float64:  x = m 2^n with m in [sqrt(1/2), sqrt(2)),  log m = 2 artanh(s),  s = (m
-    - 1) / (m + 1), |s| <= 0.172.  log 0 is -infinity, of negative numbers NaN."""
+def log(x):                                  # array or number -> the same float type; of whole ones float64
+    """Natural logarithm, computed in float64. log 0 is -infinity, of negative numbers NaN.
+
+        log x = n log 2 + log m        x = m 2^n,  m in [sqrt(1/2), sqrt(2))
+        log m = 2 artanh(s)            s = (m - 1) / (m + 1),  |s| <= 0.172
+    """
     x64 = np.asarray(x, np.float64)
     m, n = np.frexp(np.where((x64 > 0) & (x64 < np.inf), x64, 1))
     small = m < 0.7071067811865476
@@ -91,7 +94,9 @@ def log(x):                                  # float array or number -> the same
         series = series * t + 1 / k
     y = n * LN2 + 2 * s * series
     y = np.where(x64 == 0, -np.inf, np.where(x64 == np.inf, np.inf, np.where(x64 > 0, y, np.nan)))
-    return y.astype(x.dtype)[()] if isinstance(x, np.ndarray | np.generic) else float(y)
+    if not isinstance(x, np.ndarray | np.generic):
+        return float(y)
+    return y.astype(x.dtype if x.dtype.kind == "f" else np.float64)[()]
 
 
 def exp_float(x):
@@ -119,8 +124,9 @@ def cos_sin(x):                              # float64 array, |x| < 2^25 -> cos,
 # ---- random numbers
 
 class Random:
-    """A few of ``numpy.random.Generator``'s draws, from the raw words of PCG64. seed: a whole number, or
-    several."""
+    """A few of ``numpy.random.Generator``'s draws, from the raw words of PCG64.
+
+    seed: a whole number, or several."""
 
     def __init__(self, seed):
         self.words = np.random.PCG64(seed)
@@ -133,9 +139,9 @@ class Random:
     def integers(self, n, size=None):
         """Uniform whole numbers in [0, n), n <= 2^63: a word mod n, where words of the last, incomplete
         n-tuple are thrown away."""
-        drawn = np.empty(0, np.uint64)
-        while len(drawn) < (size or 1):
-            words = self.words.random_raw((size or 1) - len(drawn))
+        drawn, count = np.empty(0, np.uint64), 1 if size is None else size
+        while len(drawn) < count:
+            words = self.words.random_raw(count - len(drawn))
             drawn = np.concatenate([drawn, words[words < 2**64 - 2**64 % n] if 2**64 % n else words])
         drawn = (drawn % np.uint64(n)).astype(np.int64)
         return int(drawn[0]) if size is None else drawn

@@ -1,5 +1,4 @@
-"""Ternary codes <-> bytes: two dense layouts, each written down here to the bit: this docstring is the
-format.
+"""Ternary codes <-> bytes: two dense layouts. This docstring is the format, to the bit.
 
 Codes are -1, 0, +1 in a matrix (n, m), outputs by inputs; binary codes (-1, +1) are a subset and pack the
 same way. Scales are not part of a packed matrix: value = code * scale, and the scale is stored beside it.
@@ -35,7 +34,7 @@ stand for nothing: rejected. Golden bytes, n = 2, m = 6:
 """
 import numpy as np
 
-POWERS = 3 ** np.arange(5, dtype=np.uint8)                               # 1 3 9 27 81
+POWERS_OF_3 = 3 ** np.arange(5, dtype=np.uint8)                          # 1 3 9 27 81
 
 
 # ---- 2 bits a weight
@@ -55,7 +54,7 @@ def unpack_ternary(packed, n):                   # uint8 (ceil(n/4), m), n -> in
 
 
 def unpack_blocks(packed, n):                    # -> four int8 (R, m), or of fewer rows where the padding is
-    """The same, a block of R rows at a time."""
+    """The same, a block of R rows at a time. (``check_packed`` runs when the first block is asked for.)"""
     check_packed(packed, n)
     for i in range(4):
         yield (packed[:max(0, n - i * len(packed))] >> 2 * i & 3).view(np.int8) - np.int8(1)
@@ -95,7 +94,7 @@ def pack_base3(codes):                           # (n, m) of -1, 0, +1 -> uint8 
     B = -(-m // 5)
     digits = np.zeros((n, 5 * B), np.uint8)
     digits[:, :m] = codes + 1
-    return digits.reshape(n, B, 5) @ POWERS
+    return digits.reshape(n, B, 5) @ POWERS_OF_3                         # at most 242: uint8 holds it
 
 
 def unpack_base3(packed, m):                     # uint8 (n, ceil(m/5)), m -> int8 (n, m)
@@ -106,7 +105,7 @@ def unpack_base3(packed, m):                     # uint8 (n, ceil(m/5)), m -> in
         raise ValueError(f"byte [{row}, {byte}] = {packed[row, byte]}: expected at most 242, five digits of "
                          "base 3; the matrix is damaged or packed in another layout")
     n, B = packed.shape
-    digits = (packed[..., None] // POWERS % 3).reshape(n, 5 * B)
+    digits = (packed[..., None] // POWERS_OF_3 % 3).reshape(n, 5 * B)
     return digits[:, :m].view(np.int8) - np.int8(1)
 
 

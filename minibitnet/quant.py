@@ -6,14 +6,14 @@ matrix product of small whole numbers is exact and fast; ``codes.astype(np.int8)
 gets stored.
 
 Arrays are float32 or float64; any other type is a TypeError, for in float16 127 / 1e-5 is infinite, and whole
-numbers have no room for codes. NaN or infinity is a FloatingPointError: it would make codes that are no
-numbers.
+numbers have no room for codes. NaN and infinity are a FloatingPointError: they have no codes.
 
 Layout: features first. A weight matrix is (n, m), outputs by inputs; activations are (m, ...), one token per
-column, as the papers write  y = W x.  Scales keep the reduced axes with length 1, so ``codes * scale`` always
-broadcasts.
+column, as the papers write  y = W x.  Scales keep the reduced axes, of length 1, so that
+``codes * scale`` always broadcasts.
 
-Two letters mean the same everywhere below: gamma (a magnitude) and Q_b (the largest code).
+Two letters mean the same everywhere below: gamma (a magnitude; [bitnet] writes beta for that of weights) and
+Q_b (the largest code).
 Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [a48] arXiv 2411.04965 ·
 [faq] "The Era of 1-bit LLMs: Training Tips, Code and FAQ".
 """
@@ -69,7 +69,8 @@ def absmax_int8(x, axis=0, Q_b=QB):
     [bitnet] eqs. 4-5
 
     axis=0 takes gamma per token (a column; [b158] §2, and [bitnet] at inference), axis=None over the whole
-    tensor ([bitnet] in training). Q_b = 7 makes codes of 4 bits (the key-value cache of [a48]).
+    tensor ([bitnet] in training). Codes fit int8 as it is; with Q_b = 7 they take 4 bits (the key-value cache
+    of [a48]).
 
     [bitnet] eq. 4 clips to [-Q_b + eps, Q_b - eps], [faq] to [-128, 127]; |x| <= gamma makes the clip idle,
     so it is left out. Eq. 4 prints no rounding, [faq] rounds.
@@ -81,7 +82,7 @@ def absmax_int8(x, axis=0, Q_b=QB):
 
 def absmax_nonnegative(x, axis=0):
     """Activations before a non-linearity to [0, 127]:  x~ = round((x - eta) Q_b / gamma),  eta = min x.
-    [bitnet] eq. 6
+    [bitnet] eq. 6. Nothing in this package calls it: in front of a non-linearity our blocks keep floats.
 
     Returns ((codes, scale), eta) with  value ≈ codes * scale + eta;  axis as in ``absmax_int8``.
     gamma is taken *after* the shift, max(x - eta): the paper leaves this open, and with the gamma of eq. 5,
@@ -104,8 +105,8 @@ def _checked(x):
 
 def _magnitude(gamma):            # -> at least EPS; of numbers not all finite no maximum or mean is finite
     if not np.maximum.reduce(gamma, None) < np.inf:
-        raise FloatingPointError("NaN or infinity among the numbers to quantize: expected finite numbers; "
-                                 "did the training diverge?")
+        raise FloatingPointError("NaN, infinity or numbers too large to add up: "
+                                 "expected finite numbers to quantize; did the training diverge?")
     return np.maximum(gamma, EPS)
 
 
@@ -127,7 +128,8 @@ def split_groups(x, G):
     return x.reshape(G, -1, *x.shape[1:])
 
 
-def _joined(groups, n):           # an array, or several, of each group -> of all, n rows for each group
+def _joined(groups, n):           # results of the groups, arrays or tuples of them -> one of all: n rows for
+                                  # each group, those of its array, or its single row n times
     if isinstance(groups[0], tuple):
         fields = [_joined(field, n) for field in zip(*groups)]
         return Quantized(*fields) if isinstance(groups[0], Quantized) else tuple(fields)

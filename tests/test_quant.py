@@ -161,6 +161,16 @@ def test_numbers_that_are_none_make_no_codes(quantize, bad, dtype, rng):
         for place in ((0, 0), (5, 3)):
             spoiled = x.copy()
             spoiled[place] = bad
-            with pytest.raises(FloatingPointError, match="NaN or infinity among the numbers to quantize"):
+            with pytest.raises(FloatingPointError, match="NaN, infinity or numbers too large"):
                 call(spoiled)
     assert np.isfinite(quantize(x * dtype(1e37) / np.abs(x).max())[0][0]).all()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_finite_numbers_with_an_infinite_sum_are_refused_by_name():
+    """Two of 3e38 add up to more than float32 holds, so |W| has no mean; one of them has the codes +1 and its
+    own size as scale."""
+    w = np.full((1, 2), 3e38, np.float32)
+    with pytest.raises(FloatingPointError, match="numbers too large to add up: expected finite numbers"):
+        absmean_ternary(w)
+    assert dequantize(*absmean_ternary(w[:, :1])) == w[0, 0]

@@ -164,7 +164,7 @@ def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
     model.layers[0].mlp.up_proj.weight.data[0, 0] = np.nan
     before = model.embed_tokens.weight.data.copy()
     with pytest.raises(NonFiniteError,
-                       match="step 1: NaN or infinity among the numbers to quantize.*"
+                       match="step 1: NaN, infinity or numbers too large to add up.*"
                                              "nothing was saved, there is no checkpoint yet"):
         train(model, AdamW(model.parameters()), TEST_CONFIG, TRAINING,
               Recorder(run, settings, VALIDATION, 99))
