@@ -33,7 +33,8 @@ def test_a_row_that_is_out_of_reach_says_why():
     (NEVER.replace("because", "departure"), "row b1-eq-1: because: expected with the state"),
     (GOOD + 'experiment = "variance"', "row b1-eq-1: expected an experiment or a home, not both"),
     ('title = "t"', "row title: expected a source, a claim and a state"),
-    ((GOOD + GOOD.replace("eq-1", "eq-2")).replace("home", "experiment"), "quant.sign_binary is the name of two"),
+    ((GOOD + GOOD.replace("eq-1", "eq-2")).replace("home", "experiment"),
+     "quant.sign_binary is the name of two"),
 ])
 def test_a_file_that_is_not_as_it_says_is_refused_in_one_line(text, message):
     with pytest.raises(UserError, match=re.escape(message)) as refused:

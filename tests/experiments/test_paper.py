@@ -1,4 +1,5 @@
-"""The transcribed numbers, checked against themselves: averages and ratios that the papers print beside their terms."""
+"""The transcribed numbers, checked against themselves: averages and ratios that the papers print beside their
+terms."""
 import json
 import re
 from pathlib import Path
@@ -9,13 +10,29 @@ from minibitnet.errors import UserError
 from minibitnet.experiments import paper
 
 FILES = sorted(path.stem for path in (Path(__file__).parents[2] / "data/paper").glob("*.json"))
-SOURCES = {"b1": "arXiv 2310.11453", "b158": "arXiv 2402.17764", "2b4t": "arXiv 2504.12285", "cpp": "arXiv 2410.16144", "a48": "arXiv 2411.04965",
-           "faq": "microsoft/unilm, bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf"}
-GOOD = {"paper": "arXiv 2310.11453", "item": "Table 2", "title": "t", "checked": "text", "labels": 1, "columns": ["Bits", "ADD"], "rows": [["FP32", "0.90"]]}
+SOURCES = {
+    "b1": "arXiv 2310.11453",
+    "b158": "arXiv 2402.17764",
+    "2b4t": "arXiv 2504.12285",
+    "cpp": "arXiv 2410.16144",
+    "a48": "arXiv 2411.04965",
+    "faq": "microsoft/unilm, bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf",
+}
+UNCHECKED = "b158_figure_2", "b158_figure_3", "faq_text"
+GOOD = {"paper": "arXiv 2310.11453", "item": "Table 2", "title": "t", "checked": "text", "labels": 1,
+        "columns": ["Bits", "ADD"], "rows": [["FP32", "0.90"]]}
+AVERAGES = [
+    ("b1_table_3", ("WG", "WGe", "HS", "SC")),
+    ("b1_table_4", ("HS", "WGe", "WG", "SC")),
+    ("b158_table_2", ("ARCe", "ARCc", "HS", "BQ", "OQ", "PQ", "WGe")),
+    ("b158_table_4", ("Winogrande", "PIQA", "SciQ", "LAMBADA", "ARC-easy")),
+    ("a48_table_3", ("ARCc", "ARCe", "HS", "PQ", "WGe")),
+]
 
 
 def cells(name):
-    return {label: {column: float(cell) for column, cell in row.items() if cell != "-"} for label, row in paper.table(name).rows.items()}
+    return {label: {column: float(cell) for column, cell in row.items() if cell != "-"}
+            for label, row in paper.table(name).rows.items()}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -24,18 +41,19 @@ def test_every_file_names_its_source_and_holds_numbers(name):
     assert re.match(r"\w+_(table|figure)_\d$|\w+_text$", name) and table.rows and table.title
     assert table.item.lower().replace(" ", "_") == name.split("_", 1)[1] or name.endswith("_text")
     assert table.paper == SOURCES[name.split("_")[0]]
-    assert (table.checked == "no") == (name in ("b158_figure_2", "b158_figure_3", "faq_text")), "labels of pictures that the PDF's text lacks; notes"
+    unchecked = table.checked == "no"
+    assert unchecked == (name in UNCHECKED), "labels of pictures that the PDF's text lacks; notes"
 
 
-@pytest.mark.parametrize("name, terms", [("b1_table_3", ("WG", "WGe", "HS", "SC")), ("b1_table_4", ("HS", "WGe", "WG", "SC")),
-                                         ("b158_table_2", ("ARCe", "ARCc", "HS", "BQ", "OQ", "PQ", "WGe")),
-                                         ("b158_table_4", ("Winogrande", "PIQA", "SciQ", "LAMBADA", "ARC-easy")),
-                                         ("a48_table_3", ("ARCc", "ARCe", "HS", "PQ", "WGe"))])
+@pytest.mark.parametrize("name, terms", AVERAGES)
 def test_printed_averages_are_those_of_the_printed_scores(name, terms):
-    """To the last digit, which the papers rounded from unrounded scores: half a digit of the terms and half one of the average."""
-    digit = 10.0 ** -len(next(iter(paper.table(name).rows.values()))["Avg"].partition(".")[2])
+    """To the last digit, which the papers rounded from unrounded scores: half a digit of the terms and half
+    one of the average."""
+    first, *_ = paper.table(name).rows.values()
+    digit = 10.0 ** -len(first["Avg"].partition(".")[2])
     for label, row in cells(name).items():
-        assert row["Avg"] == pytest.approx(sum(row[t] for t in terms) / len(terms), abs=1.01 * digit), label
+        mean = sum(row[t] for t in terms) / len(terms)
+        assert row["Avg"] == pytest.approx(mean, abs=1.01 * digit), label
 
 
 def test_printed_ratios_are_those_of_the_printed_numbers():
@@ -58,15 +76,18 @@ def test_the_notes_repeat_the_averages_of_a_table():
 def test_a_figure_repeats_its_table():
     figure, table = paper.table("b158_figure_2").rows, paper.table("b158_table_1").rows
     for size in ("1.3B", "3B"):
-        assert figure[size] == {column: table["BitNet b1.58", size][column] for column in ("Latency ratio", "Memory ratio")}
+        row = table["BitNet b1.58", size]
+        assert figure[size] == {column: row[column] for column in ("Latency ratio", "Memory ratio")}
 
 
 def test_agreement_is_to_the_digits_printed():
-    """13.798 rounds to 13.80, and so agrees with it; with 13.8 too, but 13.751 agrees only with the latter."""
+    """13.798 rounds to 13.80, and so agrees with it and with 13.8; 13.751 agrees only with the latter."""
     assert paper.agrees(13.798, "13.80") and paper.agrees(13.798, "13.8")
     assert paper.agrees(13.751, "13.8") and not paper.agrees(13.751, "13.80")
-    assert paper.agrees(48_400, "4.8e4") and not paper.agrees(48_600, "4.8e4") and not paper.agrees(13.806, "13.80")
-    assert paper.agrees(0.0341, "0.03") and not paper.agrees(0.0341, "0.04") and paper.agrees(16.2, "16")
+    assert not paper.agrees(13.806, "13.80")
+    assert paper.agrees(48_400, "4.8e4") and not paper.agrees(48_600, "4.8e4")
+    assert paper.agrees(0.0341, "0.03") and not paper.agrees(0.0341, "0.04")
+    assert paper.agrees(16.2, "16")
 
 
 @pytest.mark.parametrize("change, message", [
