@@ -1,12 +1,12 @@
 """The tape: reverse-mode differentiation in one list.
 
-An *op* is a function of arrays that returns ``(out, vjp)``; ``vjp(g)`` maps dL/d(out) to one gradient per
-array input (vector-Jacobian product). Inside ``with record() as tape`` every call appends one entry to a
+An *op* is a function of arrays that returns ``(out, vjp)``; ``vjp(g)`` maps g = dL/d(out) to one gradient, or
+None, per input (vector-Jacobian product). Inside ``with record() as tape`` every call appends one entry to a
 list, and ``backward`` walks that list from its end. No graph is searched and nothing is sorted, for an op can
 run only after its inputs exist. So even in the diamond below, where both branches must have reported before
 `a` may pass its gradient on, plain reversed order is right:
 
-    a = f(x);  b = g(a);  c = h(a);  y = add(b, c)          recorded:  f g h add      walked:  add h g f
+    a = p(x);  b = q(a);  c = r(a);  y = add(b, c)          recorded:  p q r add      walked:  add r q p
 
 The tape names tensors by number and does not hold them: an array that no vjp closed over is freed while the
 forward pass still runs. Gradients live in a dictionary that ``backward`` returns, and each thread records its
@@ -24,7 +24,8 @@ _keys = itertools.count()
 
 
 class Tensor:
-    """A box around an array (or a Quantized pair) with a number, ``key``, that no other has or gets."""
+    """A box around an array, or a tuple of arrays that stands for one, with a number, ``key``, that no other
+    has or gets."""
     __slots__ = ("data", "key")
 
     def __init__(self, data):

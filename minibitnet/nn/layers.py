@@ -2,14 +2,14 @@
 
 ``Attention`` and ``FeedForward`` carry the names of Hugging Face's ``BitNetForCausalLM``, so the dotted
 attribute paths that ``Module.parameters`` finds are that layout's tensor names (which add "model." before all
-but the head's). c is a configuration: whatever has the sizes as attributes.
+but the head's). c: a ``ModelConfig``, or whatever has its attributes.
 """
 import copy
 import math
 
 import numpy as np
 
-from ..exact import fine, fine_gradient, operand
+from ..exact import Operand, fine, fine_gradient, operand
 from ..quant import Quantized
 from ..variants import LAYER, RMS
 from . import ops, ste
@@ -20,7 +20,7 @@ class Module:
     """A thing with parameters: its Tensors, and those of Modules, or lists of them, among its attributes."""
 
     def parameters(self):
-        """{dotted attribute path: Tensor} in order of definition; a tied head's, met twice, is there once."""
+        """{dotted attribute path: Tensor} in order of definition; one that is met twice is there once."""
         found, seen = {}, set()
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
@@ -39,14 +39,15 @@ class Module:
         return found
 
     def quantized(self, training=False):
-        """The quantized model: a Module of the same class whose parameters have the same names. Each weight
-        of a BitLinear is another Tensor, a ``Quantized`` pair of codes and scale in place of the latent
-        matrix; the rest are the very Tensors of this one. (Other matrices may come with grids for their
-        products.)
+        """The quantized model: a Module of the same class whose parameters have the same names. The weight of
+        a BitLinear is another Tensor, a ``Quantized`` pair in place of the latent matrix, and that of a
+        Linear another one, an ``Operand``; the rest are the very Tensors of this one. training: the model is
+        for a training step, where variants may quantize activations in another way.
 
-        So weights are quantized once, however often it is called, outside the tape: dL/d(codes * scale) ends
-        at the quantized weight. Training hands it to the latent weight of the same name (``training.step``),
-        and that *is* the straight-through estimator of ``ste.py``.
+        So weights are quantized once, however often the model is called, outside the tape: their gradient,
+        dL/d(codes * scale), ends at the quantized weight. A step hands it to the latent weight of the
+        same name: the straight-through estimator, of weights, without an op of ``ste.py``. (A BitLinear that
+        was not quantized beforehand runs its op; tests hold both forms equal, bit for bit.)
         """
         quantized = copy.copy(self)
         for name, value in vars(self).items():
@@ -58,14 +59,15 @@ class Module:
 
 
 class Linear(Module):
-    """y = W x, W (n, m), no bias. W starts with variance 1/m, which makes Var(y) = E[x^2]; with quantized
-    weights, whose magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary), at every
-    width."""
+    """y = W x, W (n, m), no bias.
+
+    W starts with variance 1/m, which makes Var(y) = E[x^2] at every width; with quantized weights, whose
+    magnitude is mean|W|, that is 0.44 E[x^2] (ternary) and 0.64 E[x^2] (binary)."""
 
     def __init__(self, m, n, rng):
         self.weight = Tensor(normal(rng, (n, m), std=1 / math.sqrt(m)))
 
-    def quantize_input(self, x):
+    def prepare_input(self, x):                  # once for all layers that read x
         return ops.ready(x)
 
     def __call__(self, x):                       # (m, B, T) -> (n, B, T)
@@ -73,26 +75,29 @@ class Linear(Module):
 
     def quantized(self, training=False):         # no codes, but rounded for its products once for all calls
         quantized = copy.copy(self)
-        quantized.weight = Tensor(operand(self.weight.data, -1))
+        if not isinstance(self.weight.data, Operand):
+            quantized.weight = Tensor(operand(self.weight.data, -1))
         return quantized
 
 
 class BitLinear(Linear):
-    """y = W~ Quant(x): ternary weights, 8-bit activations: BitNet b1.58.  [bitnet] eq. 11, [b158] eqs. 1-3
+    """y = W~ x~ (s_w s_x), ternary weights, 8-bit activations: BitNet b1.58. [bitnet] eq. 11, [b158] eqs. 1-3
 
     ``weight`` is the latent float matrix that the optimizer moves. x comes out of a norm: the norm that the
     papers draw inside the BitLinear stands in front of it here, so that q, k and v (gate and up) share one
-    norm and one Quant(x).
+    norm and one x~.
     """
     quantize_weight = staticmethod(ste.ternary_weight)
     axis = training_axis = 0                     # one activation scale per token
 
-    def quantize_input(self, x):
+    def prepare_input(self, x):
+        # x~ already where q, k and v, or gate and up, share it; o and down bring floats
         return x if isinstance(x.data, Quantized) else ste.int8_activation(x, axis=self.axis)
 
     def __call__(self, x):
-        w = self.weight if isinstance(self.weight.data, Quantized) else self.quantize_weight(self.weight)
-        return ops.quantized_linear(self.quantize_input(x), w)
+        quantized = isinstance(self.weight.data, Quantized)                # by ``quantized()``, beforehand
+        w = self.weight if quantized else self.quantize_weight(self.weight)
+        return ops.quantized_linear(self.prepare_input(x), w)
 
     def quantized(self, training=False):
         quantized = copy.copy(self)
@@ -120,7 +125,7 @@ class Head(Linear):
 
     def quantized(self, training=False):         # its matrix may be the embedding as well, and stays as it is
         quantized = copy.copy(self)
-        quantized.grids = fine(self.weight.data, -1), fine_gradient(self.weight.data) if training else None
+        quantized.grids = fine(self.weight.data, -1), (fine_gradient(self.weight.data) if training else None)
         return quantized
 
 
@@ -135,6 +140,8 @@ class Embedding(Module):
 
 
 class RMSNorm(Module):
+    """With a gain, which starts at 1.   [b158] §2"""
+
     def __init__(self, size, eps):
         self.weight = Tensor(np.ones(size, np.float32))
         self.eps = eps
@@ -154,6 +161,8 @@ class LayerNorm(Module):
 
 
 class Identity(Module):
+    """The sub-norm of a variant that has none."""
+
     def __init__(self, size, eps):
         pass
 
@@ -168,6 +177,8 @@ NORMS = {RMS: RMSNorm, LAYER: LayerNorm, None: Identity}
 
 
 class Attention(Module):
+    """o(sub_norm(attention(rope(q), rope(k), v)))  with q, k, v from x."""
+
     def __init__(self, c, rng):
         projection, sub_norm = PROJECTIONS[c.linear], NORMS[c.variant.sub_norm]
         d_kv = c.n_kv_heads * c.head_dim
@@ -179,7 +190,7 @@ class Attention(Module):
         self.head_dim = c.head_dim
 
     def __call__(self, x, rotary, cache=None):   # normed x (C, B, T), its (cos, sin) (D/2, B, T) -> (C, B, T)
-        x = self.q_proj.quantize_input(x)        # once for q, k and v
+        x = self.q_proj.prepare_input(x)         # once for q, k and v
         cos, sin = rotary
         q = ops.rope(self.q_proj(x), cos=cos, sin=sin)
         k = ops.rope(self.k_proj(x), cos=cos, sin=sin)
@@ -191,6 +202,8 @@ class Attention(Module):
 
 
 class FeedForward(Module):
+    """down(sub_norm(act(gate) * up))  with gate, up from x."""
+
     def __init__(self, c, rng):
         projection, sub_norm = PROJECTIONS[c.linear], NORMS[c.variant.sub_norm]
         self.gate_proj = projection(c.d_model, c.d_ffn, rng)
@@ -200,7 +213,7 @@ class FeedForward(Module):
         self.act = {"silu": ops.swiglu, "relu2": ops.relu2_gate}[c.activation]
 
     def __call__(self, x):                       # normed x (C, B, T) -> (C, B, T)
-        x = self.gate_proj.quantize_input(x)     # once for gate and up
+        x = self.gate_proj.prepare_input(x)      # once for gate and up
         return self.down_proj(self.ffn_sub_norm(self.act(self.gate_proj(x), self.up_proj(x))))
 
 

@@ -37,8 +37,8 @@ class Transformer(Module):
     """Token ids to logits. c: ModelConfig; seed: of the initial weights. To differentiate, call it inside
     ``record()``.
 
-    Training and inference run ``quantized()``, the model with every weight quantized beforehand. (For
-    "binary" only ``quantized(training=True)`` takes b1's per-tensor activation scales.)
+    Training and inference run ``quantized()``, the model with every weight quantized beforehand. With
+    "binary", b1's per-tensor activation scales are used by ``quantized(training=True)`` alone.
     """
 
     def __init__(self, c, seed=0):

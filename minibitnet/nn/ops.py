@@ -1,14 +1,14 @@
-"""The differentiable operations of the model; every gradient in this file is DERIVED: finite
-differences agree.
+"""The differentiable operations of the model. Every gradient here is DERIVED: finite differences agree.
 
 Read ``autograd.py`` first: it says what `@op` and `vjp` are. Each op here is one screen: shapes, formula and
-source, the forward pass in the formula's letters, then `vjp(g)` under its derivative in one line. g is
-dL/d(out), dx is dL/dx, n is a normed value. Two are longer than their formulas, for speed:
-``causal_attention`` (blocks) and the gradient of ``embedding`` (sorted); ``tests/nn/test_ops.py`` has the six
-lines and the ``np.add.at`` that they must equal.
+source, the forward pass in the formula's letters, `vjp(g)` under its derivative in one line; a forward pass
+of one line stands in the `return`. g is dL/d(out), dx is dL/dx; in norms n is the normed value. Two are
+longer than their formulas, for speed: ``causal_attention`` (blocks) and the gradient of ``embedding``
+(sorted); ``tests/nn/test_ops.py`` has the six lines and the ``np.add.at`` that they must equal.
 
 Products, sums and functions are those of ``exact.py``: their bits do not depend on the library. ``product``
-is for gradients, ``fine_product`` for the forward pass, ``whole`` says that an operand is of whole numbers.
+multiplies two grids in their own type; ``fine_product`` multiplies in float64 and rounds once; ``whole`` says
+that an operand is of whole numbers.
 
 Shapes: activations are (C, B, T), C features of B sequences of T tokens: features first, one token per
 column, as the papers write  y = W x.  It is also the fast order in NumPy: reductions over features and
@@ -73,17 +73,17 @@ def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
 @op
 def layer_norm(x, *, eps, groups=1):             # (C, B, T) -> (C, B, T)
     """n = (x - mean_C(x)) r,  r = (var_C(x) + eps)^(-1/2), no gain or bias.  [bitnet] eq. 12, in groups 15"""
-    x = split_groups(x, groups)                                          # (G, C/G, B, T)
-    def mean(x):
+    def mean_C(x):                               # C: the features of each group
         return total(x, 1) / x.shape[1]
-    centred = x - mean(x)
-    r = 1 / np.sqrt(mean(np.square(centred)) + eps)                      # (G, 1, B, T)
+    x = split_groups(x, groups)                                          # (G, C/G, B, T)
+    centred = x - mean_C(x)
+    r = 1 / np.sqrt(mean_C(np.square(centred)) + eps)                    # (G, 1, B, T)
     n = centred * r
     shape = (-1, *x.shape[2:])
 
     def vjp(g):                                  # dx = r (g - mean_C(g) - n mean_C(g n))
         g = split_groups(g, groups)
-        return (r * (g - mean(g) - n * mean(g * n))).reshape(shape),
+        return (r * (g - mean_C(g) - n * mean_C(g * n))).reshape(shape),
     return n.reshape(shape), vjp
 
 
@@ -91,12 +91,11 @@ def layer_norm(x, *, eps, groups=1):             # (C, B, T) -> (C, B, T)
 def linear(x, w):                                # (m, B, T), (n, m) -> (n, B, T)
     """y = W x.  Each is an array or a ready Operand."""
     x, w = (a if isinstance(a, Operand) else operand(a, axis) for a, axis in ((x, 0), (w, -1)))
-
-    W, X, shape = w.coarse, x.coarse, x.values.shape                     # W^T, x^T
+    WT, XT, shape = w.coarse, x.coarse, x.values.shape
 
     def vjp(g):                                  # dx = W^T g,  dW = g x^T
         g = columns(g)
-        return product(W, coarse(g, 0)).reshape(shape), product(coarse(g, -1), X)
+        return product(WT, coarse(g, 0)).reshape(shape), product(coarse(g, -1), XT)
     return fine_product(w.fine, x.fine).reshape(-1, *shape[1:]), vjp
 
 
@@ -121,10 +120,10 @@ def head(x, w, *, grids=(None, None)):           # (m, B, T), (n, m) -> (n, B, T
 
 @op
 def quantized_linear(x, w):                      # Quantized (m, B, T), Quantized (n, m) -> (n, B, T)
-    """y = W^ x^ = (W~ x~) s,  s = s_w s_x.   [bitnet] eq. 11: s = beta gamma / Q_b;  ^ is codes~ * scale
+    """y = Wq xq = (W~ x~) s,  Wq = s_w W~,  xq = s_x x~,  s = s_w s_x.   [bitnet] eq. 11, s = beta gamma/Q_b
 
     The product is of whole numbers, |sums| <= 127 m, and float32 counts exactly up to 2^24: BLAS gives the
-    very integers that a packed integer kernel gives, and one rescale follows. (Rescaling first, W^ @ x^,
+    very integers that a packed integer kernel gives, and one rescale follows. (Rescaling first, Wq @ xq,
     would round.)
     """
     assert len(x.scale) == 1, "a scale that varies over the summed features cannot be taken out of the sum"
@@ -133,7 +132,7 @@ def quantized_linear(x, w):                      # Quantized (m, B, T), Quantize
     y = product(W, X).reshape(-1, *x.codes.shape[1:])
     y *= s
 
-    def vjp(g):                                  # dx^ = W^T g = W~^T (s_w g),  dW^ = g x^T = (g s_x) x~^T
+    def vjp(g):                      # dxq = Wq^T g = W~^T (s_w g),  dWq = g xq^T = (g s_x) x~^T
         WT, XT = whole(w.codes.T, 1, -1), whole(X.values.T, QB, 0)
         return (product(WT, rest_of(WT, columns(g * w.scale[..., None]))).reshape(x.codes.shape),
                 product(rest_of(XT, columns(g * x.scale), axis=-1), XT))
@@ -174,53 +173,60 @@ def split_heads(x, head_dim, n_kv_heads=None):   # (H D, B, T) -> (B, K, H/K, D,
     return x.reshape(n_kv_heads or len(x) // head_dim, -1, head_dim, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
 
 
-@op
-def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, S), (K D, B, S) -> (H D, B, T)
-    """o = v P,  P = softmax over keys of k^T q / sqrt(D), each query seeing the keys up to its own position.
-    [attention] eq. 1, transposed as everything here: one token per column.
+def query_blocks(T, L):
+    """T queries, the last T of L positions, in blocks -> (block, positions) of each, slices of the queries
+    and of the positions. A block may see the keys in front of positions.stop; no others are multiplied."""
+    for t in range(0, T, QUERY_BLOCK):
+        end = min(t + QUERY_BLOCK, T)
+        yield slice(t, end), slice(t + L - T, end + L - T)
 
-    The T queries are the last T of the S positions (S > T with a key-value cache). With K < H heads of keys
-    and values, each serves H/K consecutive query heads (grouped-query attention). Queries go in blocks, so
-    that keys which none of them may see are not even multiplied.
+
+@op
+def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, L), (K D, B, L) -> (H D, B, T)
+    """o = v P,  P = softmax over keys of S,  S = k^T q / sqrt(D), each query seeing the keys up to its own
+    position.   [attention] eq. 1, transposed as everything here: one token per column.
+
+    The T queries are the last T of the L positions (L > T with a key-value cache). With K < H heads of keys
+    and values, each serves H/K consecutive query heads (grouped-query attention).
     """
     D, (_, B, T) = head_dim, q.shape
-    K = k if isinstance(k, Grid) else fine(split_heads(k, D), -2)        # (B, K, 1, D, S), as in a cache
-    V = v if isinstance(v, Values) else shared_out(split_heads(v, D))
-    n_kv_heads, S = K.values.shape[1], K.values.shape[-1]
+    keys = k if isinstance(k, Grid) else fine(split_heads(k, D), -2)     # (B, K, 1, D, L), as from a cache
+    values = v if isinstance(v, Values) else shared_out(split_heads(v, D))
+    K, L = keys.values.shape[1], keys.values.shape[-1]
 
     def heads(x):                                # (H D, B, T) -> (B, K, H/K, D, T), a view
-        return split_heads(x, D, n_kv_heads)
+        return split_heads(x, D, K)
 
     q, out = heads(q) / math.sqrt(D), np.empty_like(q)
-    Q, o, blocks = fine(q, -2), heads(out), []
+    queries, o, blocks = fine(q, -2), heads(out), []
     z = np.empty((*o.shape[:3], 1, T), out.dtype)                        # 1 / Z of every query
-    for t in range(0, T, QUERY_BLOCK):
-        queries = slice(t, t + QUERY_BLOCK)
-        seen = min(t + QUERY_BLOCK, T) + S - T                           # keys that the newest of them sees
-        e = fine_product(K.columns(slice(seen)).T, Q.columns(queries))            # (B, K, H/K, seen, block)
-        width = e.shape[-1]
+    for block, positions in query_blocks(T, L):
+        seen = slice(positions.stop)
+        S = fine_product(keys.columns(seen).T, queries.columns(block))   # (B, K, H/K, seen, block)
+        width = S.shape[-1]
         if width > 1:                                                    # key after query: exp(-1e30) = 0
-            e[..., -width:, :] -= np.tri(width, k=-1, dtype=e.dtype) * 1e30
-        e -= e.max(-2, keepdims=True)
-        sums, Z, e = weighted_sums(V, exp(e), slice(t + S - T, seen))    # P = e / Z; e is kept, P never made
-        o[..., queries], z[..., queries] = sums / Z, 1 / Z
-        blocks.append((queries, seen, e))
+            S[..., -width:, :] -= np.tri(width, k=-1, dtype=S.dtype) * 1e30
+        S -= S.max(-2, keepdims=True)
+        sums, Z, e = weighted_sums(values, exp(S), positions)            # P = e / Z; e is kept, P never made
+        o[..., block], z[..., block] = sums / Z, 1 / Z
+        blocks.append((block, seen, e))
 
     def vjp(g):          # dS = P (dP - sum_keys(dP P)),  dP = v^T g,  dv = g P^T
                          # dq = k dS / sqrt(D),  dk = q dS^T / sqrt(D)
         dq = np.empty_like(out)
-        dk, dv = np.zeros((2, n_kv_heads * D, B, S), out.dtype)
-        gz = heads(g) * z                                # g P^T = (g z) e^T,  P (v^T g) = e (v^T (g z))
-        dPP = total(gz * o, -2)                          # sum_keys(dP P) = sum_D(g o), far shorter
-        K, Q, V, G = *map(fine_gradient, (heads(k), q)), coarse(heads(v), -2), coarse(gz, -2)
-        for queries, seen, e in blocks:
-            dS = product(V.columns(slice(seen)).T, G.columns(queries))
-            dS -= dPP[..., queries]
+        dk, dv = np.zeros((2, K * D, B, L), out.dtype)
+        gz = heads(g) * z                # g P^T = (g z) e^T,  and with P = e z  dS = e (v^T (g z) - delta)
+        delta = total(gz * o, -2)        # z sum_keys(dP P) = z sum_D(g o), far shorter
+        k_grid, q_grid = map(fine_gradient, (heads(k), q))
+        v_grid, gz_grid = coarse(heads(v), -2), coarse(gz, -2)
+        for block, seen, e in blocks:
+            dS = product(v_grid.columns(seen).T, gz_grid.columns(block))
+            dS -= delta[..., block]
             dS *= e
-            dS = fine_gradient(dS)
-            heads(dq)[..., queries] = fine_product(K.columns(slice(seen)), dS) / math.sqrt(D)
-            heads(dk)[..., :seen] += total(fine_product(Q.columns(queries), dS.T), 2)    # q has 1 / sqrt(D)
-            heads(dv)[..., :seen] += total(weighted_gradient(gz[..., queries], e), 2)
+            dS_grid = fine_gradient(dS)
+            heads(dq)[..., block] = fine_product(k_grid.columns(seen), dS_grid) / math.sqrt(D)
+            heads(dk)[..., seen] += total(fine_product(q_grid.columns(block), dS_grid.T), 2)   # q: / sqrt(D)
+            heads(dv)[..., seen] += total(weighted_gradient(gz[..., block], e), 2)
         return dq, dk, dv
     return out, vjp
 
@@ -249,13 +255,13 @@ def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
 @op
 def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
     """Mean over the N tokens with a target of -log p[target],  p = softmax_V(logits) = e / Z, in nats.
-    A target below 0 is none: padding."""
+    A target below 0 is none: padding. With no target at all the mean is 0 / 0, nan."""
     shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
     counts, token = targets >= 0, np.arange(targets.size)
     N = int(np.count_nonzero(counts))
-    e = logits - logits.max(0)
-    log_e_target = e[targets, token]
-    e = exp(e)
+    log_e = logits - logits.max(0)
+    log_e_target = log_e[np.maximum(targets, 0), token]                  # padding's is token 0's; not counted
+    e = exp(log_e)
     Z = total(e)[0]                                                      # (B T,)
 
     def vjp(g):                                  # dlogits = g (p - onehot(targets)) / N

@@ -6,13 +6,8 @@ quantizer was the identity: the gradient of the quantized values is handed, unch
 quantization. The scales count as constants. Finite differences reject each op here (``tests/nn/test_ste.py``
 shows it), and accept every op in ``ops.py``.
 
-The whole lie of BitNet's training is `return g,`, three times below. Where training tells it depends on what
-is quantized. Activations: here, on the tape. Weights: in ``training.step``, which quantizes them once a step,
-beside the tape (``Module.quantized``), and gives the gradient of each quantized weight to the latent weight
-of the same name: the same lie without an op. A BitLinear that was not quantized beforehand runs the two ops
-for weights; tests hold both forms equal, bit for bit.
-
-Each op returns a Tensor that holds a ``Quantized`` pair; its gradient is an array, dL/d(codes * scale).
+The whole lie of BitNet's training is `return g,`, three times below. Each op returns a Tensor that
+holds a ``Quantized`` pair; its gradient is an array, dL/d(codes * scale).
 """
 from .. import quant
 from .autograd import op

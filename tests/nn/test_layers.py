@@ -46,8 +46,8 @@ def test_a_bit_linear_called_twice_counts_both_calls(rng):
 
 def test_q_k_and_v_share_one_quantized_input(rng):
     layer, x = BitLinear(4, 3, rng), Tensor(rng.standard_normal((4, 1, 2)).astype(np.float32))
-    quantized = layer.quantize_input(x)
-    assert layer.quantize_input(quantized) is quantized
+    quantized = layer.prepare_input(x)
+    assert layer.prepare_input(quantized) is quantized
     assert np.array_equal(layer(quantized).data, layer(x).data)
 
 
@@ -68,10 +68,10 @@ def test_a_quantized_layer_computes_the_same_and_hands_its_gradient_to_the_laten
 
 def test_binary_activations_are_per_tensor_in_training_and_per_token_otherwise(rng):
     layer, x = BinaryLinear(6, 4, rng), Tensor(rng.standard_normal((6, 2, 3)).astype(np.float32))
-    assert layer.quantized(training=True).quantize_input(x).data.scale.shape == (1, 1, 1)
-    assert layer.quantized().quantize_input(x).data.scale.shape == (1, 2, 3)
-    assert layer.quantize_input(x).data.scale.shape == (1, 2, 3)
-    assert BitLinear(6, 4, rng).quantized(training=True).quantize_input(x).data.scale.shape == (1, 2, 3)
+    assert layer.quantized(training=True).prepare_input(x).data.scale.shape == (1, 1, 1)
+    assert layer.quantized().prepare_input(x).data.scale.shape == (1, 2, 3)
+    assert layer.prepare_input(x).data.scale.shape == (1, 2, 3)
+    assert BitLinear(6, 4, rng).quantized(training=True).prepare_input(x).data.scale.shape == (1, 2, 3)
 
 
 

@@ -116,6 +116,14 @@ def test_the_float_arm_has_no_sub_norms():
 
 
 @pytest.mark.parametrize("variant", MODELS, ids=str)
+def test_a_quantized_model_quantized_again_is_the_same(variant, rng):
+    model = Transformer(ModelConfig(**SMALL | variant)).quantized()
+    again, ids = model.quantized(), ids_of(rng)
+    assert np.array_equal(again(ids).data, model(ids).data)
+    assert all(p.data is model.parameters()[name].data for name, p in again.parameters().items())
+
+
+@pytest.mark.parametrize("variant", MODELS, ids=str)
 def test_the_quantized_model_gives_the_same_loss_and_gradients(variant, rng):
     """array_equal: the short cut of the training step is the plain form, quantizers on the tape, bit for
     bit."""

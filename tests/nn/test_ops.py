@@ -135,6 +135,23 @@ def test_cross_entropy_survives_huge_logits():
     assert ops.cross_entropy.forward(np.array([1000.0, 0.0]).reshape(2, 1, 1), np.array([[1]])) == 1000
 
 
+def test_every_target_below_0_is_padding(rng):
+    """-100, which PyTorch calls ignore_index, and -7 give the loss and the gradient of -1 to the bit, in a
+    vocabulary of 6; the gradient of padding is 0."""
+    logits, targets = rng.standard_normal((6, 1, 4)).astype(np.float32), np.array([[3, 0, -1, 5]])
+    loss, vjp = ops.cross_entropy.__wrapped__(logits, targets)
+    dlogits = vjp(np.float32(1))[0]
+    assert not dlogits[:, 0, 2].any() and dlogits[:, 0, 1].all()
+    for none in (-7, -100):
+        other, vjp = ops.cross_entropy.__wrapped__(logits, np.where(targets < 0, none, targets))
+        assert other == loss and np.array_equal(vjp(np.float32(1))[0], dlogits)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_the_mean_over_no_target_is_nan():
+    assert np.isnan(ops.cross_entropy.forward(np.ones((6, 1, 2), np.float32), np.full((1, 2), -1)))
+
+
 def test_rope_turns_a_pair_by_its_angle():
     """With D = 2, a quarter turn (cos 0, sin 1) takes (1, 0) to (0, 1): feature 0 pairs with feature D/2."""
     y = ops.rope.forward(np.array([1.0, 0.0]).reshape(2, 1, 1), cos=np.array([[[0.0]]]),
