@@ -7,7 +7,7 @@ from statistics import mean
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.experiments import pages
+from minibitnet.experiments import pages, quality_page
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,16 +21,23 @@ def test_a_page_is_made_of_the_files_beside_it(name):
 
 
 def test_a_page_changes_with_its_records(monkeypatch):
-    record = pages.record
+    record = quality_page.record
 
     def changed(name):
         found = json.loads(json.dumps(record(name)))
         if name == "recipes":
             found["result"]["runs"]["tiny-0"]["val_loss"] += 0.001
         return found
-    before = pages.quality()
-    monkeypatch.setattr(pages, "record", changed)
-    assert pages.quality() != before
+    before = quality_page.quality()
+    monkeypatch.setattr(quality_page, "record", changed)
+    assert quality_page.quality() != before
+
+
+def test_the_papers_page_runs_nothing_that_depends_on_the_machine():
+    """Joules by the processor's counters are measured where they are read: the page gives the command."""
+    assert "| as your machine has it |" in next(line for line in pages.papers().splitlines()
+                                                if line.startswith("| [joules]"))
+    assert "## joules" not in pages.papers()
 
 
 @pytest.mark.parametrize("arm", ["ternary", "float", "binary"])

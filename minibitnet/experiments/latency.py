@@ -44,8 +44,8 @@ def printed_ratios():
 
 
 def measure(sizes, prompt, rounds, seconds, progress=iter):
-    """Names of ``costs.MODELS`` -> a row for every size, the configuration, and "peak_mb", the most memory in
-    units of 2^20 bytes. prompt: its tokens; 0 for no prefill."""
+    """Names of ``costs.MODELS`` -> a row for every size, the configuration, and "peak_mb", the most memory (MB:
+    10^6 bytes). prompt: its tokens; 0 for no prefill."""
     rows = []
     for size in progress(list(sizes)):
         c = replace(MODELS[size].config, n_layers=1, context=PAST + prompt)
@@ -61,7 +61,7 @@ def measure(sizes, prompt, rounds, seconds, progress=iter):
         "seed": SEED,
         "threads": blas_threads(),
     }
-    return {"config": config, "rows": rows, "peak_mb": None if math.isnan(peak) else peak / 2**20}
+    return {"config": config, "rows": rows, "peak_mb": None if math.isnan(peak) else peak / 1e6}
 
 
 def measure_block(c, prompt, rounds, seconds):
@@ -143,7 +143,7 @@ def in_words(r):
         yield Line(f"{row['size']}: not printed", here, f"a prompt of {c['prompt']} tokens")
     yield from why(rows)
     if r["peak_mb"]:
-        yield (f"At most {r['peak_mb'] * 2**20 / 1e9:.1f} GB were in use: one size is in memory at a time, "
+        yield (f"At most {r['peak_mb'] / 1e3:.1f} GB were in use: one size is in memory at a time, "
                f"of a small block as many copies as fill {FILL / 1e6:.0f} MB.")
 
 

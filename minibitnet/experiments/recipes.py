@@ -52,7 +52,10 @@ def full(progress=iter):
     if not FRESH.is_file():
         HOME.mkdir(parents=True, exist_ok=True)
         command(*FRESH_TEXT.split(), "--out", str(FRESH))
+    there = sum(RunDirectory(HOME / name).is_finished() for name in RECIPES)
     model, found = str(HOME / PACKED), run_all(RECIPES, TASKS, progress)
+    if there:
+        found["note"] = f"{there} of its {len(RECIPES)} runs were there from earlier calls"
     compare = ("evaluate", "--model", model, "--compare", "--json", "--engine")
     found["engines"] = {engine: json.loads(command(*compare, engine)) for engine in ("packed", "integer")}
     trigrams = json.loads(command("evaluate", "--model", model, "--trigram", "--json"))

@@ -9,7 +9,7 @@ from .lines import Line
 
 INTRODUCTION = """# The papers, row by row
 
-Made by `python -m minibitnet.reproduce report`. *exact*: the printed number, or the formula itself;
+`python -m minibitnet.reproduce report` makes this page on your machine. *exact*: the printed number, or the formula itself;
 *inferred*: exact with a formula or a shape that the papers do not print; *measured small*: run here, at the
 scale said; *not yet*: needs training or conversion that is not here; the others say why they cannot be run.
 What does not come out as printed is said after a *but*, and marked "(differs)" below.
@@ -21,9 +21,15 @@ What does not come out as printed is said after a *but*, and marked "(differs)" 
 |---|---|---|---|---|---|"""
 
 
-def page(rows, out, tell):
+def draw(experiment, result, path):
+    """Is the experiment's picture drawn to the path?"""
+    return bool(experiment.figure and experiment.figure(result, path))
+
+
+def page(rows, out, tell, draw=draw, runs=lambda experiment: True):
     """rows: of claims.toml; out: the path of the page, beside which pictures go; tell(experiment) is
-    called before one runs -> (Markdown, pictures, live runs)."""
+    called before one runs; runs(experiment): may it run live, where there is no record?
+    -> (Markdown, pictures, live runs)."""
     overview, sections, said, pictures, live = [INTRODUCTION], [], {}, 0, 0
     for row in rows:
         if not row.experiment:
@@ -32,6 +38,9 @@ def page(rows, out, tell):
         name, experiment = row.experiment, EXPERIMENTS[row.experiment]
         try:
             record = results.load(name, experiment.in_words)
+            if not (record or runs(experiment)):
+                overview.append(entry(row, "as your machine has it"))
+                continue
             result = record["result"] if record else quick(experiment, name, tell)
         except UserError as e:                   # no trained model, say: the page tells, and goes on
             overview.append(entry(row, "not run"))
@@ -39,7 +48,7 @@ def page(rows, out, tell):
             continue
         live += record is None
         picture = out.with_name(f"{out.stem}-{name}.png")
-        drawn = bool(experiment.figure and experiment.figure(result, picture))
+        drawn = draw(experiment, result, picture)
         pictures += drawn
         row, lines = after(row, experiment, result), list(once(experiment.in_words(result), row.name, said))
         overview.append(entry(row, *headline(lines)))

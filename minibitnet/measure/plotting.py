@@ -46,6 +46,44 @@ def points(series, xlabel, ylabel, path, printed=None):
     return _save(figure, axes, path)
 
 
+def categories(title, ylabel, series, path):
+    """series: {name: {category: value}} as markers side by side over categories, on a logarithmic axis."""
+    figure, axes = _figure()
+    if not figure:
+        return False
+    axes[0].set(title=title, ylabel=ylabel, yscale="log")
+    places = {x: i for i, x in enumerate(dict.fromkeys(x for values in series.values() for x in values))}
+    for i, ((name, values), color, marker) in enumerate(zip(series.items(), GREYS, ("o", "X", "s"))):
+        beside = 0.14 * (i - (len(series) - 1) / 2)
+        axes[0].plot([places[x] + beside for x in values], list(values.values()), linestyle="none",
+                     marker=marker, markersize=8, color=color, markeredgecolor="black", label=name)
+    axes[0].set_xticks(list(places.values()), places)
+    axes[0].margins(x=0.2, y=0.15)
+    return _save(figure, axes, path)
+
+
+def two_categories(left, right, path):
+    """Two panels, each (title, ylabel, {category: value, or a list of them}, a line to be above, or None)."""
+    figure, axes = _figure(panels=2, size=(4.2, 3.6))
+    if not figure:
+        return False
+    for panel, (title, ylabel, values, line) in zip(axes, (left, right)):
+        panel.set(title=title, ylabel=ylabel)
+        for x, (name, ys) in enumerate(values.items()):
+            ys = ys if isinstance(ys, list) else [ys]
+            panel.plot([x] * len(ys), ys, linestyle="none", marker="o", fillstyle="none", color="black")
+            panel.annotate(f"{sum(ys) / len(ys):.3f}", (x, sum(ys) / len(ys)), (10, 0), va="center",
+                           textcoords="offset points", fontsize=9)
+        panel.set_xticks(range(len(values)), values)
+        panel.margins(x=0.25, y=0.15)
+        if line is not None:
+            panel.axhline(line, color="black", linestyle="--", linewidth=1, label="the floor")
+            panel.legend()
+        panel.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    return True
+
+
 def stacks_and_points(stacks, share, series, xlabel, ylabel, path, printed=None):
     """Two panels: stacks {bar: {part: share of 1}} with the label ``share``, and points as above."""
     figure, axes = _figure(panels=2)
@@ -98,7 +136,7 @@ def _points(axes, series, xlabel, ylabel, printed):
         axes.errorbar([places[x] for x in values], middle, bars, marker=marker, color=color, capsize=3,
                       label=name)
     if printed:
-        axes.plot([places[x] for x in printed], list(printed.values()), label="printed", **PRINTED)
+        axes.plot([places[x] for x in printed], list(printed.values()), label="paper", **PRINTED)
     axes.set_xticks(list(places.values()), places)
     axes.set_xticks([], minor=True)
     axes.set_ylim(bottom=0)

@@ -5,7 +5,8 @@ again.
     environment       versions and machine
     date              the day, as YYYY-MM-DD (early results have none)
     seconds           wall time
-    result            the experiment's own; its "config" is what it ran with, seeds too
+    result            the experiment's own; its "config" is what it ran with, seeds too; a "note", if there is
+                      one, is printed where the result is shown
 """
 import datetime
 import json
@@ -47,7 +48,7 @@ def load(name, in_words=lambda result: ()):
         path = path if path.is_file() else packaged(f"results/{name}.json")
     except UserError:
         return None
-    expected = f"expected what python -m minibitnet.reproduce {name} --full writes"
+    expected = "expected a record (data/README.md says what makes which)"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as e:
@@ -57,6 +58,7 @@ def load(name, in_words=lambda result: ()):
         raise UserError(f"{path}: it lacks {', '.join(missing)}: {expected}")
     if record["name"] != name:
         raise UserError(f"{path}: it is of another experiment: {expected}")
+    expected = f"expected what {record['command']} writes"
     try:
         origin(record)
         list(in_words(record["result"]))
@@ -68,11 +70,16 @@ def load(name, in_words=lambda result: ()):
 
 def origin(record):
     """Where a result comes from, in Markdown."""
-    where = record["environment"]
-    processor = where.get("processor")                   # early results name none
-    machine = ", ".join(filter(None, [processor, where["platform"]]))
     day = f", {record['date']}" if "date" in record else ""
-    return f"`{record['command']}`, {record['seconds']:,.0f} s on {machine}, NumPy {where['numpy']}{day}"
+    note = f"; {record['result']['note']}" if "note" in record["result"] else ""
+    return (f"`{record['command']}`, {record['seconds']:,.0f} s on {machine(record)}, "
+            f"NumPy {record['environment']['numpy']}{day}{note}")
+
+
+def machine(record):
+    """Processor and system that a result comes from."""
+    where = record["environment"]
+    return ", ".join(filter(None, [where.get("processor"), where["platform"]]))    # early: no processor
 
 
 def home():

@@ -1,0 +1,91 @@
+"""data/results/engines.md: running packed models."""
+from ..measure import plotting
+from ..measure.random_models import SHAPES
+from ..nn.config import ModelConfig
+from .markdown import made_by, page, record, rows, table
+
+DECODING = "decode_tiny", "decode_15m", "decode_2b4t"
+
+
+def engines():
+    """Running packed models."""
+    text = ("Three engines run a model; all make the same whole-number products. `packed` gives the float "
+            "engine's logits to the bit.")
+    return page("# Engines", text,
+                agreement(), made_by("recipes"),
+                decoding(), ["", "![tokens a second by engine](engines.png)"], made_by(*DECODING),
+                products(), made_by("kernels"),
+                sizes(), made_by("recipes"))
+
+
+def agreement():
+    """The lines that compare engines."""
+    yield "## Beside the float engine"
+    yield ""
+    yield ("The tiny run on its validation text; *clear*: where the float engine's two best tokens are more "
+           "than 0.1 nats apart.")
+    yield ""
+    head = ("engine", "loss", "difference", "likeliest token the same", "of the clear ones",
+            "logits equal to the bit")
+    lines = []
+    for name, found in record("recipes")["result"]["engines"].items():
+        r = found["against_float"]
+        lines.append((f"`{name}`", f"{r['loss']:.5f}", f"{r['loss'] - r['reference_loss']:+.5f}",
+                      f"{r['agree']:.2%}", f"{r['agree_clear']:.3%}", f"{r['identical']:.1%}"))
+    yield from table(head, lines)
+
+
+def decoding():
+    """The lines about tokens a second."""
+    yield "## Whole models of random weights"
+    yield ""
+    for shape, sizes in SHAPES.items():
+        c = ModelConfig(**sizes)
+        yield (f"- {shape}: {c.n_parameters / 1e6:,.0f} million parameters, {c.n_layers} layers, {c.d_model} wide, "
+               f"{c.vocab_size:,} tokens")
+    yield ""
+    yield (f"Tokens a second, one after another, and of a prompt of 64; memory in MB. {rows(DECODING[0])[0]['threads']} "
+           "threads. (2b4t, the shape of the published model, runs on the packed engine alone here: the others "
+           "take several times the memory or the time.)")
+    yield ""
+    lines = []
+    for r in (row for name in DECODING for row in rows(name)):
+        for engine, e in ((key, value) for key, value in r.items() if key.endswith(" engine")):
+            lines.append((r["shape"], engine,
+                          f"{e['decode_tokens_per_s']:,.1f}", f"{e['prefill_tokens_per_s']:,.0f}",
+                          f"{e['weights_mb']:,.1f}", f"{e['peak_mb']:,.0f}"))
+    yield from table(("shape", "engine", "decode", "prompt", "weights", "peak"), lines)
+
+
+def products():
+    """The lines about single products."""
+    def cell(r):
+        return f"{r['ms']:.3g} · {r['bytes_per_weight']:.2g}"
+    yield "## One ternary matrix times one token's codes"
+    yield ""
+    yield ("Milliseconds, each call with another copy of the matrix; beside it bytes a weight. The last three are "
+           "those of `inference/kernels.py`. *shared out*: rows in equal shares for each thread, which for a small "
+           "matrix takes longer than the product.")
+    yield ""
+    found = rows("kernels")
+    names = [key for key in found[0] if isinstance(found[0][key], dict)]
+    lines = [(r["shape"], *(cell(r[name]) if name in r else "" for name in names)) for r in found]
+    yield from table(("outputs x inputs", *names), lines)
+
+
+def draw(path):
+    """Tokens a second of every engine, one after another."""
+    series = {}
+    for r in (row for name in DECODING for row in rows(name)):
+        for engine in (key for key in r if key.endswith(" engine")):
+            series.setdefault(engine.removesuffix(" engine"), {})[r["shape"]] = r[engine]["decode_tokens_per_s"]
+    return plotting.categories("writing, one token after another", "tokens a second", series, path)
+
+
+def sizes():
+    """The lines about bytes."""
+    found = record("recipes")["result"]["bytes"]["components"]
+    yield "## Bytes of the tiny run"
+    yield ""
+    yield from table(("", "numbers", "packed", "float16", "float32"),
+                     [(name, *(f"{n:,}" for n in row.values())) for name, row in found.items()])
