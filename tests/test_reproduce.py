@@ -256,7 +256,7 @@ def test_a_full_result_that_cannot_be_kept_or_run_again_is_refused(tmp_path, mon
     monkeypatch.setattr(results, "packaged", lambda name: tmp_path / name)
     (tmp_path / "results").mkdir()
     of_another = json.dumps(results.envelope("other", {"config": {}}, 1))
-    for text, message in (("{", "Expecting property name.*: expected what"),
+    for text, message in (("{", "Expecting property name.*: expected a record"),
                           ('{"name": "y"}', "lacks"),
                           (of_another, "another")):
         (tmp_path / "results/y.json").write_text(text)
