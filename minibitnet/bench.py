@@ -86,7 +86,7 @@ def train(argv):
         profiles = (step_profile.profile(size, linear) for size, linear in tasks)
         return report("train", argv, args, profiles, all_in_words=step_profile.in_words)
     others = [train_bench.EAGER] + [train_bench.COMPILED] * args.compile
-    contenders = [train_bench.OURS, train_bench.FLOOR] + others * pytorch()
+    contenders = [train_bench.OURS, train_bench.GEMMS] + others * pytorch()
     rows = (train_bench.measure(contenders, *task, args.rounds, args.threads) for task in tasks)
     return report("train", argv, args, rows, partial(train_bench.in_words, contenders=contenders))
 

@@ -19,6 +19,7 @@ import hashlib
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -74,19 +75,18 @@ def run(linear, steps, threads=1):
 def trained(c, tokens, steps, threads):
     """-> model, [loss, norm of the gradient, loss, norm ...]"""
     from minibitnet.nn.model import Transformer
-    from minibitnet.nn.optim import AdamW, clip_global_norm
-    from minibitnet.nn.training import TrainConfig, loss_and_gradients, schedule, with_defaults
+    from minibitnet.nn.optim import AdamW
+    from minibitnet.nn.training import TrainConfig, step, with_defaults
     from minibitnet.text.batches import random_batch
     from minibitnet.threads import pool_of
     train_config = with_defaults(TrainConfig(steps=STEPS, schedule="cosine"), c)
     model, losses = Transformer(c, 1), []
-    optimizer = AdamW(model.parameters())
+    optimizer, quantized = AdamW(model.parameters()), model.quantized(training=True)
     with pool_of(threads) as pool:
-        for step in range(steps):
-            ids, targets = random_batch(tokens, step, seed=1, batch=5, context=c.context)
-            loss, grads = loss_and_gradients(model.quantized(training=True), ids, targets, pool)
-            losses += [loss, clip_global_norm(grads, 1.0)]
-            optimizer.step(grads, *schedule(train_config, step))
+        for number in range(steps):
+            batch = random_batch(tokens, number, seed=1, batch=5, context=c.context)
+            loss, norm, quantized = step(model, quantized, optimizer, batch, train_config, number, pool)
+            losses += [loss, norm]
     return model, losses
 
 
@@ -195,9 +195,8 @@ def write(args, results, arms, began):
               "cells": [{key: value for key, value in r.items() if key not in ARMS} for r in results]}
     if args.tiny:
         result["tiny"] = tiny()
-    old_and_new, also_tiny = " --python OLD NEW" * (len(args.python) == 2), " --tiny" * args.tiny
-    command = f"python tests/exact_matrix.py{old_and_new}{also_tiny}"
-    files.save(args.out, files.envelope("exact", result, time.monotonic() - began) | {"command": command})
+    command = shlex.join(["python", "tests/exact_matrix.py", *sys.argv[1:]])
+    files.save(args.out, files.envelope("exact", result, time.monotonic() - began, command))
 
 
 def tiny():

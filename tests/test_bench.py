@@ -45,17 +45,16 @@ def took(monkeypatch, facts=None, **seconds):
 
 def test_a_row_of_training_by_pencil(monkeypatch):
     """12 tokens a step, in 2, 6 and 3 s by us, in 1, 2 and 3 s by the products alone: 6, 2, 4 and 12, 6, 4
-    tokens/s. They take 1/2, 1/3 and 1 of our time, so that ours is 0.5 of it in the median round."""
+    tokens/s. They take 1/2, 1/3 and 1 of our time: in the median round our speed is 0.5 of theirs."""
     took(monkeypatch, {"tokens": 12}, minibitnet=[2, 6, 3], GEMMs_alone=[1, 2, 3])
-    row = train_bench.measure([train_bench.OURS, train_bench.FLOOR], "S", "float", rounds=3, threads=1)
+    row = train_bench.measure([train_bench.OURS, train_bench.GEMMS], "S", "float", rounds=3, threads=1)
     assert (row["size"], row["linear"], row["threads"], row["rounds"]) == ("S", "float", 1, 3)
     assert row[train_bench.OURS] == {"tokens_per_s": 4, "peak_mb": 100,
                                      "ours_to_this": {"median": 1, "least": 1, "most": 1}}
-    assert row[train_bench.FLOOR] == {"tokens_per_s": 6, "peak_mb": 100,
+    assert row[train_bench.GEMMS] == {"tokens_per_s": 6, "peak_mb": 100,
                                       "ours_to_this": {"median": 1 / 2, "least": 1 / 3, "most": 1}}
-    assert train_bench.in_words(row, [train_bench.OURS,
-                                      train_bench.FLOOR]).endswith("6 tok/s    100 MB   ours is 0.50 (0.33 "
-                                                                   "to 1.00) of it")
+    words = train_bench.in_words(row, [train_bench.OURS, train_bench.GEMMS])
+    assert words.endswith("6 tok/s    100 MB   ours / this 0.50 (0.33 to 1.00)")
 
 
 def test_a_row_of_the_kernels_by_pencil(monkeypatch):
@@ -110,7 +109,7 @@ def test_contenders_have_processes_of_their_own_and_take_turns():
     """Ours and its products alone, at the smallest size. (That ours is slower is for a quiet machine to
     show.)"""
     jobs = {name: (train_bench.training_step, name, "S", "float", 1)
-            for name in (train_bench.OURS, train_bench.FLOOR)}
+            for name in (train_bench.OURS, train_bench.GEMMS)}
     results = timing.processes_take_turns(jobs, rounds=2, seconds=0)
     assert results.keys() == jobs.keys()
     for times, facts, peak in results.values():

@@ -1,6 +1,6 @@
 """data/results/speed.md: a training step, beside PyTorch's and beside its own products."""
 from ..measure import plotting
-from ..measure.train_bench import COMPILED, EAGER, FLOOR, OURS, SIZES
+from ..measure.train_bench import COMPILED, EAGER, GEMMS, OURS, SIZES
 from ..nn.config import ModelConfig
 from .markdown import made_by, page, rows, table
 
@@ -11,7 +11,7 @@ def speed():
             "AdamW. Contenders take turns in one run; a ratio is the median of the rounds' ratios, with the "
             "least and the most. Measured with no OPENBLAS variable set.")
     return page("# Speed of training", text,
-                shapes(), contenders("train", (OURS, EAGER, FLOOR)),
+                shapes(), contenders("train", (OURS, EAGER, GEMMS)),
                 ["", "![tokens a second](speed.png)"], made_by("train"),
                 ["### Beside torch.compile", ""],
                 contenders("compile", (OURS, COMPILED)), made_by("compile"),
@@ -25,7 +25,7 @@ def shapes():
         yield (f"- {name}: {parameters / 1e6:.1f} million parameters, {c['n_layers']} layers, {c['d_model']} wide, "
                f"{batch} sequences of {c['context']} tokens a step")
     yield ""
-    yield (f"*{FLOOR}*: the products of a step by the same BLAS, and nothing else. {rows('train')[0]['threads']} "
+    yield (f"*{GEMMS}*: the products of a step by the same BLAS, and nothing else. {rows('train')[0]['threads']} "
            "threads each.")
     yield ""
 
@@ -69,5 +69,5 @@ def profile():
 def draw(path):
     """Tokens a second of ternary models."""
     series = {who: {r["size"]: r[who]["tokens_per_s"] for r in rows("train") if r["linear"] == "ternary"}
-              for who in (OURS, EAGER, FLOOR)}
+              for who in (OURS, EAGER, GEMMS)}
     return plotting.categories("one step of a ternary model", "tokens a second", series, path)

@@ -78,7 +78,7 @@ class Transformer(nn.Module):
                                     self.head).flatten(0, 1), targets.flatten())
 
 
-def training_step(c, ids, targets, threads, compiled):
+def pytorch_step(c, ids, targets, threads, compiled):
     """A function that makes one step on the batch: forward, backward, clip, AdamW."""
     torch.set_num_threads(threads)
     model = torch.compile(Transformer(c)) if compiled else Transformer(c)

@@ -122,7 +122,8 @@ def work(pipe, seconds, make, *arguments):
 # ---- from times to figures
 
 def ratio(times, others):
-    """How many times longer the first took: median, least and most of the rounds' ratios."""
+    """How many times as long the first took as the others, that is, how many times as fast these were:
+    median, least and most of the rounds' ratios."""
     ratios = [a / b for a, b in zip(times, others, strict=True)]
     return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
 
@@ -150,6 +151,6 @@ def peak_bytes():
 
 
 def blas_threads():
-    """How many threads BLAS was told to use, in words. (The commands tell it 1 before NumPy loads.)"""
-    told = os.environ.get("OPENBLAS_NUM_THREADS", "any number of")
-    return f"{told} BLAS thread{'s' * (told != '1')}"
+    """How many threads BLAS may use, in words. (The commands allow it 1 before NumPy loads.)"""
+    allowed = os.environ.get("OPENBLAS_NUM_THREADS", "any number of")
+    return f"{allowed} BLAS thread{'s' * (allowed != '1')}"
