@@ -12,18 +12,21 @@ a unit u_i, and each column b_j on one of v_j, both so coarse that
 
     |a_i| |b_j| <= 2^p u_i v_j                     |.| is the L2 norm
 
-Take any of the terms of (a b)_ij = sum_k a_ik b_kj, any subset of them. Their sum is a whole multiple of u_i
-v_j, and by Cauchy and Schwarz it is at most |a_i| |b_j|, that is 2^p units: the type holds it. Whatever order
-adds the terms up, on the way it meets only such sums. So no addition ever rounds, and every order, blocking,
-number of threads and every fused multiply-add gives the same bits.
+Take any of the terms, any subset of them, of
 
-To put x on a grid takes two additions: ``(x + c) - c`` with c = 1.5 2^(p-1) units, because one unit is the
-spacing of the floats near c. What this rounds away is the whole cost. Codes of quantized operands are whole
-numbers already, and all bits are the other operand's. There are two grades: *gradients* in float32, where
-each of two floats keeps a norm of 2^12 units, about 8 bits an element, which they bear (attention's and the
-head's take float64 too: most of their numbers are tiny beside the largest); and products of floats in the
-*forward pass* in float64, a norm of 2^26 units each, as faithful as float32 itself. In float64, which only
-the gradient checker uses, nothing is put on a grid.
+    (a b)_ij = sum_k a_ik b_kj
+
+Their sum is a whole multiple of the unit u_i v_j, and by Cauchy and Schwarz it is at most |a_i| |b_j|, that
+is 2^p units: the type holds it. Whatever order adds the terms up, on the way it meets only such sums. So no
+addition ever rounds, and every order, blocking, number of threads and every fused multiply-add gives the same
+bits.
+
+To put x on a grid takes two additions (``to_units``). What they round away is the whole cost. Codes of
+quantized operands are whole numbers already, and all bits are the other operand's. There are two grades:
+*gradients* in float32, where each of two floats keeps a norm of 2^12 units, 8 bits an element in rows of 256,
+which they bear; and products of floats in the *forward pass* in float64, a norm of 2^26 units each, as
+faithful as float32 itself. (Gradients most of whose numbers are tiny beside the largest, the head's for
+example, take float64 too.) In float64, which only the gradient checker uses, nothing is put on a grid.
 
 **Sums** go in one order, ``total``'s. **Functions** and **random numbers**, in ``exact_functions.py``, are
 made of the same operations, and are had from here too.
@@ -36,11 +39,12 @@ import numpy as np
 from .exact_functions import LN2, Random, cos_sin, exp, exp_float, log, power, sigmoid      # noqa: F401
 
 LIMIT = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**53}    # up to here whole numbers are exact
+ROUND = {np.dtype(np.float32): 1.5 * 2.0**23, np.dtype(np.float64): 1.5 * 2.0**52}        # see ``to_units``
 COARSE, FINE = 2.0**12, 2.0**26              # norms, in units, of gradients and of forward operands
 SAFE = 2.0**-100, 2.0**100                   # squared norms that float32 squares can be trusted with
+SAFE_LARGEST = 2.0**-60, 2.0**50             # and largest numbers: their units, at least 2^-82, times another
+                                             # grid's, at least 2^-62, stay above float32's last one, 2^-149
 SHORT = 128                                  # terms, see ``fine``
-SHARES, WEIGHTS = 2.0**23, 2.0**29           # units of attention's values (24 bits) and weights' sum
-WEIGHT_UNIT = 2.0**-32                       # of softmax weights
 
 
 # ---- sums
@@ -52,7 +56,8 @@ def total(x, axis=0):                        # (..., n, ...) -> (..., 1, ...)
     if n == 0:
         return np.zeros((1, *x.shape[1:]), x.dtype).swapaxes(0, axis)
     while n > 1:
-        if across and n <= 16:               # short rows are slow to add; side by side they are long
+        if across and n <= 16:               # rows are short and slow to add; in a copy with axis 0 outermost
+                                             # in memory each addition is one long row
             x, across = np.ascontiguousarray(x), False
         half = n // 2
         added = x[:half] + x[half:2 * half]
@@ -75,7 +80,9 @@ def sum_of_squares(x):                       # any shape -> float
 
 
 def sum_runs(x, starts):                     # (C, N), (R,) int -> (C, R)
-    """Sums of consecutive columns, run r from column starts[r] on: exact, like a product with 0s and 1s."""
+    """Sums of consecutive columns, run r from column starts[r] on, whose order decides nothing: x is put on a
+    grid in float64, and the sums, exact there, are rounded to x's type. The norm is 2^53 / sqrt(N) units, for
+    the other operand is N ones, whose norm is sqrt(N)."""
     N = x.shape[1]
     grid = on_one_grid(x, LIMIT[np.dtype(np.float64)] / math.sqrt(N), N, np.float64)
     return np.add.reduceat(grid.values, starts, axis=1).astype(x.dtype)
@@ -101,8 +108,7 @@ class Grid(NamedTuple):
 
 
 def whole(codes, largest, axis):
-    """Whole numbers up to ``largest`` are on the grid of 1; of K along an axis the norm is largest
-    sqrt(K)."""
+    """Whole numbers up to ``largest`` are on the grid of 1; the norm of K is at most largest sqrt(K)."""
     return Grid(codes, largest * math.sqrt(codes.shape[axis]))
 
 
@@ -112,15 +118,16 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
 
     Rounding moves each of K numbers by half a unit at most, and so the norm by sqrt(K) / 2 units: room for
     that is left. (At more than 2^(p-2) units x + c would leave the floats whose spacing is one unit.) A slice
-    of zeros stays one; products of one with NaN, infinity or a norm above 10^35 are not finite.
+    of zeros stays one; products of one with NaN, infinity or, for COARSE, a norm above 10^35 are not finite.
 
-    A sum in any order may find the unit where its order cannot decide it: two sums of K squares differ by a
-    share of K eps at most, and if the norm, so much smaller or larger, still has one power of two above it,
-    that is the one. Else ``total`` decides.
+    A sum in any order may find the unit where its order cannot decide it. Two sums of K squares differ by a
+    share of K eps at most; 8 eps more cover the root, the factor and this comparison itself. If the norm, so
+    much smaller or larger, still has one power of two above it, that is the one. Else ``total`` decides.
     """
     norm = min(norm, LIMIT[x.dtype] / 4)
     room = norm - 0.5 * math.sqrt(x.shape[axis])
-    assert room > 0, f"{x.shape[axis]} terms are more than {LIMIT[x.dtype]:.0f} units can be shared out to"
+    assert room > 0, (f"{x.shape[axis]} terms leave no room in a norm of {norm:.0f} units: "
+                      "cut the batch into smaller shards")
     if axis == -1:                           # six times as fast, in an order of the library's own: see above
         squares, slack = np.vecdot(x, x)[..., None], (x.shape[-1] + 8) * float(np.finfo(x.dtype).eps)
     else:
@@ -132,13 +139,10 @@ def on_grid(x, axis, norm):                  # float array -> Grid of its type
         extreme = not ((squares >= SAFE[0]) & (squares <= SAFE[1]) | (squares == 0)).all()
     scale = (1 + 2**-16) / room              # 2^-16 is for the rounding of the norm itself
     norms = np.sqrt(squares) * scale
-    unit = _power_of_two(norms * (1 + slack) if slack else norms)
+    unit = power_of_two(norms * (1 + slack) if slack else norms)
     if slack and (norms * (1 - slack) < unit / 2).any():
-        unit = _power_of_two(np.sqrt(total(np.square(x), axis)) * scale)
-    c = (unit * (0.75 * LIMIT[x.dtype])).astype(x.dtype, copy=False)
-    y = x + c
-    y -= c
-    return Grid(y, norm, extreme)
+        unit = power_of_two(np.sqrt(total(np.square(x), axis)) * scale)
+    return Grid(to_units(x, unit), norm, extreme)
 
 
 def on_one_grid(x, norm, terms, dtype=None):     # float array -> Grid, of its type or another
@@ -150,19 +154,25 @@ def on_one_grid(x, norm, terms, dtype=None):     # float array -> Grid, of its t
         return Grid(x, 0.0)
     norm = min(norm, LIMIT[dtype] / 4)
     room = norm / math.sqrt(terms) - 0.5
-    assert room > 0, f"{terms} terms are more than {LIMIT[dtype]:.0f} units can be shared out to"
+    assert room > 0, (f"{terms} terms leave no room in a norm of {norm:.0f} units: "
+                      "cut the batch into smaller shards")
     largest = max(float(np.maximum.reduce(x, None)), -float(np.minimum.reduce(x, None)))
-    c = dtype.type(0.75 * LIMIT[dtype] * math.ldexp(1.0, math.frexp(largest / room)[1]))
-    if dtype == x.dtype:
-        y = x + c
-    else:
-        y = x.astype(dtype)
-        y += c
+    unit = math.ldexp(1.0, math.frexp(largest / room)[1])
+    y = to_units(x, unit) if dtype == x.dtype else to_units(y := x.astype(dtype), unit, out=y)
+    safe = dtype != np.float32 or SAFE_LARGEST[0] < largest < SAFE_LARGEST[1] or largest == 0
+    return Grid(y, norm, not safe)
+
+
+def to_units(x, unit, out=None):             # unit: a power of two, or one for each slice
+    """x rounded to multiples of its unit, in place with out=x:  (x + c) - c  with c = 1.5 2^(p-1) units,
+    because one unit is the spacing of the floats near c."""
+    c = np.multiply(unit, ROUND[x.dtype]).astype(x.dtype, copy=False)
+    y = np.add(x, c, out=out)
     y -= c
-    return Grid(y, norm, dtype == np.float32 and not (2.0**-60 < largest < 2.0**50 or largest == 0))
+    return y
 
 
-def _power_of_two(x):                        # x >= 0 -> the smallest power of two that is not below; 0 -> 0
+def power_of_two(x):                         # x >= 0 -> the smallest power of two that is not below; 0 -> 0
     bits, exponent = (np.int32, 0x7F800000) if x.dtype == np.float32 else (np.int64, 0x7FF << 52)
     return (x.view(bits) + bits((exponent & -exponent) - 1) & bits(exponent)).view(x.dtype)
 
@@ -171,19 +181,20 @@ def product(a, b):                           # Grids (..., n, K), (..., K, N) ->
     """a b, the same bits in every order of summation."""
     dtype, K = a.values.dtype, a.values.shape[-1]
     assert a.norm * b.norm <= LIMIT[dtype], f"{K} features overflow the exact range of {dtype}"
-    if a.extreme or b.extreme:               # 2^-149, float32's last unit, times another is a float64
-        return _matmul(a.values.astype(np.float64), b.values.astype(np.float64)).astype(dtype)
-    return _matmul(a.values, b.values)
+    if a.extreme or b.extreme:               # even 2^-149 2^-149 is a float64
+        return quiet_product(a.values.astype(np.float64), b.values.astype(np.float64)).astype(dtype)
+    return quiet_product(a.values, b.values)
 
 
-def _matmul(a, b):
+def quiet_product(a, b):
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # arm64 warns for nothing
         return a @ b
 
 
 def rest_of(codes, g, axis=None):            # a whole Grid, float array -> Grid
-    """What is multiplied by codes has the rest of the bits. axis: a unit for each slice along it; None: one
-    unit, summed over axis 0, which for the few bits of weights' codes is as good."""
+    """The other operand of codes: its norm may have the 2^p / codes.norm units that theirs leaves. axis: each
+    slice along it has its own unit; None: one unit for all, for sums over axis 0: enough beside weights'
+    codes, whose norm is small."""
     if g.dtype == np.float64:
         return Grid(g, 0.0)
     room = LIMIT[g.dtype] / codes.norm
@@ -210,16 +221,16 @@ def coarse(x, axis):                         # float32 -> Grid
 
 
 def fine_gradient(x):                        # float32 -> Grid in float64
-    """An operand of a gradient for sums over any of its axes, in float64: 22 bits below its largest number,
-    where 512 are added up."""
+    """An operand of a gradient for sums over any of its axes, in float64: about 21 bits below its largest
+    number, where 512 are added up."""
     return on_one_grid(x, FINE, max(x.shape), np.float64)
 
 
 def fine(x, axis):                           # float32 -> Grid in float64
     """An operand of the forward pass: 26 bits for the norm of each slice along axis. The values are still
-    float32 numbers, for what is rounded to a unit is less than 2^24 of them. (float64, the gradient
-    checker's, stays as it is.) Of up to 128 numbers, K, the norm is taken to be sqrt(K) times the largest,
-    which costs less and a few of the bits."""
+    float32 numbers: one of 2^24 units or more was a multiple of the unit already, a smaller one becomes a
+    whole number of them, at most 2^24. (float64, the gradient checker's, stays as it is.) Of up to 128
+    numbers, K, the norm is taken to be sqrt(K) times the largest, which costs less and a few of the bits."""
     if x.dtype == np.float64:
         return Grid(x, 0.0)
     root = math.sqrt(x.shape[axis])
@@ -227,74 +238,11 @@ def fine(x, axis):                           # float32 -> Grid in float64
         return on_grid(x.astype(np.float64), axis, FINE)
     bound = np.abs(x).max(axis, keepdims=True).astype(np.float64)
     bound *= root / (FINE - 0.5 * root)
-    c = _power_of_two(bound)
-    c *= 1.5 * 2.0**52
     y = x.astype(np.float64)
-    y += c
-    y -= c
-    return Grid(y, FINE)
+    return Grid(to_units(y, power_of_two(bound), out=y), FINE)
 
 
 def fine_product(a, b):                      # (..., n, K), (..., K, N) float32 or fine -> (..., n, N) float32
     """a b in float64 on fine grids, then rounded once. A column of it depends on no other column of b."""
     a, b = (x if isinstance(x, Grid) else fine(x, axis) for x, axis in ((a, -1), (b, -2)))
     return product(a, b).astype(np.float32 if a.norm and b.norm else np.float64, copy=False)
-
-
-# ---- a softmax's sums over keys
-
-class Values(NamedTuple):
-    """The values of attention, ready to be added up: value = share power. ``power``: for each key a power of
-    two that none of its values exceeds; ``largest``: of the powers up to this key, the largest."""
-    shares: np.ndarray       # (..., D, S)
-    power: np.ndarray | None     # (..., 1, S), None in float64, where nothing is rounded
-    largest: np.ndarray | None
-
-
-def shared_out(v, rounded=False):            # float32 (..., D, S) -> Values
-    """v = shares power, with shares rounded to multiples of 2^-23 if they are not already (``rounded``)."""
-    if v.dtype == np.float64:
-        return Values(v, None, None)
-    largest = np.maximum(np.abs(v).max(-2, keepdims=True), np.float32(2.0**-126))
-    powers = _power_of_two(largest.astype(np.float64))
-    shares = v.astype(np.float64)
-    shares *= 1 / powers
-    if not rounded:
-        shares += 1.5 * 2.0**52 / SHARES
-        shares -= 1.5 * 2.0**52 / SHARES
-    return Values(shares, powers, np.maximum.accumulate(powers, -1))
-
-
-def weighted_gradient(g, e):                 # (..., D, t), (..., s, t) -> (..., D, s)
-    """g e^T, where e comes from ``weighted_sums``, at most 2^32 units: g gets what float64 has left for sums
-    over t queries, a norm of 2^18 units where there are 64."""
-    norm = math.sqrt(e.shape[-1]) / WEIGHT_UNIT if e.dtype == np.float32 else 0.0
-    weights = Grid(e.astype(np.float64), norm)
-    left = LIMIT[np.dtype(np.float64)] / (norm or 1)
-    return fine_product(on_one_grid(g, left, e.shape[-1], np.float64), weights.T)
-
-
-def weighted_sums(v, e, queries):            # Values, (..., s, t) -> (..., D, t), (..., 1, t), (..., s, t)
-    """sum_s v_s e_s and Z = sum_s e_s, e in [0, 1], over the first s keys, for t queries of which the last
-    sees key ``queries.stop - 1`` at most, both exact: how many other keys there are, all of weight 0, or in
-    which order they come, changes no bit. Also e as it was added up.
-
-    1. Weights are rounded to multiples of 2^-32; up to 2^21 of them have an exact sum in float64, Z.
-    2. Each key's power of two U_s >= |v_s| moves from the values into the weights:
-       sum_s (v_s / U_s) (e_s U_s).
-    3. Now a value is at most 1, in units of 2^-23, and the weights' sum at most Z U, with U the largest U_s
-       that the query may see. They are rounded to the unit at which Z U is 2^29 units: every partial sum is a
-       whole number of units, at most 2^52 but for the rounding. (Of many keys each has a small share of Z:
-       the weights need the bits more than the values.)
-    """
-    if v.power is None:
-        return v.shares[..., :e.shape[-2]] @ e, total(e, -2), e
-    w = e.astype(np.float64)
-    w += 1.5 * 2.0**52 * WEIGHT_UNIT
-    w -= 1.5 * 2.0**52 * WEIGHT_UNIT
-    e, Z = w.astype(np.float32), w.sum(-2, keepdims=True)
-    w *= v.power[..., :e.shape[-2]].swapaxes(-1, -2)
-    c = (1.5 * 2.0**52 / WEIGHTS) * v.largest[..., queries] * _power_of_two(Z)
-    w += c
-    w -= c
-    return _matmul(v.shares[..., :e.shape[-2]], w), Z, e

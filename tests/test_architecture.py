@@ -10,8 +10,8 @@ ROOT = Path(minibitnet.__file__).parent
 ON_FLOOR = {
     -1: "exact_functions",
     0: "exact packing float16 errors files threads nn.autograd stories.storybook experiments.lines",
-    1: "quant options nn.optim text.bpe text.downloads stories.building formats.safetensors "
-       "inference.fixed_point",
+    1: "exact_attention quant options nn.optim text.bpe text.downloads stories.building "
+       "formats.safetensors inference.fixed_point",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
        "inference.sampling inference.kernels",
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
@@ -32,7 +32,8 @@ ON_FLOOR = {
 FLOORS = {name: floor for floor, names in ON_FLOOR.items() for name in names.split()}
 COMMANDS = {*ON_FLOOR[12].split(), "_command"}
 # these stand alone, but for what is named here
-ALONE = {"exact": {"exact_functions"}, "quant": {"exact"}, "packing": set(), "float16": set()}
+ALONE = {"exact": {"exact_functions"}, "exact_attention": {"exact"}, "quant": {"exact"}, "packing": set(),
+         "float16": set()}
 
 
 def modules():

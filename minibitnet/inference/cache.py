@@ -2,10 +2,10 @@
 
 A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives
 all, as attention takes them: each key and each value on a grid of its own (``exact.fine``,
-``exact.shared_out``), where it was put once, when it came. What is summed up of them is exact, so how they
-came, one by one or all at once, changes no bit. ``nbytes`` is what the cache takes. Keys are kept after the
-rotation, as in [a48] §3.1, so that they are never touched again. A number that float16 does not hold (65,520
-and above) is a UserError, as a value of 16 bits and as the scale of codes alike.
+``exact_attention.shared_out``), where it was put once, when it came. What is summed up of them is exact, so
+how they came, one by one or all at once, changes no bit. ``nbytes`` is what the cache takes. Keys are kept
+after the rotation, as in [a48] §3.1, so that they are never touched again. A number that float16 does not
+hold (65,520 and above) is a UserError, as a value of 16 bits and as the scale of codes alike.
 
 [a48] BitNet a4.8, arXiv 2411.04965: key-value caches of 4 and of 3 bits.
 """
@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 
 from ..errors import UserError
-from ..exact import FINE, Grid, fine, shared_out
+from ..exact import FINE, Grid, fine
+from ..exact_attention import shared_out
 from ..nn.ops import split_heads
 from ..quant import absmax_int8, dequantize
 
@@ -42,11 +43,11 @@ class KVCache:
     def nbytes(self):
         return self.k.nbytes + self.v.nbytes
 
-    def extend(self, k, v):                      # (K D, B, T) -> Grid, Values (B, K, 1, D, S) of all S tokens
+    def extend(self, k, v):                      # (K D, B, T) -> Grid, Values (B, K, 1, D, L) of all L tokens
         new, self.length = slice(self.length, self.length + k.shape[2]), self.length + k.shape[2]
         k, v = (split_heads(x, self.k.shape[-2]) for x in (k, v))
         v = shared_out(v)
-        for kept, x in ((self.k, fine(k, -2).values), (self.v, v.shares * v.power)):
+        for kept, x in ((self.k, fine(k, -2).values), (self.v, v.shares * v.key_power)):
             kept[..., new] = as_float16(x) if kept.dtype == np.float16 else x
         k, v = (kept[..., :self.length] for kept in (self.k, self.v))
         v = shared_out(v.astype(np.float32, copy=False), rounded=True)

@@ -16,7 +16,7 @@ wider one).
 
 What puts operands on their grids (``exact.py``) is not counted with the products that it is for: it is a
 part of its own, "rounding to grids". Only attention's weights are rounded in the middle of its sums
-(``exact.weighted_sums``), and count as attention.
+(``exact_attention.weighted_sums``), and count as attention.
 """
 import contextlib
 import copy
@@ -26,7 +26,7 @@ from dataclasses import is_dataclass
 
 import numpy as np
 
-from .. import exact, exact_functions, quant
+from .. import exact, exact_attention, exact_functions, quant
 from ..inference import cache, fixed_point, integer, kernels, packed
 from ..nn import ops
 from ..nn.autograd import Tensor
@@ -52,7 +52,7 @@ PARTS = {  # a function on the stack -> the part of the model that its operation
     **dict.fromkeys(("operand", "on_grid", "on_one_grid", "fine", "shared_out"), "rounding to grids"),
 }
 # Whose new arrays must count as well:
-MODULES = (exact, exact_functions, quant, ops, cache, kernels, packed, fixed_point, integer)
+MODULES = (exact, exact_attention, exact_functions, quant, ops, cache, kernels, packed, fixed_point, integer)
 _tallies = []                                    # of the ``count`` calls in progress, the innermost last
 
 

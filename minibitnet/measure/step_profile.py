@@ -7,12 +7,12 @@ import pstats
 
 import numpy as np
 
-from .. import exact, exact_functions
+from .. import exact, exact_attention, exact_functions
 from ..nn import ops, ste
 from .timing import repeat
 from .train_bench import our_step, task
 
-EXACT = exact.__file__, exact_functions.__file__
+EXACT = exact.__file__, exact_attention.__file__, exact_functions.__file__
 
 
 class SameThread:
@@ -62,7 +62,7 @@ def in_words(rows):
 
 
 def by_op(stats):
-    """pstats.Stats -> {name: seconds}, all of them; time in NumPy and in exact.py counts for the op that
+    """pstats.Stats -> {name: seconds}, all of them; time in NumPy and in exact*.py counts for the op that
     called it, the layers' products for themselves, and what layers have made ready for products beforehand
     for ``ready``."""
     homes = {}                           # (file, first line .. last line) of every op
@@ -86,7 +86,7 @@ def by_op(stats):
 
     def foreign(function):
         # built in, made by a named tuple (they all have one name, under which a profile keeps one of them),
-        # NumPy's, or exact.py's
+        # NumPy's, or exact*.py's
         return function[0].startswith(("~", "<string>", os.path.dirname(np.__file__), *EXACT))
 
     def home_of_call(function, caller):  # of a foreign function with all that it calls in turn

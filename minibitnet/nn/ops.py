@@ -6,7 +6,7 @@ of one line stands in the `return`. g is dL/d(out), dx is dL/dx; in norms n is t
 longer than their formulas, for speed: ``causal_attention`` (blocks) and the gradient of ``embedding``
 (sorted); ``tests/nn/test_ops.py`` has the six lines and the ``np.add.at`` that they must equal.
 
-Products, sums and functions are those of ``exact.py``: their bits do not depend on the library. ``product``
+Products, sums and functions are those of ``exact*.py``: their bits do not depend on the library. ``product``
 multiplies two grids in their own type; ``fine_product`` multiplies in float64 and rounds once; ``whole`` says
 that an operand is of whole numbers.
 
@@ -22,9 +22,9 @@ import math
 
 import numpy as np
 
-from ..exact import (Grid, Operand, Values, coarse, cos_sin, exp, fine, fine_gradient, fine_product, log,
-                     operand, product, rest_of, shared_out, sigmoid, sum_runs, total, weighted_gradient,
-                     weighted_sums, whole)
+from ..exact import (Grid, Operand, coarse, cos_sin, exp, fine, fine_gradient, fine_product, log, operand,
+                     product, rest_of, sigmoid, sum_runs, total, whole)
+from ..exact_attention import Values, shared_out, weighted_gradient, weighted_sums
 from ..quant import QB, split_groups
 from .autograd import op
 

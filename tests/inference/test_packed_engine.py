@@ -33,7 +33,7 @@ def engine_of(model, dtype=np.dtype(np.float32)):
 
 def features(k, v):
     """What a cache gives to attention, back as keys and values (K D, B, S)."""
-    grids = k.values, v.shares * v.power
+    grids = k.values, v.shares * v.key_power
     return tuple(x.transpose(1, 2, 3, 0, 4).reshape(-1, len(x), x.shape[-1]) for x in grids)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minibitnet.api import FloatEngine
-from minibitnet import exact
+from minibitnet import exact, exact_attention
 from minibitnet.experiments import operations
 from minibitnet.measure.counting import count, counted, counting
 from minibitnet.inference import kernels
@@ -70,11 +70,10 @@ POWERS_OF_TWO = {dtype: {("additions", dtype): 4, ("word operations", dtype): 4}
                                                 ("comparisons", "bool"): 3}),
     (lambda x: exact.on_one_grid(x, 2.0**12, 3),
      {("comparisons", "float32"): 11 + 11, ("additions", "float32"): 2 * 12}),
-    (exact.shared_out, POWERS_OF_TWO["int64"] | {("comparisons", "float32"): 12 + 8 + 4,
-                                                 ("divisions and functions", "float64"): 4,
-                                                 ("multiplications", "float64"): 12,
-                                                 ("additions", "float64"): 2 * 12,
-                                                 ("comparisons", "float64"): 3})])
+    (exact_attention.shared_out,
+     POWERS_OF_TWO["int64"] | {("comparisons", "float32"): 12 + 8 + 4, ("comparisons", "float64"): 3,
+                               ("divisions and functions", "float64"): 4,
+                               ("multiplications", "float64"): 12, ("additions", "float64"): 2 * 12})])
 def test_rounding_to_grids_by_pencil_is_a_part_of_its_own(rounded, expected):
     """(3, 4) numbers take two additions each. Before, for a unit of each of 4 columns: ``fine`` 12 + 8
     comparisons for the largest |x|, and two factors a column; ``on_grid`` 12 squares, 8 additions, a root
@@ -151,7 +150,7 @@ def test_a_model_that_stops_counting_is_noticed():
 def test_the_products_of_the_float_engine_are_its_weights_and_attention(linear):
     """T tokens: T times the weights, and the head's 30 * 16, on grids in float64; attention has 2 T^2 d a
     layer, in one block of queries. In each of its 2 layers and 2 heads a weight is multiplied 5 times by
-    exp and once by its key's power of two; a query's unit takes 2 factors."""
+    exp and once by its key's power of two; a query's unit takes 3 factors."""
     model = Transformer(ModelConfig(linear=linear, **C)).quantized()
     logits, tally = count(model, ids())
     assert np.array_equal(logits, model(ids()).data), "counting changes no bit"
@@ -168,7 +167,7 @@ def test_the_products_of_the_float_engine_are_its_weights_and_attention(linear):
     assert of(tally, "plain products", "multiplications") == 0
     # mask: the triangle times 1e30
     products, mask, weights = 2 * 2 * T**2 * 16, 2 * T**2, 2 * 2 * T**2
-    assert of(tally, "attention", "multiplications", "float64") == products + weights + 2 * 2 * 2 * T
+    assert of(tally, "attention", "multiplications", "float64") == products + weights + 2 * 2 * 3 * T
     assert of(tally, "attention", "multiplications") == mask + 5 * weights
     assert of(tally, "embedding", "lookups") == T * 16
 
@@ -189,13 +188,13 @@ def test_one_token_takes_no_product_of_weights_but_words(monkeypatch, engine):
 
 def test_one_token_after_others_attends_to_all_of_them_and_leaves_the_caches_as_they_were():
     """The last of T tokens: in each of 2 layers a score and a weighted value of T keys of 16 numbers, in
-    each of 2 heads T weights that take their keys' powers of two, and exp's 5 factors, and 2 factors for
+    each of 2 heads T weights that take their keys' powers of two, and exp's 5 factors, and 3 factors for
     the query's unit. One query needs no mask."""
     model = FloatEngine(Transformer(ModelConfig(**C)))
     caches = model.new_caches()
     model(ids()[:, :-1], caches)
     logits, tally = count(model, ids()[:, -1:], caches)
-    assert of(tally, "attention", "multiplications", "float64") == 2 * (2 * T * 16 + 2 * T + 2 * 2)
+    assert of(tally, "attention", "multiplications", "float64") == 2 * (2 * T * 16 + 2 * T + 2 * 3)
     assert of(tally, "attention", "multiplications") == 2 * 5 * 2 * T
     assert caches[0].length == T - 1 and np.array_equal(logits, model(ids()[:, -1:], caches))
 
