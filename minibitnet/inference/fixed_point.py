@@ -1,15 +1,18 @@
 """Arithmetic in whole numbers: int64 arrays in, int64 arrays out, and no float on the way.
 
-A fixed-point number is an integer X with a number of bits f that is known from the context; it stands for X
-2^-f. A positive factor is a *mantissa* in [2^30, 2^31) and an exponent e, and stands for mantissa 2^e: what a
-float is, with the exponent in a variable of its own. (Only a ``ratio``'s mantissa may have one bit less.)
-Floats are in two places: ``mantissa`` makes a pair from one, when a model is converted, and EXP2_TABLE is
-made once, at import. Everything else here runs between token id and chosen token.
+A fixed-point number is an integer X that stands for
 
-``>>`` is an arithmetic shift, also of negative numbers: it floors, and so does ``//``. On these two
-stand ``shift``, which rounds halves up, and ``divide``, which rounds halves to even (as ``np.rint``
-does). Nothing saturates: each function says how large its arguments may be, and whoever calls it
-proves that they are no larger.
+    X 2^-f              with f, its bits after the point, known from the context
+    mantissa 2^e        a positive factor: a mantissa in [2^30, 2^31) and an exponent
+
+which is what a float is, with the exponent in a variable of its own. (Only a ``ratio``'s mantissa may have
+one bit less.) Floats are in two places: ``mantissa`` makes a pair from one, when a model is converted, and
+EXP2_TABLE is made once, at import. Everything else here runs between token id and chosen token.
+
+``>>`` is an arithmetic shift, also of negative numbers: it floors, and so does ``//``. On these two stand
+``shift``, which rounds halves up, and ``divide``, which rounds halves to even (as ``np.rint`` does). Nothing
+saturates: each function says how large its arguments may be, and whoever calls it proves that they are no
+larger.
 """
 import math
 
@@ -17,10 +20,10 @@ import numpy as np
 
 from ..exact import LN2, exp
 
-POWERS = np.left_shift(1, np.arange(63, dtype=np.int64))    # 1, 2, 4 .. 2^62
+POWERS_OF_2 = np.left_shift(1, np.arange(63, dtype=np.int64))           # 1, 2, 4 .. 2^62
 MANTISSA_BITS = 31                                          # a product of two mantissas stays below 2^62
 MOST_SHIFT = 62                                             # of an int64: more would leave 0 as well
-EXP2_BITS = 24                                              # of exp2's result: 2^-0 is 2^24
+EXP2_BITS = 24                                              # of exp2_minus's result: 2^-0 is 2^24
 FRACTION_BITS = 16                                          # of its argument
 EXP2_TABLE = np.rint(np.ldexp(exp(np.arange(257) * (-LN2 / 256)), EXP2_BITS)).astype(np.int64)
 
@@ -34,7 +37,7 @@ def mantissa(value):
 
 def bit_length(x):                                          # 0 <= x < 2^63
     """The number of bits of each x, as int.bit_length: 0 -> 0, 1 -> 1, 7 -> 3, 8 -> 4; int64."""
-    return np.searchsorted(POWERS, x, side="right").astype(np.int64)     # some have int32 here
+    return np.searchsorted(POWERS_OF_2, x, side="right").astype(np.int64)    # some have int32 here
 
 
 def shift(x, k):                                            # |x| < 2^62, 0 <= k <= 62
@@ -49,8 +52,8 @@ def divide(a, b):                                           # |a| < 2^61, 0 < b 
 
 
 def narrow(x, bits, axis=0, least=0):                       # |x| < 2^62
-    """x -> shift(x, k), k with the smallest k >= least, one for all values along axis, that leaves at most
-    ``bits`` bits of the largest |x|: 2^bits itself where these go up."""
+    """x -> shift(x, k), k.  k, one for all values along axis, is the smallest k >= least for which every
+    |x| >> k has at most ``bits`` bits; rounding may make it 2^bits."""
     k = np.maximum(bit_length(np.abs(x).max(axis, keepdims=True)) - bits, least)
     return shift(x, k), k.squeeze(axis)
 
@@ -64,9 +67,9 @@ def leading_bits(x):                                        # 0 < x < 2^63
 def square_root(x):                                         # 0 < x < 2^62
     """The root of x -> mantissa and exponent, cut off below: x is scaled by 4^e into [2^60, 2^62) first.
 
-    Newton's r <- (r + x / r) / 2 from r = 2^31, which is above the root: its relative error goes 1,
-    1/4, 1/40, 3e-4, 5e-8, 1e-15. Taken in floors it never falls below floor(root), and after five
-    steps it is there or one above.
+    Newton's r <- (r + x / r) / 2 from r = 2^31, which is above the root: its relative error goes 1, 1/4,
+    1/40, 3e-4, 5e-8, 1e-15. Taken in floors it never falls below floor(root), and after five steps it is
+    there or one above.
     """
     e = (62 - bit_length(x)) >> 1
     x = x << 2 * e
@@ -86,14 +89,14 @@ def ratio(x, y):                                            # 0 < x < 2^63, 0 < 
     return (a << MANTISSA_BITS - 1) // b, ea - eb - (MANTISSA_BITS - 1)
 
 
-def exp2(d):                                                # d >= 0, with 16 bits after the point
+def exp2_minus(d):                                          # d >= 0, with 16 bits after the point
     """2^-d with 24 bits: a table of 256 steps to the octave, a straight line between two of them, a shift.
 
         d = min(d, 32 << 16) is an octave, then 8 bits i and 8 bits j;  T[i] = 2^(24 - i/256) to the nearest;
         shift(T[i] - ((T[i] - T[i+1]) j >> 8), octave)
 
-    At most 17 units of 2^-24 above the true value. At d = 25 it is half a unit,
-    which goes up to 1; beyond it is 0.
+    At most 17 units of 2^-24 above the true value. At d = 25 it is half a unit, which goes up to 1; beyond it
+    is 0.
     """
     d = np.minimum(d, 32 << FRACTION_BITS)
     octave, i, j = d >> 16, d >> 8 & 255, d & 255

@@ -1,9 +1,9 @@
 """The model of ``nn/model.py`` without one float between token id and chosen token.
 
-``fixed_point.py`` comes first: the arithmetic. ``integer_convert.py`` makes the numbers that run
-here, and has the proof that they fit. What the three say, this docstring and those of the
-functions it names, is meant to be enough for a port to C or Verilog: 64 bits hold everything, and
-nothing saturates. tests/inference/test_integer.py has two tiny models with their golden logits.
+``fixed_point.py`` comes first: the arithmetic. ``integer_convert.py`` makes the numbers that run here, and
+has the proof that they fit. What the three say, this docstring and those of the functions it names, is meant
+to be enough for a port to C or Verilog: 64 bits hold everything, and nothing saturates.
+tests/inference/test_integer.py has two tiny models with their golden logits.
 
 **By hand.** A row (1 0 -1 1) of a BitLinear, of scale s_w = 1/2, reads the token (3, -1, 0.5, 2), with f = 20
 bits after the point, no gain and eps = 0:
@@ -20,27 +20,29 @@ bits after the point, no gain and eps = 0:
 
 The float BitLinear has 1.19521 as well (without quantizing 1.19208): codes of x / rms are codes of x.
 
-**Letters.** C = d_model, F = d_ffn; H query heads of D = C / H features, K heads of keys and values; m:
-features that a norm or a product sums over; f = ``model.bits``, the bits after the point of all activations;
-gamma: the largest |value| of a token or head; W~, x~, k~, v~: codes; M 2^E: a mantissa and its exponent, of a
-token (_x), a matrix (_w), the head (_h); j: the places by which ``narrow`` made a number shorter. ``a >> k``
-and ``a // b`` are floors, of negative a too.
+**Letters.** B sequences, T tokens, L positions of keys; t, s: positions of a query and of a key. C = d_model,
+F = d_ffn; H query heads of D = C / H features, K heads of keys and values, each for G = H / K query heads; m:
+features that a norm or a product sums over; S: their sum of squares; f = ``model.bits``, the bits after the
+point of all activations; gamma: the largest |value| of a token or head; W~, x~, k~, v~: codes; P = w / Z:
+softmax weights; M 2^E: a mantissa and its exponent, of a token (_x), of a BitLinear's matrix (_w), of W_out,
+which makes logits (_out); j: the places by which ``narrow`` made a number shorter. ``a >> k`` and ``a // b``
+are floors, of negative a too.
 
 **One token, step by step**, token i at position t; 2 to 10 for each block. W(x~) is ``bit_linear``.
 
      1. x = X[i] << f - bits[i]                                             X: the embedding
-     2. x~ = quantized(normed(x));  q = W_q(x~),  k = W_k(x~),  v = W_v(x~):  H, K, K heads, one by one
+     2. x~ = quantized(normed(x));  q = W_q(x~),  k = W_k(x~),  v = W_v(x~),  in H, K and K heads
      3. q = rotated(q),  k = rotated(k)
      4. k~, gamma_k = absmax_codes(k),  v~, gamma_v = absmax_codes(v), for every head. Both to the cache.
-     5. For every head h of q:  q', j = narrow(q, 14). It reads head h // (H / K) of k~, v~, at all s <= t:
-     6. z_s = shift((k~_s . q') gamma_k, 2 f + 7 - 16 - j);  w_s = exp2(max z - z_s);  Z = sum w_s
+     5. For every head h of q:  q', j = narrow(q, 14). It reads head h // G of k~, v~, at all s <= t:
+     6. z_s = shift((k~_s . q') gamma_k, 2 f + 7 - 16 - j);  w_s = exp2_minus(max z - z_s);  Z = sum w_s
      7. u_s = shift(w_s gamma_v, 12);  n = number of bits of Z, 25 to 38
         o = divide((sum u_s v~_s) << 38 - n, Z >> n - 25)
      8. x = x + W_o(quantized(normed(o)))                                   o: H D features, head by head
      9. x~ = quantized(normed(x));  gate = W_gate(x~),  up = W_up(x~);  act = silu(gate) or relu2(gate)
     10. act', j = narrow(act, 31);  x = x + W_down(quantized(normed(act' up, j)))
     11. y, S = normed(x);  y', j = narrow(y, 14);  M, E = ratio(2^j, S)    always RMSNorm
-    12. logit of i = shift((row i of the head . y') (M M_h >> 43), bits[i] - 43 - E_h - E clipped to 0..62)
+    12. logit of i = shift((W_out[i] . y') (M M_out >> 43), bits[i] - 43 - E_out - E clipped to 0..62)
     13. The next token: ``sampling.sample_integer``, or the largest logit, of equal ones the smallest id.
 
 **What cancels.** Absmax codes do not change when x is multiplied by a positive number: codes are taken
@@ -60,12 +62,13 @@ from ..float16 import row_blocks
 from ..nn import ops
 from ..quant import QB
 from .fixed_point import EXP2_BITS, FRACTION_BITS, MANTISSA_BITS, MOST_SHIFT
-from .fixed_point import bit_length, divide, exp2, narrow, ratio, shift
-from .integer_convert import KEY_SHIFT, LOG2E, LOG2E_BITS, QUERY_BITS, ROTARY_BITS, VALUE_BITS, convert, unit
+from .fixed_point import bit_length, divide, exp2_minus, narrow, ratio, shift
+from .integer_convert import KEY_SHIFT, LOG2E_BITS, LOG2E_FIXED, NARROW_BITS, ROTARY_BITS, VALUE_BITS
+from .integer_convert import convert, unit
 from .kernels import matmul
 
-# How large every number gets. A type is the smallest that holds it; NumPy computes in int64 where that
-# is less to write. (``integer_convert.IntegerWeights`` has the types of what conversion makes.)
+# How large every number gets. A type is the smallest that holds it; NumPy computes in int64 where that is
+# less to write. (``integer_convert.IntegerWeights`` has the types of what conversion makes.)
 #
 #   number                        type   one unit is                 range     rounding
 #   residual stream x             int32  2^-f                        < 2^28    exact sums
@@ -84,26 +87,26 @@ from .kernels import matmul
 #   k~ . q'                       int32                              < 2^30    exact (D <= 512)
 #     times gamma_k               int64  2^-(2f + 7 - j)             < 2^58    exact
 #   score z, base 2               int64  2^-16                       < 2^57    halves up
-#   softmax weight w, before 1/Z  int32  2^-24                       <= 2^24   ``exp2``
+#   softmax weight w, before 1/Z  int32  2^-24                       <= 2^24   ``exp2_minus``
 #   u = w gamma_v                 int64  2^-(f+12)                   <= 2^40   halves up
 #   sum u v~, and its Z = sum w   int64                              < Z 2^23  exact (context <= 8192)
 #   attention's output o          int64  2^-(f+1) / 127              < 2^37    to even, Z cut off to 25 bits
-#   |gate| LOG2E                  int64  2^-(f+30)                   < 2^59    exact, then halves up
+#   |gate| LOG2E_FIXED            int64  2^-(f+30)                   < 2^59    exact, then halves up
 #   sigmoid                       int32  2^-24                       <= 2^24   cut off: a floor division
 #   act: SwiGLU, ReLU^2           int64  2^-(f+24), 2^-2f            < 2^56    exact
 #     act', narrowed              int64  the same times 2^j          <= 2^31   halves up
 #   act' up                       int64  the same times 2^-f         < 2^59    exact
-#   y', the head's input          int16  2^j, by token               <= 2^14   halves up
-#   head times y'                 int64                              < 2^42    exact
-#     times M M_h >> 43           int64                              < 2^61    the multiplier: 17 to 19 bits
+#   y', W_out's input             int16  2^j, by token               <= 2^14   halves up
+#   W_out y'                      int64                              < 2^42    exact
+#     times M M_out >> 43         int64                              < 2^61    the multiplier: 17 to 19 bits
 #   logits                        int32  2^-logit_bits               < 2^28    halves up
 
 WEIGHT_SHIFT = 12            # of w gamma_v < 2^52: sums of 127 times it over 2^13 positions stay below 2^60
-Z_LEAST, Z_MOST = 25, 38     # bits of Z: one weight is 2^24, and 2^13 at most are summed up. As if Z had 38,
-                             # sum u v~ < Z 2^23 is below 2^61, which ``divide`` takes; Z itself keeps 25
+Z_LEAST, Z_MOST = 25, 38     # bits of Z: of one weight, 2^24, and of 2^13. sum u v~ < Z 2^23 is shifted as if
+                             # Z had the most, to below 2^61, as ``divide`` takes, and Z to its leading 25
 HIDDEN = -1 << 61            # a score below any other: its weight is 0, and max z - HIDDEN < 2^62
 ACT_BITS = 31                # of act', so that act' up < 2^31 2^28
-HEAD_SHIFT = 43              # M M_h >> 43 is below 2^19, and |sums| <= 2^15 2^14 C <= 2^42: below 2^61
+OUT_SHIFT = 43               # M M_out >> 43 is below 2^19, and |sums| <= 2^15 2^14 C <= 2^42: below 2^61
 
 
 class Activation(NamedTuple):
@@ -165,41 +168,42 @@ def rotated(x, tables):                          # (H D, B, T), (2, D/2, T) -> (
     return shift(np.stack([a * cos - b * sin, a * sin + b * cos], axis=1), ROTARY_BITS).reshape(x.shape)
 
 
-def attention(q, k, gamma_k, v, gamma_v, f):     # (H D, B, T); (K, D, B, S), (K, B, S), twice -> (H D, B, T)
+def attention(q, k, gamma_k, v, gamma_v, f):     # (H D, B, T); (K, D, B, L), (K, B, L), twice -> (H D, B, T)
     """o = v P,  P = softmax over keys of k^T q / sqrt(D), in units of 2^-(f+1) / 127: steps 5 to 7.
 
     q comes multiplied by log2(e) / sqrt(D) 128/127: softmax has base 2, and the 127 of k~ is a shift by 7.
     """
-    K, D, B, S = k.shape
+    K, D, B, L = k.shape
     T, out = q.shape[2], np.empty_like(q)
-    q, j = narrow(q.reshape(K, -1, D, B, T), QUERY_BITS, axis=2)         # (K, G, D, B, T), (K, G, B, T)
+    q, j = narrow(q.reshape(K, -1, D, B, T), NARROW_BITS, axis=2)        # (K, G, D, B, T), (K, G, B, T)
     o = out.reshape(q.shape)
     if T > 1:                                    # a single query reads each once: einsum widens as it goes
         k, v = k.astype(np.int32), v.astype(np.int64)
-    gamma_k, gamma_v = (gamma.astype(np.int64).transpose(1, 0, 2)[:, :, None, :, None]       # (B, K, 1, S, 1)
+    gamma_k, gamma_v = (gamma.astype(np.int64).transpose(1, 0, 2)[:, :, None, :, None]       # (B, K, 1, L, 1)
                         for gamma in (gamma_k, gamma_v))
-    for t in range(0, T, ops.QUERY_BLOCK):
-        queries, seen = slice(t, t + ops.QUERY_BLOCK), min(t + ops.QUERY_BLOCK, T) + S - T
-        z = np.einsum("kdbs,kgdbt->bkgst", k[..., :seen], q[..., queries].astype(np.int32))
-        z = shift(z * gamma_k[..., :seen, :],
-                  2 * f + KEY_SHIFT - FRACTION_BITS - j[..., queries].transpose(2, 0, 1, 3)[..., None, :])
-        hidden = np.arange(seen)[:, None] > np.arange(t, t + z.shape[-1]) + S - T
+    for block, positions in ops.query_blocks(T, L):
+        seen = slice(positions.stop)
+        z = np.einsum("kdbs,kgdbt->bkgst", k[..., seen], q[..., block].astype(np.int32))
+        z = shift(z * gamma_k[..., seen, :],
+                  2 * f + KEY_SHIFT - FRACTION_BITS - j[..., block].transpose(2, 0, 1, 3)[..., None, :])
+        hidden = np.arange(positions.stop)[:, None] > np.arange(positions.start, positions.stop)
         z = np.where(hidden, HIDDEN, z)
-        w = exp2(z.max(-2, keepdims=True) - z)                           # 0 where hidden
+        w = exp2_minus(z.max(-2, keepdims=True) - z)                     # 0 where hidden
         Z = w.sum(-2).transpose(1, 2, 0, 3)[:, :, None]                  # (K, G, 1, B, t)
         n = bit_length(Z)
-        u = shift(w * gamma_v[..., :seen, :], WEIGHT_SHIFT)
-        uv = np.einsum("kdbs,bkgst->kgdbt", v[..., :seen], u)
-        o[..., queries] = divide(uv << Z_MOST - n, Z >> n - Z_LEAST)     # uv / Z 2^13
+        u = shift(w * gamma_v[..., seen, :], WEIGHT_SHIFT)
+        uv = np.einsum("kdbs,bkgst->kgdbt", v[..., seen], u)
+        o[..., block] = divide(uv << Z_MOST - n, Z >> n - Z_LEAST)     # uv / Z 2^13
     return out
 
 
 def silu(gate, f):                               # units 2^-f -> units 2^-(f + 24)
-    """x s,  s = 1 / (1 + 2^-(x log2 e)):  of the exponential of -|x|, whatever x's sign, which is at most 1.
+    """x s,  made from e = 2^-(|x| log2 e) <= 1 for either sign:  s = 1 / (1 + e),  e / (1 + e) where x < 0.
 
-        e = exp2(shift(|gate| LOG2E, 30 + f - 16));  act = gate (((gate < 0 ? e : 2^24) << 24) // (2^24 + e))
+        e = exp2_minus(shift(|gate| LOG2E_FIXED, 30 + f - 16))
+        act = gate (((gate < 0 ? e : 2^24) << 24) // (2^24 + e))
     """
-    e = exp2(shift(np.abs(gate) * LOG2E, LOG2E_BITS + f - FRACTION_BITS))
+    e = exp2_minus(shift(np.abs(gate) * LOG2E_FIXED, LOG2E_BITS + f - FRACTION_BITS))
     one = 1 << EXP2_BITS
     return gate * ((np.where(gate < 0, e, one) << EXP2_BITS) // (one + e))
 
@@ -259,11 +263,7 @@ class IntegerModel:
         return unit(self.logit_bits)
 
     def encode(self, ids, caches=None):          # (B, T) -> residual stream (C, B, T), int64
-        c, start = self.config, caches[0].length if caches else 0
-        end = start + ids.shape[1]
-        if end > c.context:
-            raise ValueError(f"{end} tokens: expected at most the context of {c.context}")
-        X, tables = self.embedding, self.rotary[..., start:end]
+        X, tables = self.embedding, self.rotary[..., ops.new_positions(ids, caches, self.config.context)]
         x = X.codes[ids].astype(np.int64) << self.bits - X.bits[ids].astype(np.int64)[..., None]
         x = x.transpose(2, 0, 1)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
@@ -286,12 +286,12 @@ class IntegerModel:
         return bit_linear(block.down, quantized(*normed(block.ffn_sub_norm, gated, j)))
 
     def score(self, x):                          # (C, B, T) -> int32 (V, B, T): steps 11 and 12
-        """logits = W n in units of 2^-logit_bits:  n gain = y sqrt(C / S), y in 15 bits a token."""
+        """logits = W_out (n gain) in units of 2^-logit_bits:  n gain = y sqrt(C / S), y narrowed by token."""
         y, S = normed(self.norm, x)
-        y, j = narrow(y, QUERY_BITS)
+        y, j = narrow(y, NARROW_BITS)
         M, E = ratio(np.int64(1) << j, S)
-        multiplier = (M * self.logit_mantissa) >> HEAD_SHIFT
-        places = -HEAD_SHIFT - self.logit_exponent - E + self.head.bits.astype(np.int64)[:, None, None]
+        multiplier = (M * self.logit_mantissa) >> OUT_SHIFT
+        places = -OUT_SHIFT - self.logit_exponent - E + self.head.bits.astype(np.int64)[:, None, None]
         logits = np.empty(places.shape, np.int32)
         for rows in row_blocks(self.head.codes):
             sums = np.einsum("vc,cbt->vbt", self.head.codes[rows].astype(np.int64), y)

@@ -9,15 +9,15 @@ steps). A port reads these numbers from a file, or makes them as follows.
     row i, bits[i]     round(row 2^bits), at most 2^15 - 1;  bits = 15 - p where 2^(p-1) <= max|row| < 2^p,
                        and at most f (untied head: 62)
     gain, its unit     round(gain 2^a), unit 2^-a;  a = 23 - p likewise, from max|gain|.  No gain: unit 1
-    eps, eps_exponent  norm_eps m / unit(x)^2 (LayerNorm: m^3) = eps 4^eps_exponent, with the smallest
+    eps, eps_exponent  norm_eps m / unit(x)^2 (LayerNorm: m^3 for m) = eps 4^eps_exponent, with the smallest
                        eps_exponent >= 0 for which eps <= 2^60.  unit(x), of what the norm reads: 2^-f;
                        of o 2^-(f+1) / 127; of act' up 2^-(2f+24) (SwiGLU) or 2^-3f (ReLU^2)
     M_w 2^E_w          s_w / 127 unit(gain) sqrt(m) 2^f; for q also times log2(e) / sqrt(D), for a softmax of
                        base 2, and 128 / 127, which makes the 127 of k~ a shift by 7
     cos, sin           [d, t]: of t theta^(-2d/D), d < D/2, as float32, times 2^14
-    LOG2E              round(2^30 log2(e))
+    LOG2E_FIXED        round(2^30 log2(e))
     logit_bits         min(16, floor(28 - log2(largest logit)))
-    M_h 2^E_h          unit(last gain) sqrt(C) 2^logit_bits
+    M_out 2^E_out      unit(last gain) sqrt(C) 2^logit_bits
 
 **No overflow.** A normed token has |n|_2 <= sqrt(m), whatever the token, so each output of a BitLinear has a
 largest possible value that only its weights and gains decide, rounding included (``largest_output``); so have
@@ -44,11 +44,11 @@ MOST_BITS = 20       # ... with at most so many of them after the point,
 LEAST_BITS = 12      # and at least so many
 MOST_LOGIT_BITS = 16
 VALUE_BITS = 23      # of values inside a norm, and of gains
-QUERY_BITS = 14      # of queries, and of the head's inputs
+NARROW_BITS = 14     # of queries and of the input of the last matrix, which makes logits
 ROTARY_BITS = 14     # of cos and sin
 KEY_SHIFT = 7        # k = k~ gamma / 127: queries come multiplied by 128 / 127, which leaves / 2^7
 LOG2E_BITS = 30
-LOG2E = round(2**LOG2E_BITS / LN2)                         # log2(e)
+LOG2E_FIXED = round(2**LOG2E_BITS / LN2)                   # log2(e)
 LIMITS = {"vocab_size": 2**20, "d_model": 2**13, "d_ffn": 2**15, "context": 2**13, "head_dim": 2**9}
 
 
@@ -57,8 +57,8 @@ LIMITS = {"vocab_size": 2**20, "d_model": 2**13, "d_ffn": 2**15, "context": 2**1
 class Norm(NamedTuple):
     gain: np.ndarray | None  # int32 (m,), at most 2^23, its unit in the next BitLinear's M_w; None: all ones
     centred: bool            # LayerNorm: without the mean
-    eps: int                 # m eps, at most 2^60, in the square of 2^eps_exponent units of the input
-    eps_exponent: int
+    eps: int                 # norm_eps m (LayerNorm: m^3), at most 2^60, in units of x^2: the square of
+    eps_exponent: int        # 2^eps_exponent units of x
 
 
 class BitLinear(NamedTuple):
@@ -89,7 +89,7 @@ class IntegerWeights(NamedTuple):
     norm: Norm               # the last one, RMSNorm in every variant
     head: ScaledRows         # int16 (V, C), int8 (V,); the embedding itself where it is tied
     logit_bits: int          # logits are in units of 2^-logit_bits
-    logit_mantissa: int      # M_h 2^E_h: from sums of the head, and the token's scale, to logits
+    logit_mantissa: int      # M_out 2^E_out: from sums of the head, and the token's scale, to logits
     logit_exponent: int
 
 
@@ -98,9 +98,9 @@ class IntegerWeights(NamedTuple):
 def convert(c, matrices, arrays):
     """Matrices and arrays of ``formats/packed.py`` -> IntegerWeights; UserError for what does not fit.
 
-    matrices {name: PackedMatrix} and arrays {name: float array} are handed over: a matrix is
-    taken out of them when its turn comes, so that it can be forgotten as soon as its integers are
-    there. What is left are the gains.
+    matrices {name: PackedMatrix} and arrays {name: float array} are handed over: a matrix is taken out of
+    them when its turn comes, so that it can be forgotten as soon as its integers are there. What is left are
+    the gains.
     """
     check_limits(c)
     check_finite(matrices, arrays)
@@ -111,8 +111,7 @@ def convert(c, matrices, arrays):
     rotary = np.rint(np.ldexp(tables, ROTARY_BITS)).astype(np.int16)
     blocks = [integer_block(f"layers.{i}.", c, matrices, arrays, f) for i in range(c.n_layers)]
     norm, gain_unit = integer_norm(gain_of("norm", arrays), False, c.d_model, c.norm_eps, unit(f))
-    largest = max(1, largest_logit(head, gain_unit * norm.gain))
-    logit_bits = min(MOST_LOGIT_BITS, RANGE_BITS - ceil_log2(largest))
+    logit_bits = min(MOST_LOGIT_BITS, RANGE_BITS - ceil_log2(largest_logit(head, gain_unit * norm.gain)))
     return IntegerWeights(f, embedding, rotary, blocks, norm, head, logit_bits,
                           *mantissa(gain_unit * math.sqrt(c.d_model) * 2.0**logit_bits))
 
@@ -137,15 +136,15 @@ def integer_block(prefix, c, matrices, arrays, f):
     return Block(**fields)
 
 
-def integer_norm(gain, centred, m, eps, unit_of_x):        # float32 (m,) or None
+def integer_norm(gain, centred, m, norm_eps, unit_of_x):   # float32 (m,) or None
     """-> Norm of values in this unit, and the unit of its gain."""
     gain_unit = 1.0
     if gain is not None:
         places = VALUE_BITS - math.frexp(np.abs(gain).max())[1]
         gain, gain_unit = np.rint(np.ldexp(gain.astype(np.float64), places)).astype(np.int32), 2.0**-places
-    eps = m * eps / unit_of_x**2 * (m**2 if centred else 1)
-    exponent = max(0, (ceil_log2(eps) - 59) // 2)
-    return Norm(gain, centred, round(eps / 4.0**exponent), exponent), gain_unit
+    in_units = m * norm_eps / unit_of_x**2 * (m**2 if centred else 1)
+    exponent = max(0, (ceil_log2(in_units) - 59) // 2)
+    return Norm(gain, centred, round(in_units / 4.0**exponent), exponent), gain_unit
 
 
 NORM_OF = {"self_attn.q_proj": "input_layernorm", "self_attn.k_proj": "input_layernorm",
@@ -181,14 +180,14 @@ def ceil_log2(x):
 
 def activation_bits(c, matrices, arrays):
     """f: as many bits after the point as keep the largest possible activations below 2^28."""
-    embedding, largest = arrays["embed_tokens.weight"], 1.0
+    embedding, largest = arrays["embed_tokens.weight"], 0.0
     residual = max(float(np.abs(widen(embedding[rows])).max()) for rows in row_blocks(embedding))
     for name, (packed, n, scale) in matrices.items():
         w, gain = unpack_ternary(packed, n), input_gain(name, arrays)
         bound = max(largest_output(w[rows], float(scale), gain) for rows in row_blocks(w))
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             residual += bound
-        else:                                              # a rotation adds up to sqrt 2
+        else:                    # a rotation adds up to sqrt 2, of q and k; v, gate and up get it as well
             factor = max(1, query_factor(c)) if name.endswith("q_proj.weight") else 1
             largest = max(largest, math.sqrt(2) * bound * factor)
     largest = max(largest, residual)
@@ -206,10 +205,10 @@ def input_gain(name, arrays):
 
 
 def largest_logit(head, gain):
-    """No logit is larger. A head's rows are its weights, and its input has 14 bits: the largest of a narrowed
-    token is at least 2^13."""
+    """No logit is larger. The head's rows are its weights, and its input has 14 bits: the largest of a
+    narrowed token is at least 2^13."""
     rows = ((head.codes[rows], head.bits[rows, None]) for rows in row_blocks(head.codes))
-    return max(largest_output(np.ldexp(codes.astype(np.float64), -bits), 1.0, gain, 2**(QUERY_BITS - 1))
+    return max(largest_output(np.ldexp(codes.astype(np.float64), -bits), 1.0, gain, 2**(NARROW_BITS - 1))
                for codes, bits in rows)
 
 

@@ -4,18 +4,20 @@ Shapes and letters as in ``quant.py``: W~ (n, m) of -1, 0, +1 (binary is the sub
 or (m, ...), whole numbers in [-127, 127], one token per column, as int8 or as float32; y (n, ...) int32. The
 one rescale by s_w s_x that makes activations of y is not done here.
 
-``reference`` is the truth: the definition as three nested sums, and its one line of NumPy. Every other kernel
-must return its very integers, and says why no number on the way can overflow.
+``reference`` is the truth: the definition as three nested loops, and its one line of NumPy. Every other
+kernel must return its very integers, and says why no number on the way can overflow.
 
     kernel           resident form of W~          what it does
     by_blas          bit planes (``BitPlanes``)   unpacks some rows at a time to float32, multiplies with BLAS
-    by_bit_planes    the same                     counts bits: and, xor, popcount; 8 multiplications a row
-    by_lookup        base-3 (``TableIndices``)    looks up sums of eight weights at a time: additions alone
+    by_bit_planes    the same                     and, xor, popcount; 8 multiplications a row and token
+    by_lookup        ``TableIndices``             looks up sums of eight weights at a time: additions alone
     matmul           bit planes                   the faster one of the first two
 
 Both forms take 2 bits a weight, features padded to a multiple of 64 (bit planes; and 4 bytes a row) or 72
-(base 3). That is all that is read from memory for a token; no kernel keeps a second copy.
+(indices in base 3, not the bytes of ``pack_base3``). That is all that is read from memory for a token; no
+kernel keeps a second copy.
 """
+import functools
 import math
 from typing import NamedTuple
 
@@ -25,14 +27,14 @@ from ..packing import unpack_blocks
 from ..quant import QB
 
 TILE = 2**19         # weights that by_blas unpacks at a time: 2 MB of float32
-SHARES = 8           # a pool's threads take every eighth tile at a time: to hand out single ones takes longer
+WORK_SHARES = 8      # a pool's threads take every eighth tile at a time: to hand out single ones takes longer
 BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, for the second-level cache; but
                      # 3 words of a whole row at least, or adding up the counts takes longer than counting
 BUFFER = 512         # numbers: NumPy copies a broadcast operand to buffers, whose 8,192 by default are slower
 
 
 def reference(codes, w):                         # (m, N), (n, m) -> int32 (n, N)
-    """The definition:  y[i, t] = sum_j w[i, j] codes[j, t].   Three nested sums."""
+    """The definition:  y[i, t] = sum_j w[i, j] codes[j, t]"""
     y = np.zeros((len(w), codes.shape[1]), np.int32)
     for i in range(len(w)):
         for t in range(codes.shape[1]):
@@ -48,10 +50,10 @@ def reference_numpy(codes, w):                   # (m, N), (n, m) -> int32 (n, N
 # ---- the resident form
 
 class BitPlanes(NamedTuple):
-    """A ternary matrix as two bits a weight, in two planes of 64-bit words: word j of row i
-    holds features 64 j .. 64 j + 63.
+    """A ternary matrix as two bits a weight, in two planes of 64-bit words.
 
-    Features from m on are zeros. Rows are the last axis, so that one word of *all* rows is contiguous.
+    Word j of row i holds features 64 j .. 64 j + 63. Features from m on are zeros. Rows are the last axis, so
+    that one word of *all* rows is contiguous.
     """
     nonzero: np.ndarray      # uint64 (words, n): the weight is not 0
     negative: np.ndarray     # uint64 (words, n): the weight is -1
@@ -121,9 +123,9 @@ def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> i
     rows = max(1, TILE // max(1, m))
 
     def share(k):
-        for i in range(k * rows, n, SHARES * rows):
+        for i in range(k * rows, n, WORK_SHARES * rows):
             y[i:i + rows] = unpack(w, slice(i, i + rows)).astype(np.float32) @ x
-    list((pool.map if pool and n > rows else map)(share, range(SHARES)))
+    list((pool.map if pool and n > rows else map)(share, range(WORK_SHARES)))
     return y
 
 
@@ -133,6 +135,17 @@ PLACES = np.array([1, 2, 4, 8, 16, 32, 64, -128], np.int32)              # of th
 BITS = 1 << np.arange(8, dtype=np.uint8)
 
 
+def with_small_buffers(kernel):
+    """The kernel, run while NumPy's buffers have BUFFER numbers."""
+    @functools.wraps(kernel)
+    def run(codes, w):
+        with np.errstate():                      # on leaving, gives back the buffer size as well
+            np.setbufsize(BUFFER)
+            return kernel(codes, w)
+    return run
+
+
+@with_small_buffers
 def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> int32 (n, N)
     """Count bits. With c_b the places of two's complement and x_b the bits,  x = sum_b c_b x_b,  so
 
@@ -163,15 +176,14 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
     whole_row = np.uint16 if words <= 1023 else np.int32                 # the smaller, the faster
     part = np.uint8 if step == 3 else whole_row
     y = np.empty((len(X), n), np.int32)
-    with np.errstate():                          # on leaving, gives back the buffer size as well
-        np.setbufsize(BUFFER)
-        for t in range(0, len(X), tokens):
-            counts = np.zeros((1, 8, n), whole_row)
-            for j in range(0, words, step):
-                bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]       # (tokens, 8, step, n)
-                bits &= w.nonzero[j:j + step]
-                counts = counts + np.add.reduce(np.bitwise_count(bits), axis=2, dtype=part)
-            y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
+    for t in range(0, len(X), tokens):
+        counts = np.zeros((1, 8, n), whole_row)
+        for j in range(0, words, step):
+            bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]           # (tokens, 8, step, n)
+            bits &= w.nonzero[j:j + step]
+            part_counts = np.add.reduce(np.bitwise_count(bits), axis=2, dtype=part)
+            counts = counts + part_counts        # not +=: one token's zeros become all tokens' counts
+        y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
     y += w.negatives
     return y.T.copy()
 
@@ -184,10 +196,12 @@ PATTERNS = 3**GROUP
 
 
 class TableIndices(NamedTuple):
-    """A ternary matrix as indices into tables of sums, 16 bits for eight weights.
-    Features from m on have weight 0."""
-    index: np.ndarray        # uint16 (K, 9, n): of block k, group g, row i
-                             # 6,561 g + sum_f (w_f + 1) 3^(7 - f), f < 8
+    """A ternary matrix as indices into tables of sums, 16 bits for eight weights:
+
+        index[k, g, i] = 6,561 g + sum_f (w_f + 1) 3^(7 - f),  f < 8        of block k, group g, row i
+
+    so the first weight is the highest digit. Features from m on have weight 0."""
+    index: np.ndarray        # uint16 (K, 9, n)
     m: int
 
     @property
@@ -206,15 +220,16 @@ def table_indices(w):                            # (n, m) of -1, 0, +1 -> TableI
     return TableIndices(index.transpose(1, 2, 0).copy(), m)
 
 
+@with_small_buffers
 def by_lookup(codes, w):                         # (m, N), TableIndices (n, m) -> int32 (n, N)
-    """Look up, for eight features at a time, the sum that a row's eight weights make: one of
-    6,561, computed once for all rows.
+    """Look up, for eight features at a time, the sum that a row's eight weights make: one of 6,561, computed
+    once for all rows.
 
     A table of eight features is an outer sum of four tables of two. Nine tables lie side by side, so one
     ``take`` serves 72 features of every row.
 
-    No overflow: a sum in a table is at most 8 * 127, of the nine of a block at most 9,144
-    < 2^15 (int16); |y| <= 127 m < 2^31.
+    No overflow: a sum in a table is at most 8 * 127 = 1,016, the nine of a block are at most 9,144 < 2^15
+    (int16), and |y| <= 127 m < 2^31.
     """
     K, _, n = w.index.shape
     x = np.zeros((codes.shape[1], K * SIDE_BY_SIDE * GROUP), np.int16)
@@ -223,14 +238,12 @@ def by_lookup(codes, w):                         # (m, N), TableIndices (n, m) -
     ones = ones.reshape(len(x), K, SIDE_BY_SIDE, GROUP, 3)
     twos = _outer_sum(ones[..., 0::2, :], ones[..., 1::2, :])            # (N, K, 9, 4, 9)
     y = np.zeros((len(x), n), np.int32)
-    with np.errstate():                          # on leaving, gives back the buffer size as well
-        np.setbufsize(BUFFER)
-        for t in range(len(x)):
-            first, second, third, fourth = np.moveaxis(twos[t], 2, 0)    # (K, 9, 9)
-            sixes = _outer_sum(second, _outer_sum(third, fourth))        # (K, 9, 729)
-            for k in range(K):
-                table = _outer_sum(first[k], sixes[k]).ravel()
-                y[t] += np.add.reduce(table.take(w.index[k]), axis=0, dtype=np.int16)
+    for t in range(len(x)):
+        first, second, third, fourth = np.moveaxis(twos[t], 2, 0)        # (K, 9, 9)
+        sixes = _outer_sum(second, _outer_sum(third, fourth))            # (K, 9, 729)
+        for k in range(K):
+            table = _outer_sum(first[k], sixes[k]).ravel()
+            y[t] += np.add.reduce(table.take(w.index[k]), axis=0, dtype=np.int16)
     return y.T.copy()
 
 
@@ -249,7 +262,7 @@ def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (
     tables. (``python -m minibitnet.bench kernels`` has the times.)
     """
     assert len(codes) == w.m, f"activations have {len(codes)} features, the matrix has {w.m}"
-    columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))
+    columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))      # not -1: there may be no features
     if integer or columns.shape[1] <= 3 or not exact_in_float32(len(codes)):
         y = by_bit_planes(columns, w)
     else:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..exact import LN2, Random, exp, log, total
-from .fixed_point import FRACTION_BITS, MOST_SHIFT, exp2, mantissa, shift
+from .fixed_point import FRACTION_BITS, MOST_SHIFT, exp2_minus, mantissa, shift
 
 TOP_P_BITS = 16
 
@@ -50,11 +50,11 @@ def sample(logits, rng, *, temperature=1.0, top_k=0, top_p=1.0):
 def sample_integer(logits, rng, *, beta, top_k=0, top_p=1 << TOP_P_BITS):
     """``sample`` without a float: int32 logits (V,), |logits| < 2^28 -> one id.
 
-    beta = M 2^E with E <= 0: a logit that is x below the largest has the weight 2^-(beta x), with ``exp2``'s
-    16 bits of the exponent.
+    beta = M 2^E with E <= 0: a logit that is x below the largest has the weight 2^-(beta x), with the
+    16 bits of the exponent of ``exp2_minus``.
 
         sort         largest first, equal ones by id; keep top_k of them
-        weights      exp2(shift(x M, min(-E, 62))): at most 2^24 (int32)
+        weights      exp2_minus(shift(x M, min(-E, 62))): at most 2^24 (int32)
         add up       in this order: sums times 2^16 are at most 2^60 (int64; V <= 2^20)
         top_p        in 1/2^16: keep the first ones, up to the one whose sum 2^16 >= top_p times the whole sum
         draw         a whole 0 <= r < the sum of these, each equally likely: the first whose sum is above r
@@ -62,7 +62,7 @@ def sample_integer(logits, rng, *, beta, top_k=0, top_p=1 << TOP_P_BITS):
     order = np.argsort(-logits, kind="stable")[:top_k or None]
     M, E = beta
     below = (logits[order[0]] - logits[order]).astype(np.int64)
-    up_to = exp2(shift(below * M, min(-E, MOST_SHIFT))).cumsum()
+    up_to = exp2_minus(shift(below * M, min(-E, MOST_SHIFT))).cumsum()
     if top_p < 1 << TOP_P_BITS:
         up_to = up_to[:np.searchsorted(up_to << TOP_P_BITS, up_to[-1] * top_p) + 1]
     return int(order[np.searchsorted(up_to, rng.integers(int(up_to[-1])), side="right")])

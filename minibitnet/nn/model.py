@@ -57,12 +57,9 @@ class Transformer(Module):
         return self.score(self.encode(ids, caches))
 
     def encode(self, ids, caches=None):          # (B, T) int -> residual stream (C, B, T)
-        start = caches[0].length if caches else 0
-        end = start + ids.shape[1]
-        if end > self.config.context:
-            raise ValueError(f"{end} tokens: expected at most the context of {self.config.context}")
+        new = ops.new_positions(ids, caches, self.config.context)
         # (D/2, B, T), repeated for every sequence of the batch: rope then multiplies contiguous arrays.
-        rotary = [np.repeat(table[:, None, start:end], len(ids), axis=1) for table in self.rotary]
+        rotary = [np.repeat(table[:, None, new], len(ids), axis=1) for table in self.rotary]
         x = self.embed_tokens(ids)
         for block, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
             x = block(x, rotary, cache)

@@ -173,6 +173,15 @@ def split_heads(x, head_dim, n_kv_heads=None):   # (H D, B, T) -> (B, K, H/K, D,
     return x.reshape(n_kv_heads or len(x) // head_dim, -1, head_dim, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
 
 
+def new_positions(ids, caches, context):         # (B, T), caches of the layers or None -> a slice
+    """Where the T new tokens stand: behind those that the caches have."""
+    start = caches[0].length if caches else 0
+    end = start + ids.shape[1]
+    if end > context:
+        raise ValueError(f"{end} tokens: expected at most the context of {context}")
+    return slice(start, end)
+
+
 def query_blocks(T, L):
     """T queries, the last T of L positions, in blocks -> (block, positions) of each, slices of the queries
     and of the positions. A block may see the keys in front of positions.stop; no others are multiplied."""

@@ -545,7 +545,7 @@ def test_a_system_of_32_bits_gives_the_same_logits(arm, ids, monkeypatch):
     assert np.array_equal(run(model, ids, [], None)[0], expected)
 
     def of_32_bits(x):
-        return np.searchsorted(fixed_point.POWERS, x, side="right").astype(np.int32)
+        return np.searchsorted(fixed_point.POWERS_OF_2, x, side="right").astype(np.int32)
     for module in (fixed_point, integer):                  # the comparison sees lengths of 32 bits
         monkeypatch.setattr(module, "bit_length", of_32_bits)
     assert not np.array_equal(run(model, ids, [], None)[0], expected)
