@@ -20,8 +20,9 @@ from .formats.rundir import RunDirectory, tokenizer_sha256
 from .inference.cache import KINDS
 from .inference.cache import caches as caches_of
 from .inference.integer import IntegerModel
-from .inference.packed import PackedModel, finite
-from .inference.sampling import check_sampling, decode, surprisal
+from .inference.packed_engine import PackedModel
+from .inference.sampling import check_sampling, decode
+from .inference.scoring import finite, surprisal
 from .nn import ops
 from .nn.autograd import Tensor
 from .nn.config import ModelConfig

@@ -97,7 +97,7 @@ def said(model, parameters, c, tokens):
     from minibitnet.api import FloatEngine
     from minibitnet.formats import packed
     from minibitnet.inference.integer import IntegerModel
-    from minibitnet.inference.packed import PackedModel
+    from minibitnet.inference.packed_engine import PackedModel
     from minibitnet.inference.sampling import decode
     engines, sha256 = [FloatEngine(model)], hashlib.sha256()
     if c.linear != "float":

@@ -13,10 +13,10 @@ ON_FLOOR = {
     1: "exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
-       "inference.sampling inference.kernels",
+       "inference.sampling inference.scoring inference.kernels",
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
        "inference.cache inference.integer_convert",
-    4: "nn.model text.batches stories.tasks inference.packed inference.integer",
+    4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer",
     6: "nn.training measure.costs experiments.paper",
     7: "api measure.agreement measure.counting measure.held_out measure.peers measure.plotting "
        "measure.random_models measure.results measure.timing measure.trigram experiments.claims",
@@ -106,7 +106,8 @@ def violations_within(name, ours):
 RESULTS = """
     quant
     nn.autograd nn.ops nn.ste nn.layers nn.model nn.optim nn.training
-    inference.packed inference.cache inference.sampling inference.fixed_point inference.integer_convert
+    inference.packed_engine inference.cache inference.sampling inference.scoring inference.fixed_point
+    inference.integer_convert
     text.batches stories.building stories.walk stories.entropy
     api train evaluate
 """.split()

@@ -17,7 +17,7 @@ import numpy as np
 from ..api import load
 from ..errors import UserError
 from ..inference.cache import KINDS, caches
-from ..inference.sampling import surprisal
+from ..inference.scoring import surprisal
 from ..nn.config import ModelConfig
 from . import paper
 from ..measure.held_out import text_to_score

@@ -1,7 +1,7 @@
 """Latency against size:  [b158] Table 1 and Figure 2, measured on one block of each of the papers' widths.
 
 Each block is made twice: as LLaMA's in dense float32 (the float variant of ``nn/model.py``) and packed in 2
-bits a weight (``inference/packed.py``), with random weights: time does not depend on their values. One size
+bits a weight (``inference/packed_engine.py``), with random weights: time does not depend on their values. One size
 is in memory at a time. Copies of a small block take turns, so that both kinds are read from memory at every
 call, as in a model.
 

@@ -5,7 +5,7 @@ import numpy as np
 from ..api import FloatEngine
 from ..formats.packed import pack
 from ..inference.integer import IntegerModel
-from ..inference.packed import PackedModel
+from ..inference.packed_engine import PackedModel
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from . import energy

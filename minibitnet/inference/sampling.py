@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from ..errors import UserError
-from ..exact import LN2, Random, exp, log, total
+from ..exact import LN2, Random, exp, total
 from .fixed_point import FRACTION_BITS, MOST_SHIFT, exp2_minus, mantissa, shift
 
 TOP_P_BITS = 16
@@ -23,13 +23,6 @@ def check_sampling(temperature, top_k, top_p, seed):
         raise UserError(f"top_p = {top_p!r}: expected a number above 0, at most 1 (all tokens)")
     if not (isinstance(seed, Integral) and seed >= 0):
         raise UserError(f"seed = {seed!r}: expected a whole number, 0 or more")
-
-
-def surprisal(logits, targets):
-    """-log p(target) in nats, float64:  logits (V, ...), targets (...) int -> (...)."""
-    logits = logits.astype(np.float64)
-    logits -= logits.max(0)
-    return log(total(exp(logits))[0]) - np.take_along_axis(logits, targets[None], 0)[0]
 
 
 def sample(logits, rng, *, temperature=1.0, top_k=0, top_p=1.0):

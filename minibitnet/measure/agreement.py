@@ -3,7 +3,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..inference.sampling import surprisal
+from ..inference.scoring import surprisal
 
 CLEAR = 0.1      # nats between the two best tokens, from which on a choice counts as clear
 MOVED = 0.001    # nats: far more than rounding moves a logit, less than a flipped code does

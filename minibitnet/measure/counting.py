@@ -27,7 +27,7 @@ from dataclasses import is_dataclass
 import numpy as np
 
 from .. import exact, exact_attention, exact_functions, quant
-from ..inference import cache, fixed_point, integer, kernels, packed
+from ..inference import cache, fixed_point, integer, kernels, packed_engine
 from ..nn import ops
 from ..nn.autograd import Tensor
 
@@ -44,7 +44,7 @@ KINDS = {
 }
 KIND = {ufunc: kind for kind, names in KINDS.items() for ufunc in names}
 PARTS = {  # a function on the stack -> the part of the model that its operations belong to
-    **dict.fromkeys(("quantized_linear", "BitLinear.__call__", "bit_linear"), "BitLinear"),
+    **dict.fromkeys(("quantized_linear", "PackedBitLinear.__call__", "bit_linear"), "BitLinear"),
     "unpack": "BitLinear, unpacking",
     **dict.fromkeys(("linear", "head", "PackedModel.project", "IntegerModel.score"), "plain products"),
     "causal_attention": "attention", "attention": "attention",
@@ -52,7 +52,8 @@ PARTS = {  # a function on the stack -> the part of the model that its operation
     **dict.fromkeys(("operand", "on_grid", "on_one_grid", "fine", "shared_out"), "rounding to grids"),
 }
 # Whose new arrays must count as well:
-MODULES = (exact, exact_attention, exact_functions, quant, ops, cache, kernels, packed, fixed_point, integer)
+MODULES = (exact, exact_attention, exact_functions, quant, ops, cache, kernels, packed_engine, fixed_point,
+           integer)
 _tallies = []                                    # of the ``count`` calls in progress, the innermost last
 
 

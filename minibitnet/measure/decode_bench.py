@@ -12,7 +12,7 @@ from ..api import FloatEngine
 from ..errors import UserError
 from ..formats.packed import load
 from ..inference.integer import IntegerModel
-from ..inference.packed import PackedModel
+from ..inference.packed_engine import PackedModel
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from .random_models import SHAPES, packed_bytes, write_model

@@ -4,11 +4,11 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from ..formats.packed import FLOATS, PackedMatrix, is_bitlinear, save
-from ..inference import packed
-from ..inference.cache import KVCache
-from ..nn import model, ops
 from ..float16 import rounded
+from ..formats.packed import FLOATS, PackedMatrix, is_bitlinear, save
+from ..inference.cache import KVCache
+from ..inference.packed_engine import PackedBlock, PackedModel
+from ..nn import model, ops
 
 # sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T but for its
 # context, which is 4,096
@@ -50,8 +50,8 @@ class RandomModel:
 def write_model(path, c, dtype="float32"):
     """Write a random model as a packed file; dtype: of embedding and head."""
     weights = RandomModel(c, FLOATS[dtype])
-    matrices, arrays = ({name: weights[name] for name in weights.shapes if is_bitlinear(name) is packed}
-                        for packed in (True, False))
+    matrices, arrays = ({name: weights[name] for name in weights.shapes if is_bitlinear(name) == of_bitlinear}
+                        for of_bitlinear in (True, False))
     save(path, {"model": asdict(c), "train": {}, "corpus": {}}, 0, matrices, arrays, dtype)
 
 
@@ -66,13 +66,13 @@ class Repeating:
 def packed_block(c):
     """One block of the packed engine -> (block, bytes of its weights)."""
     weights = RandomModel(c)
-    block = packed.Block(c, "layers.0.", weights, weights, None)
+    block = PackedBlock(c, "layers.0.", weights, weights, None)
     return block, packed_bytes(block)
 
 
 def packed_bytes(block):
     """Bytes of a packed block's weights as they are in memory."""
-    return sum(linear.codes.nbytes for linear in (block.qkv_proj, block.o_proj, block.gate_up_proj,
+    return sum(linear.planes.nbytes for linear in (block.qkv_proj, block.o_proj, block.gate_up_proj,
                                                   block.down_proj))
 
 
@@ -95,7 +95,7 @@ def engines(c):
     """The float and the packed engine of a random ternary model -> {name: (function of (ids, caches) to
     logits, bytes of its weights)}"""
     weights, running = RandomModel(c), model.Transformer(c).quantized()
-    packed_model = packed.PackedModel(c, weights, weights)
+    packed_model = PackedModel(c, weights, weights)
     rest = packed_model.embedding.nbytes + (not c.tied) * packed_model.head.nbytes
     return {"float": (lambda ids, caches: running(ids, caches).data, 4 * c.n_parameters),
             "packed": (packed_model, sum(map(packed_bytes, packed_model.blocks)) + rest)}

@@ -12,7 +12,7 @@ from minibitnet.errors import NonFiniteError, UserError
 from minibitnet.measure import random_models
 from minibitnet.formats import packed
 from minibitnet.inference.cache import KINDS, QuantizedKVCache, from_bytes, two_in_a_byte
-from minibitnet.inference.packed import BitLinear, PackedModel
+from minibitnet.inference.packed_engine import PackedBitLinear, PackedModel
 from minibitnet.nn import layers
 from minibitnet.nn.autograd import Tensor
 from minibitnet.nn.config import ModelConfig
@@ -73,7 +73,7 @@ def test_a_packed_bitlinear_is_the_training_forward(seed):
         x = (rng.standard_normal((m, B, T)) * rng.choice([1e-7, 1, 1e4])).astype(np.float32)
         c = ModelConfig(linear="ternary" if kind is layers.BitLinear else "binary")
         matrix = packed.pack({"a_proj.weight": layer.weight.data}, c)[0]
-        assert np.array_equal(BitLinear(list(matrix.values()))(x), layer.quantized()(Tensor(x)).data)
+        assert np.array_equal(PackedBitLinear(list(matrix.values()))(x), layer.quantized()(Tensor(x)).data)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -113,7 +113,7 @@ def test_16_bit_embeddings_stay_16_bit_and_change_little(dtype, tolerance, rng):
 
 
 def test_the_head_in_blocks_is_the_head(rng, monkeypatch):
-    from minibitnet.inference import packed as module
+    from minibitnet.inference import packed_engine as module
     c = ModelConfig(vocab_size=50, d_model=32, n_layers=1, n_heads=2, context=16)
     engine = engine_of(Transformer(c), BFLOAT16)
     x = rng.standard_normal((32, 2, 3)).astype(np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.inference.sampling import check_sampling, decode, sample, sample_integer, sampler, surprisal
+from minibitnet.inference.sampling import check_sampling, decode, sample, sample_integer, sampler
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.3], np.float32))
 
@@ -129,9 +129,3 @@ def test_a_long_prompt_is_read_from_its_end():
 
 def test_a_context_of_one_token_works():
     assert list(decode(Counter(context=1), [5], 3, temperature=0)) == [6, 7, 8]
-
-
-def test_surprisal_by_pencil():
-    """Logits log 3 and 0 are chances 3/4 and 1/4, whatever is added to both; two places, targets 0 and 1."""
-    logits = np.log(np.array([[3.0, 3e30], [1.0, 1e30]]))
-    assert surprisal(logits, np.array([0, 1])) == pytest.approx([np.log(4 / 3), np.log(4)])

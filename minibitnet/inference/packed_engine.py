@@ -14,36 +14,20 @@ power of two for each row, an exact operand; of a row's numbers below 2^-5 of it
 2^-8) the last bits are rounded away. A float32 head is put on its grid once, which float32 still holds. The
 head, the largest matrix, is widened and multiplied block by block, by all threads if it is large.
 """
-import functools
-
 import numpy as np
 
-from ..errors import NonFiniteError
 from ..exact import FINE, Grid, fine, product, whole
-from ..float16 import ScaledRows, all_finite, row_blocks, scaled_rows, widen
+from ..float16 import ScaledRows, row_blocks, scaled_rows, widen
 from ..nn import ops
 from ..quant import absmax_int8, split_groups
 from ..threads import pool_of, share_out
+from ..variants import LAYER
 from .cache import caches
 from .kernels import matmul, repack, stack
+from .scoring import finite
 
 HEAD_BLOCK = 2**19       # weights of the head that are multiplied at a time, 4 MB of float64
 FEW = 4                  # blocks of a head that threads do not share: to wake them takes longer
-
-
-def finite(call):
-    """The call of an engine of floats, but NonFiniteError where something overflowed on the way."""
-    @functools.wraps(call)
-    def checked(*arguments, **options):
-        try:
-            logits = call(*arguments, **options)
-        except FloatingPointError:                         # a quantizer met it first
-            logits = np.float32([np.nan])
-        if not all_finite(logits):
-            raise NonFiniteError("the model's logits are not finite: expected numbers; "
-                                 "are its scales, gains or embeddings off?")
-        return logits
-    return checked
 
 
 class PackedModel:
@@ -68,7 +52,7 @@ class PackedModel:
         self.head = on_grid(head) if head.dtype == np.float32 else scaled_rows(head, in_place=True)
         if c.tied and head.dtype != np.float32:            # one copy of a large matrix
             self.embedding = self.head
-        self.blocks = [Block(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
+        self.blocks = [PackedBlock(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
 
     @finite
@@ -118,19 +102,22 @@ def on_grid(matrix):
     return y
 
 
-class Block:
+class PackedBlock:
     def __init__(self, c, prefix, matrices, arrays, pool):
-        def norm(name):                                    # ternary: RMSNorm; binary: LayerNorm, no gain
-            if c.linear == "binary":
+        def norm(name, kind):
+            if kind == LAYER:
                 return lambda x: ops.layer_norm.forward(x, eps=c.norm_eps)
             gain = widen(arrays[f"{prefix}{name}.weight"])
             return lambda x: ops.rms_norm.forward(x, gain, eps=c.norm_eps)
 
         def linear(*names):
-            return BitLinear([matrices.pop(f"{prefix}{name}.weight") for name in names], pool)
+            return PackedBitLinear([matrices.pop(f"{prefix}{name}.weight") for name in names], pool)
 
-        self.input_norm, self.attn_sub_norm = norm("input_layernorm"), norm("self_attn.attn_sub_norm")
-        self.ffn_norm, self.ffn_sub_norm = norm("post_attention_layernorm"), norm("mlp.ffn_sub_norm")
+        of_block, of_bitlinear = c.variant.norm, c.variant.sub_norm
+        self.input_norm = norm("input_layernorm", of_block)
+        self.attn_sub_norm = norm("self_attn.attn_sub_norm", of_bitlinear)
+        self.ffn_norm = norm("post_attention_layernorm", of_block)
+        self.ffn_sub_norm = norm("mlp.ffn_sub_norm", of_bitlinear)
         self.qkv_proj = linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         self.o_proj = linear("self_attn.o_proj")
         self.gate_up_proj, self.down_proj = linear("mlp.gate_proj", "mlp.up_proj"), linear("mlp.down_proj")
@@ -149,17 +136,17 @@ class Block:
         return h + self.down_proj(self.ffn_sub_norm(self.act(gate, up)))
 
 
-class BitLinear:
+class PackedBitLinear:
     """y = (W~ x~) s_w s_x, for one matrix or several of one input, stacked.   [bitnet] eq. 11"""
 
     def __init__(self, matrices, pool=None):
-        self.codes = stack([repack(matrix.packed, matrix.n) for matrix in matrices])
+        self.planes = stack([repack(matrix.packed, matrix.n) for matrix in matrices])
         scales, rows = [matrix.scale for matrix in matrices], [matrix.n for matrix in matrices]
         self.scale = np.repeat(scales, rows)[:, None, None]                          # (n, 1, 1)
         self.pool = pool
 
     def __call__(self, x):                                 # (m, B, T) -> (n, B, T)
         codes, scale = absmax_int8(x)
-        y = matmul(codes, self.codes, pool=self.pool).astype(np.float32)
+        y = matmul(codes, self.planes, pool=self.pool).astype(np.float32)
         y *= self.scale * scale                            # as ``ops.quantized_linear`` does it, to the bit
         return y
