@@ -56,8 +56,8 @@ def total(x, axis=0):                        # (..., n, ...) -> (..., 1, ...)
     if n == 0:
         return np.zeros((1, *x.shape[1:]), x.dtype).swapaxes(0, axis)
     while n > 1:
-        if across and n <= 16:               # rows are short and slow to add; in a copy with axis 0 outermost
-                                             # in memory each addition is one long row
+        if across and n <= 16:
+            # the rows are short and slow to add: in a copy with axis 0 outermost each addition is one long row
             x, across = np.ascontiguousarray(x), False
         half = n // 2
         added = x[:half] + x[half:2 * half]
@@ -158,7 +158,8 @@ def on_one_grid(x, norm, terms, dtype=None):     # float array -> Grid, of its t
                       "cut the batch into smaller shards")
     largest = max(float(np.maximum.reduce(x, None)), -float(np.minimum.reduce(x, None)))
     unit = math.ldexp(1.0, math.frexp(largest / room)[1])
-    y = to_units(x, unit) if dtype == x.dtype else to_units(y := x.astype(dtype), unit, out=y)
+    y = x.astype(dtype, copy=False)
+    y = to_units(y, unit, out=None if y is x else y)             # x itself stays as it is
     safe = dtype != np.float32 or SAFE_LARGEST[0] < largest < SAFE_LARGEST[1] or largest == 0
     return Grid(y, norm, not safe)
 

@@ -690,3 +690,17 @@ def test_normal_numbers_have_the_moments_of_normal_numbers():
     assert abs((blocks[:, 0] * blocks[:, 1]).mean()) < 5 / math.sqrt(6 * half)
     assert abs((z[1:] * z[:-1]).mean()) < 5 / math.sqrt(n)
     assert abs((blocks[:, 0] ** 2 * blocks[:, 1] ** 2).mean() - 1) < 5 * math.sqrt(8 / (6 * half))
+
+
+def test_log_of_whole_numbers_is_a_float_too():
+    """Not cut off to a whole number: log 10 = 2.30, of an array, an element or a number."""
+    tens = np.array([10, 1])
+    assert log(tens).tolist() == [log(10.0), 0] and log(tens).dtype == log(tens[0]).dtype == np.float64
+    assert log(tens[0]) == log(10) == log(10.0)
+
+
+def test_no_whole_number_takes_no_word():
+    """An empty draw, from which the next one continues as if it had not been."""
+    rng = Random(0)
+    assert rng.integers(5, size=0).tolist() == [] and rng.integers(5, size=0).dtype == np.int64
+    assert rng.integers(5, size=3).tolist() == Random(0).integers(5, size=3).tolist()

@@ -34,8 +34,8 @@ class Block(Module):
 
 
 class Transformer(Module):
-    """Token ids to logits. c: ModelConfig; seed: of the initial weights. To differentiate, call it inside
-    ``record()``.
+    """Token ids to logits; what is called inside ``record()`` can be differentiated. c: ModelConfig; seed: of
+    the initial weights.
 
     Training and inference run ``quantized()``, the model with every weight quantized beforehand. With
     "binary", b1's per-tensor activation scales are used by ``quantized(training=True)`` alone.
