@@ -1,4 +1,7 @@
+"""Contenders that take turns, in this process and in processes of their own."""
+import operator
 import os
+import signal
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minibitnet.measure import timing
+from minibitnet.errors import UserError
+from minibitnet.measure import kernel_bench, timing, train_bench
 
 
 def test_contenders_take_turns_after_one_call_each():
@@ -55,3 +59,68 @@ def test_systems_count_peak_memory_in_units_of_their_own(system, unit, monkeypat
     monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=7))
     monkeypatch.setattr("os.uname", lambda: SimpleNamespace(sysname=system))
     assert timing.peak_bytes() == 7 * unit
+
+
+# ---- in processes of their own
+
+class Pipe:
+    """A pipe on whose other end the command says these words."""
+    def __init__(self, *words):
+        self.recv, self.sent = iter(words).__next__, []
+        self.send = self.sent.append
+
+
+def test_a_contender_is_warmed_by_three_steps_and_sends_the_time_of_one(monkeypatch):
+    """Four steps in two seconds are half a second each."""
+    monkeypatch.setattr(timing, "repeat", lambda step, seconds: (4, 2.0))
+    calls, pipe = [], Pipe("go", "go", "stop")
+    timing.work(pipe, 9, lambda word: (lambda: calls.append(word), {"tokens": 7}), "step")
+    assert calls == ["step"] * 3 and pipe.sent[:3] == [{"tokens": 7}, 0.5, 0.5] and not pipe.sent[3] < 10
+
+
+def test_a_contender_whose_command_is_gone_ends_without_a_word():
+    def gone():
+        raise EOFError
+    pipe = Pipe()
+    pipe.recv = gone
+    timing.work(pipe, 9, lambda: (int, {}))
+    assert pipe.sent == [{}]
+
+
+def test_contenders_have_processes_of_their_own_and_take_turns():
+    """Ours and its products alone, at the smallest size. (That ours is slower is for a quiet machine to
+    show.)"""
+    jobs = {name: (train_bench.training_step, name, "S", "float", 1)
+            for name in (train_bench.OURS, train_bench.GEMMS)}
+    results = timing.processes_take_turns(jobs, rounds=2, seconds=0)
+    assert results.keys() == jobs.keys()
+    for times, facts, peak in results.values():
+        assert len(times) == 2 and min(times) > 0 and facts == {"tokens": 16 * 128}
+        assert not peak < 30, "NaN on Windows"
+
+
+@pytest.mark.parametrize("make, message", [
+    ((operator.truediv, 1, 0), "second: division by zero"),
+    ((operator.getitem, [], 3), "index out of range"),
+    ((os._exit, 7), "the process of second ended early"),
+])
+def test_what_fails_in_a_process_is_told_once(make, message, capfd):
+    """The command raises it as one line; the process that failed, and the one that waited meanwhile, print
+    nothing."""
+    jobs = {"first": (kernel_bench.kernel_call, "bit planes", 4, 64, 1, 1), "second": make}
+    with pytest.raises(UserError, match=message) as e:
+        timing.processes_take_turns(jobs, rounds=1, seconds=0)
+    assert "\n" not in str(e.value) and capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
+def test_ctrl_c_while_a_process_starts_is_heard_afterwards():
+    started = []
+
+    def start():
+        os.kill(os.getpid(), signal.SIGINT)
+        started.append("to the end")
+    process = SimpleNamespace(start=start)
+    with pytest.raises(KeyboardInterrupt):
+        timing.start_deaf(process)
+    assert started == ["to the end"]
