@@ -57,7 +57,7 @@ def total(x, axis=0):                        # (..., n, ...) -> (..., 1, ...)
         return np.zeros((1, *x.shape[1:]), x.dtype).swapaxes(0, axis)
     while n > 1:
         if across and n <= 16:
-            # the rows are short and slow to add: in a copy with axis 0 outermost each addition is one long row
+            # the rows are short, slow to add: in a copy with axis 0 outermost each addition is one long row
             x, across = np.ascontiguousarray(x), False
         half = n // 2
         added = x[:half] + x[half:2 * half]

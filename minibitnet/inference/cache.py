@@ -97,8 +97,8 @@ def two_in_a_byte(codes):                        # int8 (D, ...) in [-8, 7] -> i
 
 
 def from_bytes(packed, axis=0):                  # the inverse, of bytes along an axis
-    """A shift to the right of an int8 repeats its sign: the high half is right as it is, the low
-    half after a shift to the left."""
+    """A shift to the right of an int8 repeats its sign: the high half is right as it is, the low half after a
+    shift to the left."""
     return np.concatenate([packed << 4 >> 4, packed >> 4], axis)
 
 

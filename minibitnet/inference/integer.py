@@ -24,9 +24,9 @@ The float BitLinear has 1.19521 as well (without quantizing 1.19208): codes of x
 F = d_ffn; H query heads of D = C / H features, K heads of keys and values, each for G = H / K query heads; m:
 features that a norm or a product sums over; S: their sum of squares; f = ``model.bits``, the bits after the
 point of all activations; gamma: the largest |value| of a token or head; W~, x~, k~, v~: codes; P = w / Z:
-softmax weights; M 2^E: a mantissa and its exponent, of a token (_x), of a BitLinear's matrix (_w), of W_out,
-which makes logits (_out); j: the places by which ``narrow`` made a number shorter. ``a >> k`` and ``a // b``
-are floors, of negative a too.
+softmax weights; M 2^E: a mantissa and its exponent, of a token (_x), of a BitLinear (_w), of W_out, the
+head (_out); j: the places by which ``narrow`` made a number shorter. ``a >> k`` and ``a // b`` are floors, of
+negative a too.
 
 **One token, step by step**, token i at position t; 2 to 10 for each block. W(x~) is ``bit_linear``.
 

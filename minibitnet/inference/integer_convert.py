@@ -44,7 +44,7 @@ MOST_BITS = 20       # ... with at most so many of them after the point,
 LEAST_BITS = 12      # and at least so many
 MOST_LOGIT_BITS = 16
 VALUE_BITS = 23      # of values inside a norm, and of gains
-NARROW_BITS = 14     # of queries and of the input of the last matrix, which makes logits
+NARROW_BITS = 14     # of queries and of the head's input
 ROTARY_BITS = 14     # of cos and sin
 KEY_SHIFT = 7        # k = k~ gamma / 127: queries come multiplied by 128 / 127, which leaves / 2^7
 LOG2E_BITS = 30
@@ -87,9 +87,9 @@ class IntegerWeights(NamedTuple):
     rotary: np.ndarray       # int16 (2, D/2, context): cos and sin of position t, in units of 2^-14
     blocks: list             # of Block
     norm: Norm               # the last one, RMSNorm in every variant
-    head: ScaledRows         # int16 (V, C), int8 (V,); the embedding itself where it is tied
+    head: ScaledRows         # W_out, int16 (V, C), int8 (V,); the embedding itself where it is tied
     logit_bits: int          # logits are in units of 2^-logit_bits
-    logit_mantissa: int      # M_out 2^E_out: from sums of the head, and the token's scale, to logits
+    logit_mantissa: int      # M_out 2^E_out: from sums of W_out, and the token's scale, to logits
     logit_exponent: int
 
 

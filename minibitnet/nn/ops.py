@@ -228,13 +228,13 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, L), (K 
         delta = total(gz * o, -2)        # z sum_keys(dP P) = z sum_D(g o), far shorter
         k_grid, q_grid = map(fine_gradient, (heads(k), q))
         v_grid, gz_grid = coarse(heads(v), -2), coarse(gz, -2)
-        for block, seen, e in blocks:
+        for block, seen, e in blocks:            # of q_grid, q has its 1 / sqrt(D) already
             dS = product(v_grid.columns(seen).T, gz_grid.columns(block))
             dS -= delta[..., block]
             dS *= e
             dS_grid = fine_gradient(dS)
             heads(dq)[..., block] = fine_product(k_grid.columns(seen), dS_grid) / math.sqrt(D)
-            heads(dk)[..., seen] += total(fine_product(q_grid.columns(block), dS_grid.T), 2)   # q: / sqrt(D)
+            heads(dk)[..., seen] += total(fine_product(q_grid.columns(block), dS_grid.T), 2)
             heads(dv)[..., seen] += total(weighted_gradient(gz[..., block], e), 2)
         return dq, dk, dv
     return out, vjp
