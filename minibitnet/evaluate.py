@@ -14,7 +14,7 @@ from .api import ENGINES, FloatEngine, LanguageModel, load, model_of, run_at
 from .errors import UserError
 from .exact import exp_float
 from .measure import held_out
-from .measure.agreement import CLEAR, MOVED, TokenByToken, agreement
+from .measure.agreement import CLEAR, MOVED, TokenByTokenModel, agreement
 from .measure.held_out import text_to_score
 from .measure.trigram import trigram_loss
 from .formats import checkpoint
@@ -196,7 +196,7 @@ def comparison(model, float_model, part):
     first windows."""
     batches, first = progress(n_batches(part), "beside the float engine"), islice(part.all(BATCH), 2)
     return {"against_float": agreement(model, float_model, batches(part.all(BATCH)))._asdict(),
-            "token_by_token": agreement(TokenByToken(model), model,
+            "token_by_token": agreement(TokenByTokenModel(model), model,
                                         progress(min(2, n_batches(part)), "token by token")(first))._asdict()}
 
 

@@ -35,10 +35,9 @@ def main(argv):
     saved, path = latest(run, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
     model = model_of(saved, path)
     parameters = {name: p.data for name, p in model.parameters().items()}
-    if model.config.linear not in packed.QUANTIZERS:
+    if not model.config.variant.has_codes:
         raise UserError(f"{path}: linear = {model.config.linear!r}: expected ternary or binary, whose "
-                        f"weights are codes; "
-                        f"a float model has none to pack")
+                        "weights are codes; a float model has none to pack")
     try:
         packed.save(run.packed, saved.config, saved.step, *packed.pack(parameters, model.config), args.dtype)
         files = [run.packed]

@@ -142,7 +142,7 @@ def finish(job, model):
               f"text:\n{begin}|{speaker.generate(begin, 400)}\n")
         prompt = '"The "' if speaker.begin is None else prompt
     parameters = {name: p.data for name, p in model.parameters().items()}
-    if job.model_config.linear in packed.QUANTIZERS:
+    if job.model_config.variant.has_codes:
         packed.save(job.run.packed, job.settings, job.train_config.steps,
                     *packed.pack(parameters, job.model_config))
     drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")

@@ -19,6 +19,11 @@ class Variant(NamedTuple):
     lr: float                     # peak learning rate at width 128, about the best of a sweep (binary: 3, 4
                                   # and 6e-3 end within 0.005 of each other)
 
+    @property
+    def has_codes(self):
+        """Do the projections' weights become codes, which can be packed?"""
+        return self.quantize is not None
+
 
 VARIANTS = {
     "ternary": Variant(absmean_ternary, (-1, 0, 1), RMS, RMS, lr=6e-3),        # BitNet b1.58

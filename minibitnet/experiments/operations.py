@@ -28,7 +28,7 @@ def quick():
         reading[name] = count(model, ids)[1]
         writing = count(model, ids[:, -1:], caches)[1]
         for what, tally in {"reads 64 tokens": reading[name], "writes 1 token": writing}.items():
-            rows.append({"engine": name, "what": what, "totals": totals(tally), "parts": parts(tally)})
+            rows.append({"engine": name, "what": what, "totals": totals(tally), "parts": by_component(tally)})
     return {
         "config": {**SIZES, "tokens": TOKENS, "seed": SEED},
         "rows": rows,
@@ -52,16 +52,16 @@ def engines():
 
 
 def totals(tally):
-    """{"multiplications float32": n, ...}, the parts together."""
+    """{"multiplications float32": n, ...}, the components together."""
     sums = {}
     for (_, kind, dtype), n in tally.items():
         sums[f"{kind} {dtype}"] = sums.get(f"{kind} {dtype}", 0) + n
     return dict(sorted(sums.items()))
 
 
-def parts(tally):
+def by_component(tally):
     """{"attention": {"multiplications float32": n, ...}, ...}"""
-    names = sorted({part for part, _, _ in tally})
+    names = sorted({component for component, _, _ in tally})
     return {name: totals({key: n for key, n in tally.items() if key[0] == name}) for name in names}
 
 
@@ -73,8 +73,8 @@ def by_formula():
     return energy.products(of_a_layer, c.n_layers, c.d_model, TOKENS)
 
 
-def by_part(tally, products=0):
-    """{part: J} of the arithmetic at 7 nm, floats priced as FP16 (the papers' models are FP16; ours is
+def energy_by_component(tally, products=0):
+    """{component: J} of the arithmetic at 7 nm, floats priced as FP16 (the papers' models are FP16; ours is
     float32, and float64 where sums are exact).
 
     So many ``products`` of the BitLinears are ternary, INT8 additions in the papers; ours are float32
@@ -82,9 +82,9 @@ def by_part(tally, products=0):
     The others that ``priced`` does not name have no price in Table 2.
     """
     price, sums = energy.prices("7nm"), {}
-    for (part, kind, dtype), n in tally.items():
+    for (component, kind, dtype), n in tally.items():
         if priced(kind, dtype):
-            sums[part] = sums.get(part, 0) + 1e-12 * n * price["FP16"][kind[:3]]
+            sums[component] = sums.get(component, 0) + 1e-12 * n * price["FP16"][kind[:3]]
     if products:
         scaling = tally["BitLinear", "multiplications", "float32"] - products
         ternary = energy.bitnet_energy(energy.Products(products, 0, scaling), price)
@@ -101,7 +101,7 @@ def joules(of_float, of_ternary):
     """Both variants' energy and their quotient; beside it the papers' formula."""
     formula = by_formula()
     products = formula.projections
-    full, ternary = sum(by_part(of_float).values()), sum(by_part(of_ternary, products).values())
+    full, ternary = (sum(energy_by_component(*of).values()) for of in ((of_float,), (of_ternary, products)))
     return {
         "float": full,
         "ternary": ternary,
@@ -116,13 +116,14 @@ def joules(of_float, of_ternary):
 
 def shares(tally, name):
     """-> {"of": "energy", or "operations" of an engine whose integers and words Table 2 has no price for,
-    part: its share}, the largest first."""
+    component: its share}, the largest first."""
     if "integer" in name:
-        of, sums = "operations", {part: sum(kinds.values()) for part, kinds in parts(tally).items()}
+        of, sums = "operations", {name: sum(by.values()) for name, by in by_component(tally).items()}
     else:
-        of, sums = "energy", by_part(tally, 0 if name == "LLaMA, float" else by_formula().projections)
+        products = 0 if name == "LLaMA, float" else by_formula().projections
+        of, sums = "energy", energy_by_component(tally, products)
     largest_first = sorted(sums.items(), key=lambda item: -item[1])
-    return {"of": of} | {part: n / sum(sums.values()) for part, n in largest_first}
+    return {"of": of} | {component: n / sum(sums.values()) for component, n in largest_first}
 
 
 def in_words(result):
@@ -131,8 +132,8 @@ def in_words(result):
     yield (f"A random model of {s['n_layers']} layers, {s['d_model']} wide, {s['vocab_size']} tokens; every "
            "operation counted while it runs (what counts: measure/counting.py; the counts: --json).")
     for name, by in result["shares"].items():
-        of_products = sum(by.get(part, 0) for part in PRODUCTS)
-        each = ", ".join(f"{part} {share:.1%}" for part, share in by.items() if part != "of")
+        of_products = sum(by.get(component, 0) for component in PRODUCTS)
+        each = ", ".join(f"{component} {share:.1%}" for component, share in by.items() if component != "of")
         yield Line("products of matrices contribute the most",
                    f"{of_products:.0%} of the {by['of']}: {each}",
                    f"{name} engine, {s['tokens']} tokens", differs=of_products <= 0.5)

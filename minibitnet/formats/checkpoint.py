@@ -15,6 +15,7 @@ from . import safetensors
 from .safetensors import FormatError
 
 FORMAT = "minibitnet checkpoint 1"
+PARTS = "model", "train", "corpus"     # of a run's config.json, which all its model files repeat
 
 
 @dataclass
@@ -54,20 +55,27 @@ def load(path):
                           f"a checkpoint that minibitnet wrote")
     try:
         step, best = int(metadata["step"]), float(metadata["best_val_loss"])
-        config = json.loads(metadata["config"])
-        if not all(isinstance(config[part], dict) for part in ("model", "train", "corpus")):
-            raise ValueError
+        config = config_in(metadata)
     except (KeyError, ValueError, TypeError, RecursionError):
         raise FormatError(f"{path}: its metadata lacks a step, a best_val_loss or a config") from None
     for name, a in arrays.items():
         if a.dtype != np.float32 or not all_finite(a):
             found = a.dtype if a.dtype != np.float32 else "float32 with values that are not finite"
             raise FormatError(f"{path}: tensor {name!r} is {found}: expected finite float32")
-    parts = {"m.": {}, "v.": {}, "": {}}
+    groups = {"m.": {}, "v.": {}, "": {}}
     for name, a in arrays.items():
-        prefix = name[:2] if name[:2] in parts else ""
-        parts[prefix][name.removeprefix(prefix)] = a
-    return Checkpoint(step, best, config, parts[""], parts["m."], parts["v."])
+        prefix = name[:2] if name[:2] in groups else ""
+        groups[prefix][name.removeprefix(prefix)] = a
+    return Checkpoint(step, best, config, groups[""], groups["m."], groups["v."])
+
+
+def config_in(metadata):
+    """The configuration in the metadata of a model's file; KeyError, TypeError, ValueError or RecursionError
+    where it is none."""
+    config = json.loads(metadata["config"])
+    if not all(isinstance(config[part], dict) for part in PARTS):
+        raise ValueError("a part is no object")
+    return config
 
 
 def load_latest(*paths, check=lambda checkpoint: None):

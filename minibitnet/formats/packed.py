@@ -17,11 +17,11 @@ from .. import packing
 from ..float16 import BFLOAT16, all_finite, rounded
 from ..variants import VARIANTS
 from . import safetensors
+from .checkpoint import config_in
 from .safetensors import FormatError
 
 FORMAT = "minibitnet packed 1"
 DENSE = "minibitnet dense 1 (to compare its size; no engine runs it)"
-QUANTIZERS = {name: variant.quantize for name, variant in VARIANTS.items() if variant.quantize}
 FLOATS = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": BFLOAT16}
 
 
@@ -32,13 +32,22 @@ class PackedMatrix(NamedTuple):
     scale: np.float32
 
 
+class PackedFile(NamedTuple):
+    """What a packed model's file holds."""
+    config: dict             # the run's, of which the model's is c
+    step: int
+    c: object
+    matrices: dict           # {name: PackedMatrix}
+    arrays: dict             # {name: array}
+
+
 def pack(parameters, c):
     """Latent parameters {name: float32} of a model with configuration c ->
     ({name: PackedMatrix}, {name: float32})."""
     matrices, arrays = {}, {}
     for name, a in parameters.items():
         if is_bitlinear(name):
-            codes, scale = QUANTIZERS[c.linear](a)
+            codes, scale = c.variant.quantize(a)
             matrices[name] = PackedMatrix(packing.pack_ternary(codes), len(codes), np.float32(scale[0, 0]))
         else:
             arrays[name] = a
@@ -64,23 +73,21 @@ def save_dense(path, config, parameters, dtype="float16"):
 
 
 def load(path, config_of):
-    """Read a packed model -> (config, step, c, {name: PackedMatrix}, {name: array}). config_of(config) makes
-    the configuration c of its JSON. FormatError ("path: reason") for a file that is damaged, foreign, or not
-    of this configuration."""
+    """Read a packed model -> PackedFile. config_of(config) makes the configuration c of its JSON. FormatError
+    ("path: reason") for a file that is damaged, foreign, or not of this configuration."""
     tensors, metadata = safetensors.load(path)
     if metadata.get("format") != FORMAT:
         raise FormatError(f"{path}: its metadata has format {metadata.get('format')!r}: expected {FORMAT!r} "
                           "(python -m minibitnet.pack makes one)")
     try:
-        config, step = json.loads(metadata["config"]), int(metadata["step"])
-        if not all(isinstance(config[part], dict) for part in ("model", "train", "corpus")):
-            raise ValueError
+        config, step = config_in(metadata), int(metadata["step"])
     except (KeyError, ValueError, TypeError, RecursionError):
         raise FormatError(f"{path}: its metadata lacks a step or a config") from None
     c = config_of(config)
-    if c.linear not in QUANTIZERS:
-        raise FormatError(f"{path}: its config says linear = {c.linear!r}: expected "
-                          f"{' or '.join(QUANTIZERS)}, whose weights are codes")
+    if not c.variant.has_codes:
+        expected = " or ".join(name for name, variant in VARIANTS.items() if variant.has_codes)
+        raise FormatError(f"{path}: its config says linear = {c.linear!r}: expected {expected}, whose "
+                          "weights are codes")
     matrices, arrays = {}, {}
     for name, shape in c.tensor_shapes().items():
         if is_bitlinear(name):
@@ -88,7 +95,7 @@ def load(path, config_of):
             scale = _take(tensors, foreign(name) + "_scale", (1,), (np.float32,), path)[0]
             if not 0 < scale < np.inf:
                 raise FormatError(f"{path}: {foreign(name)}_scale is {scale}: expected a positive number")
-            try:
+            try:                         # here with its name; whoever unpacks a matrix checks once more
                 packing.check_packed(packed, shape[0], binary=0 not in c.variant.codes)
             except ValueError as e:
                 raise FormatError(f"{path}: tensor {foreign(name)!r}: {e}") from None
@@ -99,7 +106,7 @@ def load(path, config_of):
                 raise FormatError(f"{path}: tensor {foreign(name)!r} holds values that are not finite")
     if tensors:
         raise FormatError(f"{path}: tensor {min(tensors)!r} is not of this model")
-    return config, step, c, matrices, arrays
+    return PackedFile(config, step, c, matrices, arrays)
 
 
 def _take(tensors, name, shape, dtypes, path):

@@ -150,7 +150,7 @@ def quantized(y, S):                             # as ``normed`` gives them -> A
     return Activation(codes, *ratio(gamma, S))
 
 
-def bit_linear(w, x):                            # BitLinear (n, m), Activation (m, B, T) -> int64 (n, B, T)
+def bit_linear(w, x):                            # IntegerBitLinear (n, m), Activation (m, B, T) -> (n, B, T)
     """(W~ x~) s_w s_x in units of 2^-f:  shift((W~ x~) (M_x M_w >> 31), -31 - E_w - E_x clipped to 0..62).
 
     One multiplier for each token, of 29 to 31 bits, and one shift.
@@ -229,8 +229,8 @@ class Cache:
 
     def extend(self, *new):                      # k, gamma_k, v, gamma_v of new positions -> of all positions
         end, all_of = self.length + new[0].shape[-1], (self.k, self.gamma_k, self.v, self.gamma_v)
-        for stored, part in zip(all_of, new):
-            stored[..., self.length:end] = part
+        for stored, of_new in zip(all_of, new):
+            stored[..., self.length:end] = of_new
         self.length = end
         return [stored[..., :end] for stored in all_of]
 
@@ -264,26 +264,28 @@ class IntegerModel:
 
     def encode(self, ids, caches=None):          # (B, T) -> residual stream (C, B, T), int64
         X, tables = self.embedding, self.rotary[..., ops.new_positions(ids, caches, self.config.context)]
-        x = X.codes[ids].astype(np.int64) << self.bits - X.bits[ids].astype(np.int64)[..., None]
+        x = X.codes[ids].astype(np.int64) << self.bits - X.bits[ids].astype(np.int64)[..., None]  # 1
         x = x.transpose(2, 0, 1)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
-            x = x + self.attend(block, quantized(*normed(block.input_layernorm, x)), tables, cache)
-            x = x + self.feed_forward(block, quantized(*normed(block.post_attention_layernorm, x)))
+            inputs = quantized(*normed(block.input_layernorm, x))                                 # 2: x~
+            x = x + self.attend(block, inputs, tables, cache)                                     # 2 to 8
+            inputs = quantized(*normed(block.post_attention_layernorm, x))                        # 9: x~
+            x = x + self.feed_forward(block, inputs)                                              # 9 and 10
         return x
 
-    def attend(self, block, x, tables, cache):   # steps 2 to 8
-        q, k = rotated(bit_linear(block.q, x), tables), rotated(bit_linear(block.k, x), tables)
+    def attend(self, block, x, tables, cache):   # steps 2 to 8, but for the sum
+        q, k = rotated(bit_linear(block.q, x), tables), rotated(bit_linear(block.k, x), tables)   # 2, 3
         heads = (self.config.n_kv_heads, -1, *k.shape[1:])
-        past = (*absmax_codes(k.reshape(heads), axis=1),
-                *absmax_codes(bit_linear(block.v, x).reshape(heads), axis=1))
-        o = attention(q, *(cache.extend(*past) if cache is not None else past), self.bits)
-        return bit_linear(block.o, quantized(*normed(block.attn_sub_norm, o)))
+        past = (*absmax_codes(k.reshape(heads), axis=1),                                          # 4
+                *absmax_codes(bit_linear(block.v, x).reshape(heads), axis=1))                     # 2, 4
+        o = attention(q, *(cache.extend(*past) if cache is not None else past), self.bits)        # 5 to 7
+        return bit_linear(block.o, quantized(*normed(block.attn_sub_norm, o)))                    # 8
 
-    def feed_forward(self, block, x):            # steps 9 and 10
+    def feed_forward(self, block, x):            # steps 9 and 10, but for the sum
         act = {"silu": silu, "relu2": relu2}[self.config.activation]
-        gate, j = narrow(act(bit_linear(block.gate, x), self.bits), ACT_BITS)
-        gated = gate * bit_linear(block.up, x)
-        return bit_linear(block.down, quantized(*normed(block.ffn_sub_norm, gated, j)))
+        gate, j = narrow(act(bit_linear(block.gate, x), self.bits), ACT_BITS)                     # 9, 10
+        gated = gate * bit_linear(block.up, x)                                                    # 9, 10
+        return bit_linear(block.down, quantized(*normed(block.ffn_sub_norm, gated, j)))           # 10
 
     def score(self, x):                          # (C, B, T) -> int32 (V, B, T): steps 11 and 12
         """logits = W_out (n gain) in units of 2^-logit_bits:  n gain = y sqrt(C / S), y narrowed by token."""

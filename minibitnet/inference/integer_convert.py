@@ -36,6 +36,7 @@ from ..float16 import ScaledRows, all_finite, row_blocks, scaled_rows, widen
 from ..nn import ops
 from ..packing import unpack_ternary
 from ..quant import QB
+from ..variants import LAYER
 from .fixed_point import EXP2_BITS, mantissa
 from .kernels import BitPlanes, repack
 
@@ -61,31 +62,31 @@ class Norm(NamedTuple):
     eps_exponent: int        # 2^eps_exponent units of x
 
 
-class BitLinear(NamedTuple):
+class IntegerBitLinear(NamedTuple):
     planes: BitPlanes        # (n, m): W~, codes -1, 0, +1 in two bits each
     mantissa: int            # M_w 2^E_w: from sums of codes, and the token's scale, to activations; 31 bits
     exponent: int
 
 
-class Block(NamedTuple):
+class IntegerBlock(NamedTuple):
     input_layernorm: Norm
-    q: BitLinear             # (H D, C)
-    k: BitLinear             # (K D, C)
-    v: BitLinear             # (K D, C)
+    q: IntegerBitLinear      # (H D, C)
+    k: IntegerBitLinear      # (K D, C)
+    v: IntegerBitLinear      # (K D, C)
     attn_sub_norm: Norm
-    o: BitLinear             # (C, H D)
+    o: IntegerBitLinear      # (C, H D)
     post_attention_layernorm: Norm
-    gate: BitLinear          # (F, C)
-    up: BitLinear            # (F, C)
+    gate: IntegerBitLinear   # (F, C)
+    up: IntegerBitLinear     # (F, C)
     ffn_sub_norm: Norm
-    down: BitLinear          # (C, F)
+    down: IntegerBitLinear   # (C, F)
 
 
 class IntegerWeights(NamedTuple):
     bits: int                # f: activations are in units of 2^-f
     embedding: ScaledRows    # int16 (V, C), int8 (V,): row i in units of 2^-bits[i], bits[i] <= f
     rotary: np.ndarray       # int16 (2, D/2, context): cos and sin of position t, in units of 2^-14
-    blocks: list             # of Block
+    blocks: list             # of IntegerBlock
     norm: Norm               # the last one, RMSNorm in every variant
     head: ScaledRows         # W_out, int16 (V, C), int8 (V,); the embedding itself where it is tied
     logit_bits: int          # logits are in units of 2^-logit_bits
@@ -117,23 +118,22 @@ def convert(c, matrices, arrays):
 
 
 def integer_block(prefix, c, matrices, arrays, f):
-    """-> Block, out of ``matrices``."""
-    act_unit = unit(EXP2_BITS if c.activation == "silu" else f) * unit(f)
-    inputs = {"input_layernorm": (c.d_model, unit(f)),                            # m and unit(x) of each
-              "self_attn.attn_sub_norm": (c.d_model, unit(f) / 2 / QB),
-              "post_attention_layernorm": (c.d_model, unit(f)),
-              "mlp.ffn_sub_norm": (c.d_ffn, act_unit * unit(f))}
-    centred = c.linear == "binary"
-    norms = {name: integer_norm(gain_of(prefix + name, arrays), centred, m, c.norm_eps, unit_of_x)
-             for name, (m, unit_of_x) in inputs.items()}
+    """-> IntegerBlock, out of ``matrices``."""
+    act_unit, v = unit(EXP2_BITS if c.activation == "silu" else f) * unit(f), c.variant
+    inputs = {"input_layernorm": (v.norm, c.d_model, unit(f)),            # m, unit(x) of each
+              "self_attn.attn_sub_norm": (v.sub_norm, c.d_model, unit(f) / 2 / QB),
+              "post_attention_layernorm": (v.norm, c.d_model, unit(f)),
+              "mlp.ffn_sub_norm": (v.sub_norm, c.d_ffn, act_unit * unit(f))}
+    norms = {name: integer_norm(gain_of(prefix + name, arrays), kind == LAYER, m, c.norm_eps, unit_of_x)
+             for name, (kind, m, unit_of_x) in inputs.items()}
     fields = {name.split(".")[-1]: norm for name, (norm, _) in norms.items()}
     for name, norm in NORM_OF.items():
         packed, n, scale = matrices.pop(f"{prefix}{name}.weight")
         factor = float(scale) / QB * norms[norm][1] * math.sqrt(packed.shape[1])
         factor *= query_factor(c) if name == "self_attn.q_proj" else 1
         field = name.split(".")[1].removesuffix("_proj")
-        fields[field] = BitLinear(repack(packed, n), *mantissa(factor * 2.0**f))
-    return Block(**fields)
+        fields[field] = IntegerBitLinear(repack(packed, n), *mantissa(factor * 2.0**f))
+    return IntegerBlock(**fields)
 
 
 def integer_norm(gain, centred, m, norm_eps, unit_of_x):   # float32 (m,) or None
@@ -229,7 +229,7 @@ def largest_output(w, scale, gain, steps=QB):
 
 def check_limits(c):
     """UserError for sizes that the proof does not cover."""
-    if c.linear == "float":
+    if not c.variant.has_codes:
         raise UserError("linear = 'float': expected a model with ternary or binary weights; "
                         "a full-precision one has no integer form here")
     for name, limit in LIMITS.items():

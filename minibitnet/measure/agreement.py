@@ -17,21 +17,20 @@ class Agreement(NamedTuple):
     agree: float             # share of targets where both find the same token likeliest
     clear: int               # targets where the reference's two best tokens are more than CLEAR apart
     agree_clear: float       # share of those
-    # share of targets with a logit that differs by more than MOVED: a code before it flipped at a tie
-    moved: float
+    moved: float             # share with a logit that differs by more than MOVED: a code flipped at a tie
     identical: float         # share of targets whose logits are equal to the last bit
 
 
 def agreement(model, reference, batches):
     """Two LanguageModels and (ids, targets) batches (targets below 0 do not count) -> Agreement."""
-    totals, nats = np.zeros(6, np.int64), np.zeros(2)
+    totals, losses = np.zeros(6, np.int64), np.zeros(2)
     for ids, targets in batches:
         counts = targets >= 0
         if not counts.any():
             continue
         ours, theirs = (scores(m, ids, counts) for m in (model, reference))
         targets = targets[counts]
-        nats += [surprisal(logits, targets).sum() for logits in (ours, theirs)]
+        losses += [surprisal(logits, targets).sum() for logits in (ours, theirs)]
         same = ours.argmax(0) == theirs.argmax(0)
         alone = theirs[0] - np.inf, theirs[0]
         second, best = np.partition(theirs, -2, axis=0)[-2:] if len(theirs) > 1 else alone
@@ -40,7 +39,7 @@ def agreement(model, reference, batches):
         totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), moved.sum(), identical.sum()]
     n, same, clear, same_clear, moved, identical = totals.tolist()
     of_clear = same_clear / clear if clear else float("nan")
-    return Agreement(n, *(nats / n).tolist(), same / n, clear, of_clear, moved / n, identical / n)
+    return Agreement(n, *(losses / n).tolist(), same / n, clear, of_clear, moved / n, identical / n)
 
 
 def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T) bool -> (V, N) float
@@ -49,8 +48,9 @@ def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T)
     return logits if model.logit_scale == 1 else logits * np.float32(model.logit_scale)
 
 
-class TokenByToken:
-    """A LanguageModel's engine that reads every sequence one token at a time, with a cache."""
+class TokenByTokenModel:
+    """In place of a LanguageModel for ``agreement``: its engine reads a sequence one token at a time, with a
+    cache."""
 
     def __init__(self, model):
         self.logit_scale, self._model = model.logit_scale, model

@@ -69,8 +69,8 @@ def memory(c, bytes_of_rest=4):
             _add(rows["BitLinear weights"], n * m, -(-n // 4) * m)
             _add(rows["BitLinear scales"], 1, 4)
         else:
-            part = {"embed_tokens.weight": "embedding", "lm_head.weight": "head"}.get(name, "norms")
-            _add(rows[part], n * m, n * m * bytes_of_rest)
+            component = {"embed_tokens.weight": "embedding", "lm_head.weight": "head"}.get(name, "norms")
+            _add(rows[component], n * m, n * m * bytes_of_rest)
     table = {name: (numbers, packed, 2 * numbers, 4 * numbers) for name, (numbers, packed) in rows.items()}
     table["BitLinear scales"] = (*table["BitLinear scales"][:2], 0, 0)                # a float model has none
     total = [sum(row[i] for row in table.values()) for i in range(4)]

@@ -1,5 +1,5 @@
 """Count the operations of a model while it runs: every arithmetic operation of NumPy's that it calls, by
-kind, dtype and part.
+component, kind and dtype.
 
 ``count(model, ids)`` runs an engine as it is, on arrays of a class that tells of each operation:
 
@@ -15,7 +15,7 @@ arithmetic with single numbers, which do not grow with the sizes. The dtype is t
 wider one).
 
 What puts operands on their grids (``exact.py``) is not counted with the products that it is for: it is a
-part of its own, "rounding to grids". Only attention's weights are rounded in the middle of its sums
+component of its own, "rounding to grids". Only attention's weights are rounded in the middle of its sums
 (``exact_attention.weighted_sums``), and count as attention.
 """
 import contextlib
@@ -43,14 +43,17 @@ KINDS = {
                     "not_equal", "logical_and", "logical_or", "isfinite"),
 }
 KIND = {ufunc: kind for kind, names in KINDS.items() for ufunc in names}
-PARTS = {  # a function on the stack -> the part of the model that its operations belong to
-    **dict.fromkeys(("quantized_linear", "PackedBitLinear.__call__", "bit_linear"), "BitLinear"),
-    "unpack": "BitLinear, unpacking",
-    **dict.fromkeys(("linear", "head", "PackedModel.project", "IntegerModel.score"), "plain products"),
-    "causal_attention": "attention", "attention": "attention",
-    "absmax_int8": "quantizer", "absmax_codes": "quantizer", "embedding": "embedding",
-    **dict.fromkeys(("operand", "on_grid", "on_one_grid", "fine", "shared_out"), "rounding to grids"),
+COMPONENTS = {  # of a model: the functions that its operations belong to, by what they call in turn as well
+    "BitLinear": (ops.quantized_linear, packed_engine.PackedBitLinear.__call__, integer.bit_linear),
+    "BitLinear, unpacking": (kernels.unpack,),
+    "plain products": (ops.linear, ops.head, packed_engine.PackedModel.project, integer.IntegerModel.score),
+    "attention": (ops.causal_attention, integer.attention),
+    "quantizer": (quant.absmax_int8, integer.absmax_codes),
+    "embedding": (ops.embedding,),
+    "rounding to grids": (exact.operand, exact.on_grid, exact.on_one_grid, exact.fine,
+                          exact_attention.shared_out),
 }
+COMPONENT = {function.__qualname__: name for name, functions in COMPONENTS.items() for function in functions}
 # Whose new arrays must count as well:
 MODULES = (exact, exact_attention, exact_functions, quant, ops, cache, kernels, packed_engine, fixed_point,
            integer)
@@ -58,7 +61,7 @@ _tallies = []                                    # of the ``count`` calls in pro
 
 
 def count(model, *arguments):
-    """Run model(*arguments) -> its result, and a Counter {(part, kind, dtype): operations}. Caches among
+    """Run model(*arguments) -> its result, and a Counter {(component, kind, dtype): operations}. Caches among
     the arguments stay as they are."""
     tally = Counter()
     with counting(tally):
@@ -129,7 +132,7 @@ class Counted(np.ndarray):
 def tell(kind, dtype, n):
     """Add n operations of a kind and type to the innermost tally."""
     if n:
-        _tallies[-1][part(), kind, np.dtype(dtype).name] += int(n)
+        _tallies[-1][component(), kind, np.dtype(dtype).name] += int(n)
 
 
 def tell_ufunc(ufunc, method, arrays, result, axis=0):
@@ -160,12 +163,12 @@ def tell_products(dtype, made, summed):
     tell("additions", dtype, made * (summed - 1))
 
 
-def part():
-    """The part of the model that is at work: the innermost function on the stack that PARTS names."""
+def component():
+    """What is at work: the component of the innermost function on the stack that has one."""
     frame = sys._getframe(2)
     while frame:
-        if frame.f_code.co_qualname in PARTS:
-            return PARTS[frame.f_code.co_qualname]
+        if frame.f_code.co_qualname in COMPONENT:
+            return COMPONENT[frame.f_code.co_qualname]
         frame = frame.f_back
     return "the rest"
 
@@ -173,9 +176,13 @@ def part():
 def counted(x):
     """The same array, which counts; a list or tuple of arrays likewise, and everything else as it is."""
     if isinstance(x, (list, tuple)):
-        parts = [counted(a) for a in x]
-        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+        return rebuilt(x, map(counted, x))
     return x.view(Counted) if isinstance(x, np.ndarray) else x
+
+
+def rebuilt(sequence, members):
+    """A list, tuple or named tuple of the same kind, of these members."""
+    return type(sequence)(*members) if hasattr(sequence, "_fields") else type(sequence)(members)
 
 
 def plain(x):
@@ -189,8 +196,7 @@ def twin(thing):
     if isinstance(thing, Tensor):
         return Tensor(counted(thing.data))
     if isinstance(thing, (list, tuple)):
-        parts = [twin(a) for a in thing]
-        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
+        return rebuilt(thing, map(twin, thing))
     if not type(thing).__module__.startswith("minibitnet.") or is_dataclass(thing):
         return counted(thing)
     made = copy.copy(thing)

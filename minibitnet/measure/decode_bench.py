@@ -91,7 +91,8 @@ def integer_engine(c, file, threads):
 
 def weights_of(file):
     """A packed file's matrices and arrays."""
-    return load(file, lambda config: ModelConfig(**config["model"]))[3:]
+    packed = load(file, lambda config: ModelConfig(**config["model"]))
+    return packed.matrices, packed.arrays
 
 
 def in_words(row):

@@ -7,12 +7,14 @@ import pstats
 
 import numpy as np
 
-from .. import exact, exact_attention, exact_functions
-from ..nn import ops, ste
+from .. import exact, exact_attention, exact_functions, quant
+from ..nn import autograd, ops, optim, ste, training
 from .timing import repeat
 from .train_bench import our_step, task
 
 EXACT = exact.__file__, exact_attention.__file__, exact_functions.__file__
+FILES = {quant.__file__: "quantizers", optim.__file__: "AdamW, clipping",
+         training.__file__: "sum over shards"}
 
 
 class SameThread:
@@ -61,6 +63,12 @@ def in_words(rows):
                       line("... in the system (memory)", alone("system_ms"))])
 
 
+def key(function):
+    """What a profile calls a function."""
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno, code.co_name
+
+
 def by_op(stats):
     """pstats.Stats -> {name: seconds}, all of them; time in NumPy and in exact*.py counts for the op that
     called it, the layers' products for themselves, and what layers have made ready for products beforehand
@@ -74,15 +82,11 @@ def by_op(stats):
                 homes[op] = module.__file__, range(first, first + len(lines))
 
     def home(function):
-        file, line, name = function
-        if name == "dequantize" or "quant.py" in file:
-            return "quantizers"
+        file, line, _ = function
         for op, (op_file, lines) in homes.items():
             if file == op_file and line in lines:
                 return op
-        if name == "backward" and os.path.basename(file) == "autograd.py":
-            return "sums on the tape"
-        return {"optim.py": "AdamW, clipping", "training.py": "sum over shards"}.get(os.path.basename(file))
+        return "sums on the tape" if function == key(autograd.backward) else FILES.get(file)
 
     def foreign(function):
         # built in, made by a named tuple (they all have one name, under which a profile keeps one of them),
@@ -93,7 +97,7 @@ def by_op(stats):
         name = home(caller)
         if function[0] not in EXACT:
             return name
-        if function[2] in ("product", "fine_product") and name != ATTENTION:
+        if function in (key(exact.product), key(exact.fine_product)) and name != ATTENTION:
             return PRODUCTS
         return name or ops.ready.__name__
 

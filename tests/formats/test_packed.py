@@ -57,7 +57,7 @@ def test_a_weight_takes_two_bits(path):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_16_bit_floats_are_kept_as_such(dtype, tmp_path, parameters):
     packed.save(tmp_path / "p", CONFIG, 7, *packed.pack(parameters, C), dtype)
-    arrays = packed.load(tmp_path / "p", config_of)[4]
+    arrays = packed.load(tmp_path / "p", config_of).arrays
     head = arrays["lm_head.weight"]
     assert head.dtype == packed.FLOATS[dtype] and head.nbytes == 2 * head.size
     assert np.allclose(widen(head), parameters["lm_head.weight"],
@@ -125,7 +125,7 @@ def test_a_binary_matrix_without_its_two_codes_is_refused(tmp_path):
     c = replace(C, linear="binary")
     parameters = {name: p.data for name, p in Transformer(c, 3).parameters().items()}
     packed.save(tmp_path / "p", CONFIG | {"model": asdict(c)}, 7, *packed.pack(parameters, c))
-    assert packed.load(tmp_path / "p", config_of)[2] == c
+    assert packed.load(tmp_path / "p", config_of).c == c
     spoil(tmp_path / "p", lambda t, m: t[NAME].__setitem__((1, 2), 0b00010000))
     with pytest.raises(FormatError,
                        match=r"up_proj.*byte \[1, 2\] = 16 holds bits 01 for row 5: "
@@ -142,7 +142,7 @@ def test_loading_takes_the_bytes_of_the_file_and_a_few_more(dtype, tmp_path):
     packed.save(tmp_path / "p", CONFIG | {"model": asdict(c)}, 0, *packed.pack(parameters, c), dtype)
     tracemalloc.start()
     try:
-        arrays = packed.load(tmp_path / "p", config_of)[4]
+        arrays = packed.load(tmp_path / "p", config_of).arrays
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

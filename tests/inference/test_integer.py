@@ -15,7 +15,7 @@ from minibitnet.errors import UserError
 from minibitnet.formats.packed import PackedMatrix
 from minibitnet.inference import fixed_point, integer, kernels, sampling
 from minibitnet.inference.integer import IntegerModel
-from minibitnet.inference.integer_convert import (BitLinear, Norm, activation_bits, integer_norm,
+from minibitnet.inference.integer_convert import (IntegerBitLinear, Norm, activation_bits, integer_norm,
                                                   largest_output)
 from minibitnet.inference.sampling import decode, sampler
 from minibitnet.nn import ops
@@ -88,7 +88,8 @@ def test_norm_and_quantizer_give_the_float_codes_and_scale(rng, centred, size):
 def test_the_example_by_hand():
     """Every number of the docstring's is what the functions give, in its order."""
     x = (np.array([3, -1, 0.5, 2]) * 2**20).astype(np.int64)[:, None, None]
-    w = BitLinear(kernels.bit_planes(np.array([[1, 0, -1, 1]])), *fixed_point.mantissa(0.5 / 127 * 2 * 2**20))
+    planes = kernels.bit_planes(np.array([[1, 0, -1, 1]]))
+    w = IntegerBitLinear(planes, *fixed_point.mantissa(0.5 / 127 * 2 * 2**20))
     y, S = integer.normed(integer_norm(None, False, 4, 0.0, 1.0)[0], x)
     out = integer.quantized(y, S)
     (M_x,), (E_x,) = out.mantissa[0], out.exponent[0]
@@ -362,7 +363,7 @@ def test_no_output_exceeds_its_bound_and_one_comes_near():
     w, ones = np.vstack([np.ones(64), np.eye(64)[0]]), np.ones((64, 1, 1), np.int64)
     bound = largest_output(w, 0.5, None)
     x = integer.quantized(*integer.normed(integer_norm(None, False, 64, 0.0, 1.0)[0], ones << 20))
-    linear = BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(0.5 / 127 * 8 * 2**16))
+    linear = IntegerBitLinear(kernels.bit_planes(w), *fixed_point.mantissa(0.5 / 127 * 8 * 2**16))
     y = integer.bit_linear(linear, x)[0, 0, 0] / 2**16
     assert y == pytest.approx(32, rel=1e-6) and y <= bound < 1.3 * y
 
@@ -396,7 +397,8 @@ def test_attention_at_its_limits_is_exact(sign):
 
 def product_of_codes(w, norm, scale, x, bits=0):
     """W^ x^ of tokens x (m, B, T) in units of 2^-bits, with a Norm of unit 1."""
-    linear = BitLinear(kernels.bit_planes(w), *fixed_point.mantissa(scale / 127 * len(x)**0.5 * 2.0**bits))
+    mantissa = fixed_point.mantissa(scale / 127 * len(x)**0.5 * 2.0**bits)
+    linear = IntegerBitLinear(kernels.bit_planes(w), *mantissa)
     return integer.bit_linear(linear, integer.quantized(*integer.normed(norm, x)))
 
 
@@ -757,7 +759,7 @@ def test_a_float_that_numpy_or_math_would_make_is_caught(code, no_floats):
 @pytest.mark.parametrize("name, value", [
     ("bits", 20.0), ("rotary", np.ones((2, 4, 12))),
     ("blocks", [Norm(np.ones(3, np.float32), False, 0, 0)]),
-    ("blocks", [BitLinear(np.ones((2, 2), np.int8), 1.5, 0)]), ("extra", {"hidden": 1.5})])
+    ("blocks", [IntegerBitLinear(np.ones((2, 2), np.int8), 1.5, 0)]), ("extra", {"hidden": 1.5})])
 def test_a_float_in_the_model_is_caught(name, value):
     """So the test above runs on a model of which every number is an integer,
     and every array carries the trap."""

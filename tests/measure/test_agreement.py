@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minibitnet.measure.agreement import TokenByToken, agreement
+from minibitnet.measure.agreement import TokenByTokenModel, agreement
 
 
 def model_of(*columns, scale=1.0):
@@ -55,5 +55,5 @@ def test_token_by_token_feeds_one_at_a_time():
         seen.append((ids.tolist(), caches))
         return np.full((2, *ids.shape), len(seen))
     model = SimpleNamespace(engine=engine, new_caches=lambda batch: f"caches of {batch}", logit_scale=1.0)
-    assert TokenByToken(model).engine(np.array([[5, 6, 7]])).tolist() == [[[1, 2, 3]], [[1, 2, 3]]]
+    assert TokenByTokenModel(model).engine(np.array([[5, 6, 7]])).tolist() == [[[1, 2, 3]], [[1, 2, 3]]]
     assert seen == [([[5]], "caches of 1"), ([[6]], "caches of 1"), ([[7]], "caches of 1")]

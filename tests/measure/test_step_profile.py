@@ -6,7 +6,7 @@ import pytest
 
 from minibitnet import exact
 from minibitnet.measure import step_profile, timing
-from minibitnet.nn import ops
+from minibitnet.nn import autograd, ops, optim
 from minibitnet.nn.config import ModelConfig
 
 SMALL = ModelConfig(vocab_size=8, d_model=4, n_heads=1, d_ffn=6, n_layers=1, context=8, linear="float")
@@ -14,8 +14,7 @@ SMALL = ModelConfig(vocab_size=8, d_model=4, n_heads=1, d_ffn=6, n_layers=1, con
 
 def at(fn):
     """A function's key in a profile."""
-    fn = getattr(fn, "__wrapped__", fn)
-    return fn.__code__.co_filename, fn.__code__.co_firstlineno, fn.__name__
+    return step_profile.key(getattr(fn, "__wrapped__", fn))
 
 
 def built_in(name):
@@ -37,8 +36,8 @@ def test_by_op_gives_numpys_time_to_the_op_that_called_it():
     built-in that a layer called."""
     rms_norm, inner = at(ops.rms_norm), (f"{np.__path__[0]}/_core/_methods.py", 50, "_sum")
     method, reduce, total, repeat = map(built_in, ("sum of ndarray", "reduce", "sum", "repeat"))
-    step, generator = ("/x/optim.py", 5, "step"), ("/x/optim.py", 7, "<genexpr>")
-    layer, backward = ("/x/layers.py", 3, "f"), ("/x/autograd.py", 9, "backward")
+    step, generator = at(optim.AdamW.step), (optim.__file__, 7, "<genexpr>")
+    layer, backward = ("/x/layers.py", 3, "f"), at(autograd.backward)
     stats = profiled({
         rms_norm: (0.25, 1.25, {}),
         method: (0.1, 1.0, {rms_norm: 1.0}),
