@@ -22,15 +22,18 @@ ON_FLOOR = {
        "measure.random_models measure.results measure.timing measure.trigram experiments.claims",
     8: "_command measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
-       "experiments.joules experiments.latency experiments.kv_cache experiments.recipes",
+       "experiments.joules experiments.latency experiments.kv_cache experiments.recipes "
+       "experiments.markdown",
     9: "measure.step_profile "
-       "experiments.weights experiments.comparisons experiments.operations experiments.throughput",
+       "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
+       "experiments.engines_page experiments.quality_page experiments.speed_page",
     10: "jobs experiments.catalogue",
-    11: "experiments.report experiments.pages",
-    12: "train evaluate generate pack tokenizer bench data reproduce __main__",
+    11: "experiments.report",
+    12: "experiments.pages",
+    13: "train evaluate generate pack tokenizer bench data reproduce __main__",
 }
 FLOORS = {name: floor for floor, names in ON_FLOOR.items() for name in names.split()}
-COMMANDS = {*ON_FLOOR[12].split(), "_command"}
+COMMANDS = {*ON_FLOOR[13].split(), "_command"}
 # these stand alone, but for what is named here
 ALONE = {"exact": {"exact_functions"}, "exact_attention": {"exact"}, "quant": {"exact"}, "packing": set(),
          "float16": set()}

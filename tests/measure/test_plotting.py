@@ -44,7 +44,7 @@ def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_mar
     assert line.get_xydata().tolist() == [[350e6, 2], [7e9, 3]]
     assert printed.get_xydata().tolist() == [[7e9, 2.9], [70e9, 4]]
     assert printed.get_fillstyle() == "none" and printed.get_linestyle() == "None"
-    assert printed.zorder > line.zorder and printed.get_label() == "printed"
+    assert printed.zorder > line.zorder and printed.get_label() == "paper"
 
 
 def test_batches_stand_at_their_number(tmp_path, monkeypatch):
