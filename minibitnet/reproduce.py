@@ -49,7 +49,7 @@ def main(argv):
     if args.name == "report" and (args.full or args.json):
         parser.error("report takes full results from data/results and is Markdown: it goes with --out alone")
     if args.list:
-        print(json.dumps([r._asdict() for r in claims.rows()]) if args.json else "\n".join(listing()))
+        print(json.dumps([r.as_json() for r in claims.rows()]) if args.json else "\n".join(listing()))
         return _command.DONE
     if args.name is None:
         parser.error("NAME or --list is missing")
@@ -62,7 +62,7 @@ def main(argv):
     row = claims.find(args.name)
     if not row.experiment:
         if args.full or args.json or args.out:
-            raise UserError(f"{row.name} has no experiment to run ({row.state}): expected one of --list "
+            raise UserError(f"{row.name} has no experiment to run ({row.explained}): expected one of --list "
                             "that has")
         print(*about(row), sep="\n")
         return _command.DONE
@@ -107,14 +107,14 @@ def probe(folder):
 def listing():
     """The lines of --list."""
     for row in claims.rows():
-        state, _, reason = row.state.partition(", ")
         departure = f" - but {row.departure}" * bool(row.departure)
-        because = f" ({row.state})" * bool(reason)
-        yield f"{row.name:22}{state:24}{row.source}: {row.claim}{because}{departure}"
-    states = [row.state.split(",")[0] for row in claims.rows()]
+        because = f" ({row.explained})" * bool(row.because)
+        yield f"{row.name:22}{row.state:24}{row.source}: {row.claim}{because}{departure}"
+    states = [row.state for row in claims.rows()]
     differ = sum(bool(row.departure) for row in claims.rows())
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     yield f"{len(states)} rows: {counts}; in {differ} something differs from the claim"
+    yield from (f"{state}: {meaning}" for state, meaning in claims.STATES.items())
 
 
 def about(row):

@@ -12,7 +12,7 @@ import pytest
 from minibitnet.errors import UserError
 from minibitnet.experiments import claims, joules, latency, pages
 from minibitnet.experiments.catalogue import EXPERIMENTS
-from minibitnet.experiments.claims import EXACT, INFERRED, MEASURED, NEVER, NOT_YET, Row, find
+from minibitnet.experiments.claims import EXACT, INFERRED, MEASURED, NEVER, NOT_YET, STATES, Row, find
 from minibitnet.experiments.lines import Line, as_text
 from minibitnet.experiments.report import page
 from minibitnet.measure import results
@@ -79,11 +79,12 @@ def test_a_row_that_is_missing_would_show():
 def test_every_claim_of_the_text_has_a_row_and_the_list_shows_them_all(tmp_path):
     assert set(NAMED.split()) <= {row.name for row in ROWS}
     shown = reproduce("--list", cwd=tmp_path)
-    *lines, _ = shown.stdout.splitlines()
+    lines, legend = shown.stdout.splitlines()[:len(ROWS)], shown.stdout.splitlines()[len(ROWS) + 1:]
     assert shown.returncode == 0 and [line.split()[0] for line in lines] == [row.name for row in ROWS]
-    assert all(row.state in shown.stdout for row in ROWS) and f"{len(ROWS)} rows: " in shown.stdout
+    assert [line.partition(": ")[0] for line in legend] == list(STATES)
+    assert all(row.explained in shown.stdout for row in ROWS) and f"{len(ROWS)} rows: " in shown.stdout
     in_json = json.loads(reproduce("--list", "--json", cwd=tmp_path).stdout)
-    assert [Row(**row) for row in in_json] == list(ROWS)
+    assert in_json == [row.as_json() for row in ROWS] and in_json[0].keys() == set(Row._fields) - {"because"}
 
 
 def test_names_are_unique_and_states_are_of_the_five():
@@ -92,7 +93,7 @@ def test_names_are_unique_and_states_are_of_the_five():
     assert len(set(NAMES)) == len(NAMES)
     for row in ROWS:
         done = row.state in (EXACT, INFERRED, MEASURED)
-        reason = row.state.startswith(NEVER) and len(row.state) > len(NEVER)
+        reason = row.state == NEVER and row.because
         assert done or row.state == NOT_YET or reason, row.name
         assert not (row.experiment and row.home)
         has_a_place = bool(row.experiment or row.home)

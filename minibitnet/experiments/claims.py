@@ -13,22 +13,40 @@ from ..text.corpora import packaged
 
 EXACT, INFERRED, MEASURED, NOT_YET = "exact", "inferred", "measured small", "not yet"
 NEVER = "not reproducible here"
-STATES = EXACT, INFERRED, MEASURED, NOT_YET, NEVER
+STATES = {
+    EXACT: "the printed number, or the formula itself",
+    INFERRED: "exact with a formula or a shape that the papers do not print",
+    MEASURED: "run here, at the scale said",
+    NOT_YET: "needs training or conversion that is not here",
+    NEVER: "for the reason given",
+}
 
 
 class Row(NamedTuple):
     name: str
     source: str
     claim: str
-    state: str               # one of STATES; NEVER goes on: ", because ..."
+    state: str               # one of STATES
+    because: str = ""        # of NEVER: why
     experiment: str = ""     # a name of catalogue.py, of this row alone
     home: str = ""           # where there is none: the function or class that is the formula
     departure: str = ""      # what differs from the claim
 
     @property
+    def explained(self):
+        """The state, and why it is no other."""
+        return self.state + f", because {self.because}" * bool(self.because)
+
+    @property
     def standing(self):
-        """The state, and what differs."""
-        return self.state + f", but {self.departure}" * bool(self.departure)
+        """The same, and what differs."""
+        return self.explained + f", but {self.departure}" * bool(self.departure)
+
+    def as_json(self):
+        """A row of ``--list --json``."""
+        fields = self._asdict() | {"state": self.explained}
+        del fields["because"]
+        return fields
 
 
 @functools.cache
@@ -54,26 +72,25 @@ def row(name, fields):
     """A table of the file -> Row; ValueError where it is not one."""
     if not isinstance(fields, dict) or not {"source", "claim", "state"} <= set(fields):
         raise ValueError(f"row {name}: expected a source, a claim and a state")
-    if unknown := set(fields) - {*Row._fields[1:], "because"}:
+    if unknown := set(fields) - set(Row._fields[1:]):
         raise ValueError(f"row {name}: unknown field {min(unknown)!r}")
     for key, value in fields.items():
         if not isinstance(value, str) or not value.strip() or "\n" in value:
             raise ValueError(f"row {name}: {key}: expected one line of text")
-    state, because = fields["state"], fields.get("because")
+    state = fields["state"]
     if state not in STATES:
         raise ValueError(f"row {name}: state {state!r}: expected one of {', '.join(STATES)}")
-    if (state == NEVER) != (because is not None):
+    if (state == NEVER) != ("because" in fields):
         raise ValueError(f"row {name}: because: expected with the state {NEVER!r}, and with no other")
     if "experiment" in fields and "home" in fields:
         raise ValueError(f"row {name}: expected an experiment or a home, not both")
-    kept = {key: value for key, value in fields.items() if key != "because"}
-    return Row(name, **kept | {"state": f"{state}, because {because}" if because else state})
+    return Row(name, **fields)
 
 
 def after(row, experiment, result):
     """The row as it stands after a run: what cannot be measured here another machine may measure."""
     measured = experiment.measured and experiment.measured(result)
-    return row._replace(state=MEASURED) if measured else row
+    return row._replace(state=MEASURED, because="") if measured else row
 
 
 def find(name):

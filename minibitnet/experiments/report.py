@@ -4,14 +4,13 @@ from urllib.parse import quote
 from ..errors import UserError
 from ..measure import results
 from .catalogue import EXPERIMENTS
-from .claims import after
+from .claims import STATES, after
 from .lines import Line
 
-INTRODUCTION = """# The papers, row by row
+INTRODUCTION = f"""# The papers, row by row
 
-`python -m minibitnet.reproduce report` makes this page on your machine. *exact*: the printed number, or the formula itself;
-*inferred*: exact with a formula or a shape that the papers do not print; *measured small*: run here, at the
-scale said; *not yet*: needs training or conversion that is not here; the others say why they cannot be run.
+`python -m minibitnet.reproduce report` makes this page on your machine.
+{"; ".join(f"*{state}*: {meaning}" for state, meaning in STATES.items())}.
 What does not come out as printed is said after a *but*, and marked "(differs)" below.
 
 [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 ·

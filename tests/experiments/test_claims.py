@@ -12,13 +12,14 @@ NEVER = GOOD.replace('"exact"', '"not reproducible here"').replace("home", "beca
 
 def test_a_row_has_the_fields_of_the_file():
     [row] = claims.parse(GOOD + 'departure = "d"\n', "claims.toml")
-    assert row == ("b1-eq-1", "[bitnet] eq. 1", "c", "exact", "", "quant.sign_binary", "d")
+    assert row == ("b1-eq-1", "[bitnet] eq. 1", "c", "exact", "", "", "quant.sign_binary", "d")
     assert row.standing == "exact, but d"
 
 
 def test_a_row_that_is_out_of_reach_says_why():
     [row] = claims.parse(NEVER, "claims.toml")
-    assert row.state == "not reproducible here, because quant.sign_binary"
+    assert (row.state, row.because) == ("not reproducible here", "quant.sign_binary")
+    assert row.standing == row.as_json()["state"] == "not reproducible here, because quant.sign_binary"
 
 
 @pytest.mark.parametrize("text, message", [
