@@ -41,12 +41,12 @@ def decoding():
     yield ""
     for shape, sizes in SHAPES.items():
         c = ModelConfig(**sizes)
-        yield (f"- {shape}: {c.n_parameters / 1e6:,.0f} million parameters, {c.n_layers} layers, {c.d_model} wide, "
-               f"{c.vocab_size:,} tokens")
+        yield (f"- {shape}: {c.n_parameters / 1e6:,.0f} million parameters, {c.n_layers} layers, "
+               f"{c.d_model} wide, {c.vocab_size:,} tokens")
     yield ""
-    yield (f"Tokens a second, one after another, and of a prompt of 64; memory in MB. {rows(DECODING[0])[0]['threads']} "
-           "threads. (2b4t, the shape of the published model, runs on the packed engine alone here: the others "
-           "take several times the memory or the time.)")
+    yield ("Tokens a second, one after another, and of a prompt of 64; memory in MB. "
+           f"{rows(DECODING[0])[0]['threads']} threads. (2b4t, the shape of the published model, runs on "
+           "the packed engine alone here: the others take several times the memory or the time.)")
     yield ""
     lines = []
     for r in (row for name in DECODING for row in rows(name)):
@@ -63,9 +63,9 @@ def products():
         return f"{r['ms']:.3g} · {r['bytes_per_weight']:.2g}"
     yield "## One ternary matrix times one token's codes"
     yield ""
-    yield ("Milliseconds, each call with another copy of the matrix; beside it bytes a weight. The last three are "
-           "those of `inference/kernels.py`. *shared out*: rows in equal shares for each thread, which for a small "
-           "matrix takes longer than the product.")
+    yield ("Milliseconds, each call with another copy of the matrix; beside it bytes a weight. The last "
+           "three are those of `inference/kernels.py`. *shared out*: rows in equal shares for each thread, "
+           "which for a small matrix takes longer than the product.")
     yield ""
     found = rows("kernels")
     names = [key for key in found[0] if isinstance(found[0][key], dict)]
@@ -78,7 +78,8 @@ def draw(path):
     series = {}
     for r in (row for name in DECODING for row in rows(name)):
         for engine in (key for key in r if key.endswith(" engine")):
-            series.setdefault(engine.removesuffix(" engine"), {})[r["shape"]] = r[engine]["decode_tokens_per_s"]
+            of_engine = series.setdefault(engine.removesuffix(" engine"), {})
+            of_engine[r["shape"]] = r[engine]["decode_tokens_per_s"]
     return plotting.categories("writing, one token after another", "tokens a second", series, path)
 
 

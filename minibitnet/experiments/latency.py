@@ -1,9 +1,9 @@
 """Latency against size:  [b158] Table 1 and Figure 2, measured on one block of each of the papers' widths.
 
 Each block is made twice: as LLaMA's in dense float32 (the float variant of ``nn/model.py``) and packed in 2
-bits a weight (``inference/packed_engine.py``), with random weights: time does not depend on their values. One size
-is in memory at a time. Copies of a small block take turns, so that both kinds are read from memory at every
-call, as in a model.
+bits a weight (``inference/packed_engine.py``), with random weights: time does not depend on their values. One
+size is in memory at a time. Copies of a small block take turns, so that both kinds are read from memory at
+every call, as in a model.
 
 decode: one new token after 64 cached ones. prefill: a prompt in one go; the papers print no time for it, and
 the quick form leaves it out.
@@ -44,8 +44,8 @@ def printed_ratios():
 
 
 def measure(sizes, prompt, rounds, seconds, progress=iter):
-    """Names of ``costs.MODELS`` -> a row for every size, the configuration, and "peak_mb", the most memory (MB:
-    10^6 bytes). prompt: its tokens; 0 for no prefill."""
+    """Names of ``costs.MODELS`` -> a row for every size, the configuration, and "peak_mb", the most memory
+    (MB: 10^6 bytes). prompt: its tokens; 0 for no prefill."""
     rows = []
     for size in progress(list(sizes)):
         c = replace(MODELS[size].config, n_layers=1, context=PAST + prompt)

@@ -1,4 +1,4 @@
-"""What the pages of data/results are written with: records of what was measured, tables, where they are from."""
+"""What the pages of data/results are written with: records, tables, and where their figures are from."""
 from ..errors import UserError
 from ..measure import results
 
@@ -34,7 +34,7 @@ def made_by(*names):
 
 
 def page(title, text, *sections):
-    """Markdown of a title, a paragraph and sections of lines, of which no two empty ones follow each other."""
+    """Markdown of a title, a paragraph and sections of lines, no two empty ones together."""
     lines = [title, "", text, "", *(line for section in sections for line in section)]
     kept = (line for line, before in zip(lines, ["x", *lines]) if line or before)
     return "\n".join(kept).rstrip() + "\n"

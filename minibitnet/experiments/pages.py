@@ -29,10 +29,11 @@ def index():
         where = found["environment"]
         lines.append((f"[{name}.json]({name}.json)", f"`{found['command']}`", found.get("date", ""),
                       results.machine(found), where["numpy"], where.get("blas_kernel") or ""))
-    text = ("Pages that `python -m minibitnet.reproduce pages` makes from the files beside them: what trained "
-            "models reach ([quality](quality.md)), how fast they are trained ([speed](speed.md)) and run "
+    text = ("Pages that `python -m minibitnet.reproduce pages` makes from the files beside them: what "
+            "trained models reach ([quality](quality.md)), how fast they are trained ([speed](speed.md)) and run "
             "([engines](engines.md)), and the papers, row by row ([papers](papers.md)).")
-    return page("# Results", text, table(("file", "command", "date", "machine", "NumPy", "BLAS kernel"), lines))
+    head = ("file", "command", "date", "machine", "NumPy", "BLAS kernel")
+    return page("# Results", text, table(head, lines))
 
 
 def papers():
@@ -52,6 +53,7 @@ def draw_for_papers(name, path):
 
 PAGES = {"README.md": index, "quality.md": quality_page.quality, "speed.md": speed_page.speed,
          "engines.md": engines_page.engines, "papers.md": papers}
-PICTURES = {"quality.png": quality_page.draw, "speed.png": speed_page.draw, "engines.png": engines_page.draw} | {
+PICTURES = {"quality.png": quality_page.draw, "speed.png": speed_page.draw,
+            "engines.png": engines_page.draw} | {
     f"papers-{name}.png": partial(draw_for_papers, name)
     for name, experiment in EXPERIMENTS.items() if experiment.figure}

@@ -13,8 +13,9 @@ def quality():
     """What trained models reach."""
     result = record("recipes")["result"]
     text = ("Loss is nats a token, of the validation part. Every run is the command beside its name in "
-            f"[recipes.json](recipes.json); one seed gives these figures, to the last digit, on every machine. "
-            f"The text of `fresh-float` is `python -m minibitnet.{FRESH_TEXT} --out {FRESH.as_posix()}`.")
+            "[recipes.json](recipes.json); one seed gives these figures, to the last digit, on every "
+            f"machine. The text of `fresh-float` is `python -m minibitnet.{FRESH_TEXT} --out "
+            f"{FRESH.as_posix()}`.")
     return page("# What trained models reach", text,
                 ["![losses by variant, and perplexities beside the floor](quality.png)", ""],
                 tinyshakespeare(result["runs"]),
@@ -61,8 +62,8 @@ def stories(runs, trigram_loss):
     yield "## Stories, whose entropy is known"
     yield ""
     yield ("The floor is the grammar's own perplexity: on stories that it has not read no model has less. "
-           "*Excess*: nats a story above it; *right*: of ten sampled stories, those that the grammar can tell, "
-           "to the last letter.")
+           "*Excess*: nats a story above it; *right*: of ten sampled stories, those that the grammar can "
+           "tell, to the last letter.")
     yield ""
     millions = runs["stories-ternary"]["tokens"] / 1e6
     named = {
@@ -96,9 +97,9 @@ def answers(tasks):
         return f"{100 * r['accuracy']:.1f} ± {100 * r['standard_error']:.1f}"
     yield "## Questions about stories"
     yield ""
-    yield ("Multiple choice, percent right, ± a standard error. A guess among all choices is right as often as "
-           "*chance* says; *named*: among those that the story has named, so that of *place* it is always right, "
-           "for a reader who knows what a place is.")
+    yield ("Multiple choice, percent right, ± a standard error. A guess among all choices is right as "
+           "often as *chance* says; *named*: among those that the story has named, so that of *place* it "
+           "is always right, for a reader who knows what a place is.")
     yield ""
     first = next(iter(tasks.values()))
     kinds = list(first)

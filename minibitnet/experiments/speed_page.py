@@ -22,11 +22,11 @@ def shapes():
     """What S, M and L are, and what stands beside our step."""
     for name, (c, batch) in SIZES.items():
         parameters = ModelConfig(**c).n_parameters
-        yield (f"- {name}: {parameters / 1e6:.1f} million parameters, {c['n_layers']} layers, {c['d_model']} wide, "
-               f"{batch} sequences of {c['context']} tokens a step")
+        yield (f"- {name}: {parameters / 1e6:.1f} million parameters, {c['n_layers']} layers, "
+               f"{c['d_model']} wide, {batch} sequences of {c['context']} tokens a step")
     yield ""
-    yield (f"*{GEMMS}*: the products of a step by the same BLAS, and nothing else. {rows('train')[0]['threads']} "
-           "threads each.")
+    yield (f"*{GEMMS}*: the products of a step by the same BLAS, and nothing else. "
+           f"{rows('train')[0]['threads']} threads each.")
     yield ""
 
 
@@ -58,9 +58,9 @@ def profile():
     lines = [(op, *(cell(r["by_op"], op) for r in profiled)) for op in largest_first]
     yield "### Where the time of a step goes, ms on one thread"
     yield ""
-    yield ("By operation of `nn/ops.py` and `nn/ste.py`, forward and backward. *ready*: an input put on the grid "
-           "of its products; *sum over shards*: the gradients of the batch's shards added up; *sums on the "
-           "tape*: gradients of what is used more than once.")
+    yield ("By operation of `nn/ops.py` and `nn/ste.py`, forward and backward. *ready*: an input put on "
+           "the grid of its products; *sum over shards*: the gradients of the batch's shards added up; "
+           "*sums on the tape*: gradients of what is used more than once.")
     yield ""
     yield from table(("", *(f"{r['size']} {r['linear']}" for r in profiled)),
                      [*lines, ("by itself, not profiled", *(f"{r['ms']:,.1f}" for r in profiled))])

@@ -86,3 +86,28 @@ def test_a_flow_has_every_box_and_an_arrow_into_every_box_but_the_first(tmp_path
 def test_without_matplotlib_there_is_no_picture(draw, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert draw(tmp_path / "p.png") is False and list(tmp_path.iterdir()) == []
+
+
+def test_categories_stand_side_by_side_and_none_covers_another(tmp_path, monkeypatch):
+    """Two series over two categories: 0.14 apart, around whole numbers."""
+    figure = pytest.importorskip("matplotlib.figure")
+    seen = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self.axes[0]))
+    assert plotting.categories("speed", "tok/s", {"ours": {"S": 10, "M": 5}, "theirs": {"M": 4}},
+                               tmp_path / "p.png")
+    ours, theirs = seen[0].lines
+    assert list(ours.get_xdata()) == pytest.approx([-0.07, 0.93]) and list(ours.get_ydata()) == [10, 5]
+    assert list(theirs.get_xdata()) == pytest.approx([1.07])
+    assert [tick.get_text() for tick in seen[0].get_xticklabels()] == ["S", "M"]
+    assert seen[0].get_yscale() == "log"
+
+
+def test_two_panels_of_categories_show_every_value_their_mean_and_the_floor(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    seen = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.extend(self.axes))
+    left, right = ("a", "loss", {"x": [1.0, 2.0], "y": [3.0]}, None), ("b", "ratio", {"z": 1.2}, 1)
+    assert plotting.two_categories(left, right, tmp_path / "p.png")
+    assert [list(line.get_ydata()) for line in seen[0].lines] == [[1, 2], [3]]
+    assert [text.get_text() for text in seen[0].texts] == ["1.500", "3.000"]
+    assert [list(line.get_ydata()) for line in seen[1].lines] == [[1.2], [1, 1]]
