@@ -30,8 +30,8 @@ def index():
         lines.append((f"[{name}.json]({name}.json)", f"`{found['command']}`", found.get("date", ""),
                       results.machine(found), where["numpy"], where.get("blas_kernel") or ""))
     text = ("Pages that `python -m minibitnet.reproduce pages` makes from the files beside them: what "
-            "trained models reach ([quality](quality.md)), how fast they are trained ([speed](speed.md)) and run "
-            "([engines](engines.md)), and the papers, row by row ([papers](papers.md)).")
+            "trained models reach ([quality](quality.md)), how fast they are trained ([speed](speed.md)) and "
+            "run ([engines](engines.md)), and the papers, row by row ([papers](papers.md)).")
     head = ("file", "command", "date", "machine", "NumPy", "BLAS kernel")
     return page("# Results", text, table(head, lines))
 
