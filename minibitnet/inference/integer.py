@@ -25,8 +25,7 @@ F = d_ffn; H query heads of D = C / H features, K heads of keys and values, each
 features that a norm or a product sums over; S: their sum of squares; f = ``model.bits``, the bits after the
 point of all activations; gamma: the largest |value| of a token or head; W~, x~, k~, v~: codes; P = w / Z:
 softmax weights; M 2^E: a mantissa and its exponent, of a token (_x), of a BitLinear (_w), of W_out, the
-head (_out); j: the places by which ``narrow`` made a number shorter. ``a >> k`` and ``a // b`` are floors, of
-negative a too.
+head (_out); j: the places that ``narrow`` took away. ``a >> k`` and ``a // b`` are floors, of negative a too.
 
 **One token, step by step**, token i at position t; 2 to 10 for each block. W(x~) is ``bit_linear``.
 
