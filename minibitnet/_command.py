@@ -25,7 +25,9 @@ for _stream in ("stdout", "stderr"):
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
     os.environ[_name] = "1"
 
-from .errors import NonFiniteError, UserError  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from .errors import NonFiniteError, UsageError, UserError  # noqa: E402
 
 
 def _keep_freed_memory():
@@ -94,6 +96,27 @@ def given_options(namespace, config_class):
     return {f.name: getattr(namespace, f.name) for f in fields(config_class) if hasattr(namespace, f.name)}
 
 
+def add_model_flags(parser, engines=()):
+    """Which trained model: --model and --checkpoint; --engine where there are engines to choose from."""
+    parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
+                        help="the newest or the one with the lowest validation loss (%(default)s)")
+    if engines:
+        parser.add_argument("--engine", choices=engines, default="float",
+                            help="float: a checkpoint; packed: packed.safetensors, two bits a weight; "
+                                 "integer: the same without a float (%(default)s)")
+
+
+def dispatch(module, description, actions, argv):
+    """Call the action that the first word names, on the other words -> exit code."""
+    if argv[:1] and argv[0] in actions:
+        return actions[argv[0]](argv[1:])
+    parser = Parser(module, description)
+    parser.add_argument("action", choices=tuple(actions))
+    parser.parse_args(argv)
+    parser.error(f"{argv[0]}: expected {', '.join(actions)} as the first word")
+
+
 def positive_int(text):
     """A type for flags: a whole number from 1 upwards."""
     try:
@@ -108,6 +131,17 @@ def positive_int(text):
 def available_cpus():
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def new_file(path, overwrite):
+    """UserError where a file is in the way."""
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} is there already: expected a new file; replace it with --overwrite")
+
+
+def bar(iterable=None, **options):
+    """A tqdm on a terminal, which is gone when it is done; elsewhere it shows nothing."""
+    return tqdm(iterable, leave=False, disable=not sys.stderr.isatty(), **options)
 
 
 def say(*words):
@@ -139,7 +173,8 @@ def run(main):
             text = (f"{e.strerror}: {e.filename}" if e.filename else e.strerror if ":" in e.strerror
                     else f"{e.strerror}, writing the output")
         say(f"error: {' '.join(str(text).split()) or 'out of memory'}")
-        sys.exit(NON_FINITE if isinstance(e, NonFiniteError) else USER_ERROR)
+        sys.exit(NON_FINITE if isinstance(e, NonFiniteError) else
+                 USAGE if isinstance(e, UsageError) else USER_ERROR)
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(INTERRUPTED)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import NonFiniteError, UserError
+from .errors import NonFiniteError, UsageError, UserError
 from .exact import total
 from .formats import checkpoint as checkpoints
 from .formats import packed
@@ -181,15 +181,20 @@ def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] 
     that is damaged: warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run
     packed.safetensors, whatever it was made from. threads: of the packed engine, for its large products;
     kv_bits: of its key-value cache, 32, 16, 8 or 4."""
-    run = run_at(path)
-    if not isinstance(kv_bits, Integral) or kv_bits not in KINDS or kv_bits != 32 and engine != "packed":
-        raise UserError(f"kv_bits = {kv_bits!r}: expected {', '.join(map(str, KINDS))} with "
-                        f"engine='packed'; the other engines have one kind of cache")
+    if not isinstance(kv_bits, Integral) or kv_bits not in KINDS:
+        raise UserError(f"kv_bits = {kv_bits!r}: expected {', '.join(map(str, KINDS))}")
     if not (isinstance(threads, Integral) and threads >= 1):
         raise UserError(f"threads = {threads!r}: expected a count, at least 1")
     if engine not in ENGINES or checkpoint not in ("last", "best"):
         raise UserError(f"engine {engine!r}, checkpoint {checkpoint!r}: expected one of "
                         f"{', '.join(ENGINES)}, and last or best")
+    if kv_bits != 32 and engine != "packed":
+        raise UsageError(f"--kv-bits {kv_bits} with the {engine} engine: expected --engine packed (the float "
+                         "engine's cache has 32 bits, the integer engine's 8)")
+    if engine != "float" and checkpoint != "last":
+        raise UsageError(f"--engine {engine} runs packed.safetensors: expected no --checkpoint (pack "
+                         f"--checkpoint {checkpoint} packs that one)")
+    run = run_at(path)
     if engine == "float":
         if run.packed.exists() and not any(map(Path.exists, (run.last, run.prev, run.best))):
             raise UserError(f"{run.path} has no checkpoint (last.safetensors), only packed.safetensors: "
@@ -199,9 +204,12 @@ def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] 
         running, config, step = FloatEngine(model_of(saved, path_read)), saved.config, saved.step
     else:
         if not run.packed.exists():
-            if run.last.exists() and latest(run, warn=warn)[0].config["model"].get("linear") == "float":
-                raise UserError(f"{run.path} is a run with linear = 'float': expected ternary or binary "
-                                f"weights for the {engine} engine")
+            if run.last.exists():
+                saved, path_read = latest(run, warn=warn)
+                c = from_json(ModelConfig, saved.config["model"], path_read)
+                if not c.variant.has_codes:
+                    raise UserError(f"{run.path} is a run with linear = {c.linear!r}: expected ternary or "
+                                    f"binary weights for the {engine} engine")
             raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack "
                             f"--model {run.path} makes it)")
         path_read = run.packed

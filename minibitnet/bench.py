@@ -53,12 +53,7 @@ def main(argv):
     if pinned:
         _command.say(f"note: {pinned} makes NumPy's products use another kernel than this processor's own: "
                      f"expected neither to be set for a figure of speed")
-    if argv[:1] and argv[0] in actions:
-        return actions[argv[0]](argv[1:])
-    parser = _command.Parser("bench", DESCRIPTION)
-    parser.add_argument("what", choices=tuple(actions))
-    parser.parse_args(argv)
-    parser.error(f"{argv[0]}: expected {', '.join(actions)} as the first word")
+    return _command.dispatch("bench", DESCRIPTION, actions, argv)
 
 
 def train(argv):
@@ -67,7 +62,7 @@ def train(argv):
     parser.add_argument("--sizes", nargs="+", choices=tuple(train_bench.SIZES), default=["S", "M"],
                         metavar="SIZE", help="of S M L (S M)")
     parser.add_argument("--linear", nargs="+", choices=("ternary", "float"), default=["ternary", "float"],
-                        metavar="ARM", help="of ternary float (both)")
+                        metavar="VARIANT", help="of ternary float (both)")
     parser.add_argument("--compile", action="store_true",
                         help="also torch.compile (needs a C++ compiler; a minute or two to warm up)")
     parser.add_argument("--profile", action="store_true",
@@ -84,11 +79,11 @@ def train(argv):
     if args.profile:
         args.rounds, args.threads = 1, 1
         profiles = (step_profile.profile(size, linear) for size, linear in tasks)
-        return report("train", argv, args, profiles, all_in_words=step_profile.in_words)
+        return run_and_record("train", argv, args, profiles, all_in_words=step_profile.in_words)
     others = [train_bench.EAGER] + [train_bench.COMPILED] * args.compile
     contenders = [train_bench.OURS, train_bench.GEMMS] + others * pytorch()
     rows = (train_bench.measure(contenders, *task, args.rounds, args.threads) for task in tasks)
-    return report("train", argv, args, rows, partial(train_bench.in_words, contenders=contenders))
+    return run_and_record("train", argv, args, rows, partial(train_bench.in_words, contenders=contenders))
 
 
 def kernels(argv):
@@ -103,7 +98,7 @@ def kernels(argv):
     contenders = [name for name in kernel_bench.KERNELS if has_pytorch or name != kernel_bench.PYTORCH]
     rows = (kernel_bench.measure(contenders, *matrix, args.tokens, args.rounds, args.threads)
             for matrix in args.shapes)
-    return report("kernels", argv, args, rows, partial(kernel_bench.in_words, contenders=contenders))
+    return run_and_record("kernels", argv, args, rows, partial(kernel_bench.in_words, contenders=contenders))
 
 
 def decode(argv):
@@ -113,7 +108,7 @@ def decode(argv):
                         help="of tiny 15m 2b4t (%(default)s)")
     args = parser.parse_args(argv)
     rows = (decode_bench.measure(name, args.rounds, args.threads) for name in [args.shape])
-    return report("decode", argv, args, rows, decode_bench.in_words)
+    return run_and_record("decode", argv, args, rows, decode_bench.in_words)
 
 
 def parser_of(what, description):
@@ -129,7 +124,7 @@ def parser_of(what, description):
     return parser
 
 
-def report(what, argv, args, rows, in_words=None, all_in_words=None):
+def run_and_record(what, argv, args, rows, in_words=None, all_in_words=None):
     """Print every row when it is there, or all of them together; record them where that is asked for ->
     exit code."""
     how = ("json", "record", "traceback")                    # and not what is measured

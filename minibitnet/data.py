@@ -1,11 +1,8 @@
 """Make, fetch, list and measure corpora:  python -m minibitnet.data list"""
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
-import sys
 from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from .errors import UserError
 from .files import write_atomically
@@ -30,18 +27,13 @@ delete them as you like, they are made anew. Each of the four has a --help."""
 def main(argv):
     """argv -> exit code."""
     actions = {"make": make_text, "fetch": fetch_text, "list": list_texts, "info": measure}
-    if argv[:1] and argv[0] in actions:
-        return actions[argv[0]](argv[1:])
-    parser = _command.Parser("data", DESCRIPTION)
-    parser.add_argument("action", choices=tuple(actions))
-    parser.parse_args(argv)
-    parser.error(f"{argv[0]}: expected {', '.join(actions)} as the first word")
+    return _command.dispatch("data", DESCRIPTION, actions, argv)
 
 
 def make_text(argv):
     """Write a corpus of the grammar to a file."""
-    parser = _command.Parser("data make", "Write a text whose source is known, so that its perplexity floor "
-                                          "is known too.")
+    parser = _command.Parser(
+        "data make", "Write a text whose source is known, so that its perplexity floor is known too.")
     parser.add_argument("what", choices=("stories",))
     parser.add_argument("--seed", type=int, default=0, metavar="N",
                         help="another seed, from 0 to 2^32 - 1, other stories (%(default)s)")
@@ -52,8 +44,7 @@ def make_text(argv):
     args = parser.parse_args(argv)
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: expected a whole number from 0 to {2**32 - 1:,}")
-    if args.out.exists() and not args.overwrite:
-        raise UserError(f"{args.out} is there already: expected a new file; replace it with --overwrite")
+    _command.new_file(args.out, args.overwrite)
     data = walk.corpus(args.seed, args.size).encode("utf-8")
     if not data:
         raise UserError(f"--size {args.size}: expected room for a story, about 550 bytes")
@@ -64,16 +55,15 @@ def make_text(argv):
 
 def fetch_text(argv):
     """Download a corpus into the data folder, or copy it there from a file."""
-    parser = _command.Parser("data fetch", "Download a corpus once, check its sha256, and keep it where "
-                                           "--data NAME finds it.")
+    parser = _command.Parser(
+        "data fetch", "Download a corpus once, check its sha256, and keep it where --data NAME finds it.")
     parser.add_argument("name", choices=tuple(DOWNLOADS))
     parser.add_argument("--from-file", type=Path, metavar="PATH",
                         help="a copy of the file that would be downloaded (of a zip: the zip), for rooms "
                              "without network")
     args = parser.parse_args(argv)
     download = DOWNLOADS[args.name]
-    with tqdm(total=download.size, unit="B", unit_scale=True, leave=False,
-              disable=not sys.stderr.isatty()) as bar:
+    with _command.bar(total=download.size, unit="B", unit_scale=True) as bar:
         came = fetch(download, args.from_file, bar.update)
     print(f"{download.name}: licence {download.licence}, from {download.address}")
     for name in download.folder_names():
@@ -118,18 +108,18 @@ def measure(argv):
                              "rank file")
     args = parser.parse_args(argv)
     corpus = load_corpus(args.file)
-    bar = partial(tqdm, total=corpus.size, unit="B", unit_scale=True, leave=False,
-                  disable=not sys.stderr.isatty())
+    bar = partial(_command.bar, total=corpus.size, unit="B", unit_scale=True)
     length, lines, last, characters = 0, 0, "", set()
     with bar() as progress:
         for text in corpus.chunks(progress.update):
             length, lines, last = length + len(text), lines + text.count("\n"), text[-1:] or last
             characters |= set(text)
     found = f"{number_of_documents(corpus):,}" if corpus.has_documents else "none (no line <|endoftext|>)"
-    print(f"bytes       {corpus.size:,}\nsha256      {corpus.sha256}\ncharacters  {length:,}, "
-          f"{len(characters):,} of them distinct\n"
-          f"lines       {lines + (last != chr(10)):,}\nreplaced    {corpus.replaced:,} (places that are not "
-          f"UTF-8, read as U+FFFD)\n"
+    print(f"bytes       {corpus.size:,}\n"
+          f"sha256      {corpus.sha256}\n"
+          f"characters  {length:,}, {len(characters):,} of them distinct\n"
+          f"lines       {lines + (last != chr(10)):,}\n"
+          f"replaced    {corpus.replaced:,} (places that are not UTF-8, read as U+FFFD)\n"
           f"documents   {found}")
     if args.tokenizer:
         tokenizer = make_tokenizer(args.tokenizer, texts(corpus), end=corpus.has_documents)

@@ -1,8 +1,12 @@
-"""The two ways a run ends early on purpose; commands print them as one line."""
+"""The ways a run ends early on purpose; commands print them as one line."""
 
 
 class UserError(ValueError):
     """A mistake of the user's: the message names the value, what was expected and the likely cause."""
+
+
+class UsageError(UserError):
+    """Settings of the user's that do not go together; the commands end with the exit code of wrong flags."""
 
 
 class NonFiniteError(ArithmeticError):

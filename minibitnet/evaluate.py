@@ -3,12 +3,9 @@ from . import _command  # first: it sets the thread count that NumPy reads when 
 
 import json
 import math
-import sys
 from functools import partial
 from itertools import islice
 from pathlib import Path
-
-from tqdm import tqdm
 
 from .api import ENGINES, FloatEngine, LanguageModel, load, model_of, run_at
 from .errors import UserError
@@ -29,27 +26,22 @@ ITEMS = 200           # questions of each kind
 TASK_SEED = 2**32     # no corpus is made with this seed: the stories of the questions are new to every model
 DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once,
 in non-overlapping windows of the model's context. On the corpus that the model was trained on this is the
-validation split, elsewhere all of the text."""
+validation part, elsewhere all of the text."""
 
 
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("evaluate", DESCRIPTION)
-    parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
+    _command.add_model_flags(parser, ENGINES)
     parser.add_argument("--data", metavar="PATH",
                         help="a UTF-8 text file, or a name from python -m minibitnet.data list (the run's "
                              "own corpus)")
     parser.add_argument("--split", choices=("validation", "train", "all"),
                         help="which part of the text (see above)")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
-                        help="the newest or the one with the lowest validation loss (%(default)s)")
-    parser.add_argument("--engine", choices=ENGINES, default="float",
-                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: "
-                             "the same without a float (%(default)s)")
     parser.add_argument("--compare", action="store_true",
                         help="also compare the engine with the float engine, token by token")
     parser.add_argument("--trigram", action="store_true",
-                        help="also count trigrams on the text before the validation split, and score it "
+                        help="also count trigrams on the text before the validation part, and score it "
                              "with them")
     parser.add_argument("--tasks", metavar="stories|FILE",
                         help="answer multiple-choice questions instead: about stories, or of a file of JSON "
@@ -68,9 +60,6 @@ def main(argv):
     if args.items and args.tasks != "stories":
         parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has "
                      f"as many as it has")
-    if args.engine != "float" and args.checkpoint != "last":
-        parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack "
-                     f"--checkpoint {args.checkpoint} packs that one)")
     with pool_of(args.threads) as pool:
         model = load(args.model, args.engine, args.checkpoint,
                      warn=lambda note: _command.say(f"note: {note}"))
@@ -78,11 +67,10 @@ def main(argv):
             result = answers(args, model, pool)
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
-        with tqdm(unit="B", unit_scale=True, desc="tokens", leave=False, delay=2,
-                  disable=not sys.stderr.isatty()) as bar:
+        with _command.bar(unit="B", unit_scale=True, desc="tokens", delay=2) as bar:
             corpus, split, part, before = text_to_score(model, args.data, args.split, bar.update)
         if args.trigram and split != "validation":
-            raise UserError(f"--trigram: it counts on the training split and scores the validation split, "
+            raise UserError(f"--trigram: it counts on the training part and scores the validation part, "
                             f"not {split!r}: add --split validation")
         float_model = same_step(args.model, model) if args.compare else None      # before the long part
         result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step,
@@ -102,8 +90,8 @@ def scores(model, part, pool, learnt):
     """What a model needs for a text, and the least that any could need, where that is known. learnt: the
     Part that it was trained on, if the text is of the same corpus: documents that are in it have an
     entropy, but no floor."""
-    loss, entropy = mean_loss(model.loss, part, pool, BATCH,
-                              progress(n_batches(part))), held_out.floor(part, model.tokenizer)
+    loss = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part)))
+    entropy = held_out.floor(part, model.tokenizer)
     n_bytes = part.count_bytes(model.tokenizer)
     trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
     floor = None if trained_on else entropy
@@ -125,8 +113,7 @@ def n_batches(part):
 
 def progress(total, description=None):
     """A function that wraps an iteration over batches into a bar on a terminal."""
-    return partial(tqdm, total=total, unit="batch", desc=description, leave=False,
-                   disable=not sys.stderr.isatty())
+    return partial(_command.bar, total=total, unit="batch", desc=description)
 
 
 def answers(args, model, pool):
@@ -139,16 +126,19 @@ def answers(args, model, pool):
         kinds = {Path(args.tasks).stem: tasks.read_jsonl(args.tasks)}
     result = {}
     for kind, items in kinds.items():
-        with tqdm(total=len(items), desc=kind, leave=False, disable=not sys.stderr.isatty()) as bar:
-            answered = dict(zip(items, pool.map(lambda item: (model.log_likelihoods(*item[:2]),
-                                                              bar.update())[0], items)))
+        with _command.bar(total=len(items), desc=kind) as bar:
+            def answer(item):
+                likelihoods = model.log_likelihoods(item.context, item.choices)
+                bar.update()
+                return likelihoods
+            answered = dict(zip(items, pool.map(answer, items)))
         too_long = sum(max(len(model.encode(item.context + choice)) for choice in item.choices)
                        > model.config.context + 1 for item in items)
         by_question = {item[:2]: likelihoods for item, likelihoods in answered.items()}
         scored = tasks.score(items, lambda context, choices: by_question[context, choices])
         result[kind] = {**scored._asdict(), "cut": too_long,
-                        "named": tasks.guess(items) if stories else None, "ceiling": tasks.ceiling(items)
-                        if stories else None}
+                        "named": tasks.guess(items) if stories else None,
+                        "ceiling": tasks.ceiling(items) if stories else None}
     return result
 
 
@@ -167,8 +157,8 @@ def answers_in_words(result):
     for kind, s in result.items():
         if s["cut"]:
             yield (f"{kind}: {s['cut']} of {s['n']} items are longer than the model's context: their "
-                   f"beginning was cut off, and of a choice that alone "
-                   f"is longer only the end is scored, though \"by byte\" divides by all of it")
+                   "beginning was cut off, and of a choice that alone is longer only the end is scored, "
+                   'though "by byte" divides by all of it')
     if named != "unknown":
         yield "named: a guess among the choices whose (last) word the story has said already"
 
@@ -187,8 +177,7 @@ def same_step(path, model):
                                  saved.step)
         found.append(f"{file.name} is of step {saved.step:,}")
     raise UserError(f"{run.packed} is of step {model.step:,}, and no checkpoint is "
-                    f"({'; '.join(found) or 'there is none'}): "
-                    f"pack again, then --compare")
+                    f"({'; '.join(found) or 'there is none'}): pack again, then --compare")
 
 
 def comparison(model, float_model, part):
@@ -203,8 +192,8 @@ def comparison(model, float_model, part):
 def in_words(r):
     """The lines that tell a result."""
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, "
-           f"{r['bits_per_byte']:.4f} bits per byte over "
-           f"{r['tokens']:,} tokens ({r['engine']} engine, step {r['step']:,})")
+           f"{r['bits_per_byte']:.4f} bits per byte over {r['tokens']:,} tokens ({r['engine']} engine, "
+           f"step {r['step']:,})")
     if r["floor"] is not None:
         above = exp_float(r["loss"] - r["floor"])
         yield (f"the floor of this text is perplexity {exp_float(r['floor']):.3f}, "
@@ -212,22 +201,21 @@ def in_words(r):
                f"{r['excess_per_document']:.2f} excess nats per document")
     elif r["entropy"] is not None:
         yield (f"the entropy of these documents is perplexity {exp_float(r['entropy']):.3f}; that is no "
-               f"floor, for the model was trained on "
-               f"{r['trained_on']:,} of the {r['documents']:,}, and what is learnt by heart can cost less")
+               f"floor, for the model was trained on {r['trained_on']:,} of the {r['documents']:,}, and what "
+               "is learnt by heart can cost less")
     if r["replaced"]:
         yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
     if "trigram_loss" in r:
-        yield (f"a trigram model of the training split has perplexity {exp_float(r['trigram_loss']):.3f}, "
+        yield (f"a trigram model of the training part has perplexity {exp_float(r['trigram_loss']):.3f}, "
                f"{exp_float(r['trigram_loss'] - r['loss']):.2f} times the model's")
     for name, title in (("against_float", "beside the float engine"),
                         ("token_by_token", "token by token, beside the whole sequence")):
         if name in r:
             a = r[name]
             yield (f"{title}: {a['loss'] - a['reference_loss']:+.5f} nats/token; the same token is "
-                   f"likeliest at {a['agree']:.2%} of {a['targets']:,} "
-                   f"places, at {a['agree_clear']:.3%} of the {a['clear']:,} where two best differ by more "
-                   f"than {CLEAR}; logits move by "
-                   f"more than {MOVED} nats at {a['moved']:.1%}")
+                   f"likeliest at {a['agree']:.2%} of {a['targets']:,} places, at {a['agree_clear']:.3%} of "
+                   f"the {a['clear']:,} where two best differ by more than {CLEAR}; logits move by more than "
+                   f"{MOVED} nats at {a['moved']:.1%}")
     if any(name in r and r[name]["moved"] for name in ("against_float", "token_by_token")):
         yield ("why they move: a value close to a rounding tie, rounded in another way, got another code, "
                "and all that follows hears of it")

@@ -10,7 +10,7 @@ def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("generate", "Continue a text with a trained model, token by token, with a "
                                          "key-value cache.")
-    parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
+    _command.add_model_flags(parser, ENGINES)
     parser.add_argument("--prompt", required=True, metavar="TEXT",
                         help="the beginning; only its last CONTEXT tokens are read")
     parser.add_argument("--tokens", type=_command.positive_int, default=300, metavar="N",
@@ -24,30 +24,17 @@ def main(argv):
     parser.add_argument("--stop", default="", metavar="TEXT",
                         help="end before this text (a model of documents ends with its document in any case)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (%(default)s)")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
-                        help="the newest or the one with the lowest validation loss (%(default)s)")
-    parser.add_argument("--engine", choices=ENGINES, default="float",
-                        help="float: a checkpoint; packed: packed.safetensors, two bits a weight; integer: "
-                             "the same without a float (%(default)s)")
     parser.add_argument("--kv-bits", type=int, choices=(32, 16, 8, 4), default=32,
                         help="of the packed engine's key-value cache (%(default)s)")
     parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(),
                         metavar="N",
                         help="for the packed engine (%(default)s)")
     args = parser.parse_args(argv)
-    if args.kv_bits != 32 and args.engine != "packed":
-        parser.error(f"--kv-bits {args.kv_bits}: expected --engine packed (the float engine's cache has 32 "
-                     f"bits, the integer engine's 8)")
-    if args.engine != "float" and args.checkpoint != "last":
-        parser.error(f"--engine {args.engine} runs packed.safetensors: expected no --checkpoint (pack "
-                     f"--checkpoint {args.checkpoint} packs that one)")
-
     model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"),
                  threads=args.threads, kv_bits=args.kv_bits)
     pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k,
                           top_p=args.top_p, seed=args.seed, stop=args.stop)
-    # before anything is printed: it checks the settings and reads the prompt
-    first = next(pieces, "")
+    first = next(pieces, "")         # before anything is printed: it checks the settings and reads the prompt
     print(args.prompt + first, end="", flush=True)
     times = [time.perf_counter()]
     for piece in pieces:

@@ -19,9 +19,7 @@ table of bytes."""
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("pack", DESCRIPTION)
-    parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
-                        help="the newest or the one with the lowest validation loss (%(default)s)")
+    _command.add_model_flags(parser)
     parser.add_argument("--dtype", choices=tuple(packed.FLOATS), default="float32",
                         help="of what is not packed (%(default)s, with which the packed engine gives the "
                              "float engine's very logits)")

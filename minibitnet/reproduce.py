@@ -3,12 +3,8 @@ from . import _command  # first: it sets the thread count that NumPy reads when 
 
 import json
 import os
-import sys
 import time
-from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from .errors import UserError
 from .experiments import claims, pages
@@ -130,7 +126,7 @@ def in_full(name, experiment):
     path = results.home() / f"{name}.json"
     probe(path.parent)
     began = time.monotonic()
-    result = experiment.full(partial(tqdm, leave=False) if sys.stderr.isatty() else iter)
+    result = experiment.full(_command.bar)
     seconds = time.monotonic() - began
 
     def save():

@@ -2,11 +2,8 @@
 --vocab-size 1024 --out book.tiktoken"""
 from . import _command  # first: it sets the thread count that NumPy reads when it loads
 
-import sys
 from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from .errors import UserError
 from .text import bpe, bpe_files
@@ -26,17 +23,13 @@ minibitnet.train takes."""
 def main(argv):
     """argv -> exit code."""
     actions = {"train": train, "show": show, "encode": encode}
-    parser = _command.Parser("tokenizer", DESCRIPTION)
-    parser.add_argument("action", choices=tuple(actions))
-    return actions[parser.parse_args(argv[:1]).action](argv[1:])
+    return _command.dispatch("tokenizer", DESCRIPTION, actions, argv)
 
 
 def train(argv):
     """Learn byte-pair encoding from a text and write its rank file."""
-    parser = _command.Parser("tokenizer train",
-                             "Learn byte-pair encoding from a text: the most frequent pair of neighbours "
-                             "becomes a "
-                                                "token, again and again.")
+    parser = _command.Parser("tokenizer train", "Learn byte-pair encoding from a text: the most frequent "
+                                                "pair of neighbours becomes a token, again and again.")
     parser.add_argument("--data", required=True, metavar="PATH",
                         help="a UTF-8 text file, or a name from python -m minibitnet.data list")
     parser.add_argument("--vocab-size", required=True, metavar="N",
@@ -45,14 +38,12 @@ def train(argv):
                         help="the rank file to write: a line \"base64 rank\" for each token")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.tiktoken")
     args = parser.parse_args(argv)
-    if args.out.exists() and not args.overwrite:
-        raise UserError(f"{args.out} is there already: expected a new file; replace it with --overwrite")
+    _command.new_file(args.out, args.overwrite)
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out}: {args.out.parent} is not a directory: expected one to write the file "
                         f"to")
     size, corpus = bpe_size(args.vocab_size), load_corpus(args.data)
-    progress = partial(tqdm, unit="token", leave=False) if sys.stderr.isatty() else iter
-    ranks = bpe.train(texts(corpus), size - 1, progress)
+    ranks = bpe.train(texts(corpus), size - 1, partial(_command.bar, unit="token"))
     bpe_files.write_ranks(args.out, ranks)
     tokenizer = BPETokenizer(bpe_files.with_end(ranks))
     _, _, bytes_each = count(corpus, tokenizer)

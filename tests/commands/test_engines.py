@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from minibitnet.api import load
+from minibitnet.errors import UsageError
 from minibitnet.formats import checkpoint, safetensors
 from running import SMALL, char_run, command, evaluated, fails
 
@@ -120,6 +122,13 @@ def test_the_packed_engine_writes_with_smaller_caches(bits, stories):
     assert result.returncode == 0 and len(result.stdout) > 10
     fails(2, "--kv-bits", "--engine packed", module="generate",
           args=["--model", "run", "--prompt", "a", "--kv-bits", bits], cwd=stories)
+
+
+def test_in_a_script_what_does_not_go_together_is_refused_as_well(stories):
+    """The commands only say so with another exit code."""
+    for options, word in (({"checkpoint": "best"}, "--checkpoint"), ({"kv_bits": 8}, "--kv-bits")):
+        with pytest.raises(UsageError, match=word):
+            load(stories / "run", engine="integer", **options)
 
 
 def test_a_packed_model_runs_without_its_checkpoints(stories, tmp_path):
