@@ -1,8 +1,7 @@
 """minibitnet: BitNet (1-bit language models) in pure NumPy, written to be read.
 
 Names load on first use (PEP 562), so that ``import minibitnet`` costs nothing and a command can set thread
-counts before NumPy starts. Read the source in this order: quant.py, nn/ops.py, nn/ste.py, nn/layers.py,
-nn/model.py.
+counts before NumPy starts. README.md says in which order to read the source.
 """
 import importlib
 

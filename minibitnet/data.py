@@ -4,10 +4,11 @@ from . import _command  # first: it sets the thread count that NumPy reads when 
 from functools import partial
 from pathlib import Path
 
+from .data_files import packaged
 from .errors import UserError
 from .files import write_atomically
 from .stories import walk
-from .text.corpora import END, load_corpus, packaged, pieces, texts
+from .text.corpora import DOCUMENT_END, load_corpus, pieces, texts
 from .text.downloads import DOWNLOADS, data_folder, fetch, text_path
 from .text.streams import count
 from .text.tokenizer import make_tokenizer
@@ -122,7 +123,7 @@ def measure(argv):
           f"replaced    {corpus.replaced:,} (places that are not UTF-8, read as U+FFFD)\n"
           f"documents   {found}")
     if args.tokenizer:
-        tokenizer = make_tokenizer(args.tokenizer, texts(corpus), end=corpus.has_documents)
+        tokenizer = make_tokenizer(args.tokenizer, texts(corpus), with_end=corpus.has_documents)
         with bar() as progress:
             tokens, ends, bytes_each = count(corpus, tokenizer, progress.update)
         but = f" but for {ends:,} ends of documents" if ends else ""
@@ -134,8 +135,8 @@ def number_of_documents(corpus):
     """How many documents that are not empty a corpus has."""
     n, empty = 0, True
     for piece in pieces(corpus.chunks()):
-        n += empty and piece is not END              # the first piece of a document
-        empty = piece is END
+        n += empty and piece is not DOCUMENT_END              # the first piece of a document
+        empty = piece is DOCUMENT_END
     return n
 
 

@@ -29,6 +29,11 @@ def write_atomically(path, chunks, size, keep=None):
             temporary.unlink()
 
 
+def found(path):
+    """What is there in place of a file, in words."""
+    return "a directory" if path.is_dir() else "something else" if path.exists() else "nothing"
+
+
 def sync_directory(path):
     """Make a rename durable, where the system lets a directory be opened (not on Windows)."""
     if os.name == "posix":

@@ -56,7 +56,7 @@ def new_job(args, given):
         options["train"].pop("lr", None)             # and its learning rate is for its own variant and width
     train_config = from_json(TrainConfig, options["train"], args.config)
     corpus = load_corpus(train_config.data)
-    tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), end=corpus.has_documents)
+    tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), with_end=corpus.has_documents)
     model_config = from_json(ModelConfig, {"vocab_size": tokenizer.vocab_size, **options["model"]},
                              args.config)
     if model_config.vocab_size != tokenizer.vocab_size:

@@ -2,7 +2,7 @@
 
     python tests/exact_matrix.py --out data/results/exact.json
 
-Trains a small model of each arm in a process for each cell of the matrix
+Trains a small model of each variant in a process for each cell of the matrix
 
     OPENBLAS_CORETYPE          unset and five kernels, old and new
     NPY_DISABLE_CPU_FEATURES   nothing, and NumPy's own vector code switched off in four steps
@@ -30,7 +30,7 @@ from pathlib import Path
 ROOT = str(Path(__file__).resolve().parents[1])
 KERNELS = (None, "Haswell", "SkylakeX", "Zen", "Sandybridge", "Prescott")
 THREADS = (1, 2, 4)
-ARMS = ("ternary", "binary", "float")
+VARIANTS = ("ternary", "binary", "float")
 STEPS, GOLDEN = 200, 30
 VARIABLES = "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "NPY_DISABLE_CPU_FEATURES"
 # NumPy 2.4 has named its groups of features anew; what a version does not know it does not switch off
@@ -112,7 +112,7 @@ def said(model, parameters, c, tokens):
 # ---- a cell of the matrix
 
 def cell(python, kernel, disabled, threads, steps):
-    """One process -> {"numpy", "kernel" that ran, arm: ``run``}, or {"refused": why}"""
+    """One process -> {"numpy", "kernel" that ran, variant: ``run``}, or {"refused": why}"""
     env = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     env |= {"OPENBLAS_CORETYPE": kernel} if kernel else {}
     env |= {"NPY_DISABLE_CPU_FEATURES": disabled} if disabled else {}
@@ -135,7 +135,7 @@ def work(steps, threads):
     kernels = [pool.get("architecture") for pool in pools if pool["user_api"] == "blas"]
     print(json.dumps({"numpy": np.__version__, "python": sys.version.split()[0],
                       "kernel": kernels[0] if kernels else None,
-                      **{arm: run(arm, steps, threads) for arm in ARMS}}))
+                      **{variant: run(variant, steps, threads) for variant in VARIANTS}}))
 
 
 # ---- all of it
@@ -155,12 +155,12 @@ def main():
     began = time.monotonic()
     results = all_cells(args.python, args.steps, args.jobs)
     ran = [r for r in results if "refused" not in r]
-    found = {arm: sorted({json.dumps(r[arm]) for r in ran}) for arm in ARMS}
+    found = {variant: sorted({json.dumps(r[variant]) for r in ran}) for variant in VARIANTS}
     same = all(len(values) == 1 for values in found.values())
-    verdict = "one sha256 for each arm" if same else "THEY DIFFER: " + json.dumps(found, indent=1)
+    verdict = "one sha256 for each variant" if same else "THEY DIFFER: " + json.dumps(found, indent=1)
     print(f"{len(ran)} of {len(results)} cells ran; {verdict}")
     if args.out and same:
-        write(args, results, {arm: ran[0][arm] for arm in ARMS}, began)
+        write(args, results, {variant: ran[0][variant] for variant in VARIANTS}, began)
     return 0 if same else 1
 
 
@@ -186,13 +186,13 @@ def numpy_of(python):
     return tuple(map(int, version.split(".")[:2]))
 
 
-def write(args, results, arms, began):
+def write(args, results, of_variants, began):
     """The record of the matrix."""
     from minibitnet.measure import results as files
     result = {"config": {"steps": args.steps, "golden_steps": GOLDEN},
-              "arms": arms,
-              "golden": {arm: run(arm, GOLDEN) for arm in ARMS},
-              "cells": [{key: value for key, value in r.items() if key not in ARMS} for r in results]}
+              "arms": of_variants,
+              "golden": {variant: run(variant, GOLDEN) for variant in VARIANTS},
+              "cells": [{key: value for key, value in r.items() if key not in VARIANTS} for r in results]}
     if args.tiny:
         result["tiny"] = tiny()
     command = shlex.join(["python", "tests/exact_matrix.py", *sys.argv[1:]])

@@ -10,7 +10,7 @@ ROOT = Path(minibitnet.__file__).parent
 ON_FLOOR = {
     -1: "exact_functions",
     0: "exact packing float16 errors files threads nn.autograd stories.storybook experiments.lines",
-    1: "exact_attention quant options nn.optim text.bpe text.downloads stories.building "
+    1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
        "inference.sampling inference.scoring inference.kernels",
@@ -136,9 +136,9 @@ ALLOWED = {  # sums of whole numbers
     ("stories.walk", "sum((weight for opening, weight in zip(openings, weights)"
                      " if opening.startswith(rest)))"),
     ("stories.walk", "sum(weights)"),
-    ("stories.walk", "sum(part.weights)"),
+    ("stories.walk", "sum(element.weights)"),
     ("stories.entropy", "sum(map(str.isspace, text))"),
-    ("stories.entropy", "sum(part.weights)"),
+    ("stories.entropy", "sum(element.weights)"),
     ("stories.entropy", "sum(map(len, texts))"),
     ("stories.entropy", "sum((sum(map(str.isspace, text)) for text in texts))"),
     ("train", "sum(map(is_story, stories))"),

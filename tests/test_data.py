@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
+from minibitnet.data_files import packaged
 from minibitnet import data
 from minibitnet.errors import UserError
 from minibitnet.stories import walk
-from minibitnet.text.corpora import packaged
 from minibitnet.text.downloads import DOWNLOADS, Download
 
 

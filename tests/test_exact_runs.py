@@ -18,12 +18,12 @@ CELLS = {"Haswell": ("Haswell", ""), "Prescott": ("Prescott", ""), "no vector co
 STEPS = 6
 
 
-@pytest.mark.parametrize("arm, threads", [("ternary", 1), ("binary", 2), ("float", 3)])
-def test_thirty_steps_give_the_golden_bits(arm, threads):
+@pytest.mark.parametrize("variant, threads", [("ternary", 1), ("binary", 2), ("float", 3)])
+def test_thirty_steps_give_the_golden_bits(variant, threads):
     """The sha256 of the parameters, of all losses and gradient norms, and of what the engines then say, as
     data/results/exact.json has them."""
     golden = json.loads(RESULT.read_text(encoding="utf-8"))["result"]["golden"]
-    assert exact_matrix.run(arm, exact_matrix.GOLDEN, threads) == golden[arm]
+    assert exact_matrix.run(variant, exact_matrix.GOLDEN, threads) == golden[variant]
 
 
 def test_one_sum_in_another_order_is_seen(monkeypatch):
@@ -44,14 +44,14 @@ def cells():
 
 @pytest.fixture(scope="module")
 def ours():
-    return {arm: exact_matrix.run(arm, STEPS) for arm in exact_matrix.ARMS}
+    return {variant: exact_matrix.run(variant, STEPS) for variant in exact_matrix.VARIANTS}
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_other_kernels_give_the_same_bits(name, cells, ours):
-    """Six steps of each arm on two threads, in a process where OpenBLAS takes another kernel or NumPy no
+    """Six steps of each variant on two threads, in a process where OpenBLAS takes another kernel or NumPy no
     vector code; on a processor that has neither the variables do nothing."""
     found = cells[name]
     if "refused" in found:
         pytest.skip(found["refused"])
-    assert {arm: found[arm] for arm in exact_matrix.ARMS} == ours
+    assert {variant: found[variant] for variant in exact_matrix.VARIANTS} == ours

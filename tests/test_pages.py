@@ -40,11 +40,11 @@ def test_the_papers_page_runs_nothing_that_depends_on_the_machine():
     assert "## joules" not in pages.papers()
 
 
-@pytest.mark.parametrize("arm", ["ternary", "float", "binary"])
-def test_the_readme_has_the_mean_of_three_seeds(arm):
+@pytest.mark.parametrize("variant", ["ternary", "float", "binary"])
+def test_the_readme_has_the_mean_of_three_seeds(variant):
     line = next(line for line in README.splitlines() if line.startswith("| tinyshakespeare"))
-    column = ["ternary", "float", "binary"].index(arm) + 2
-    losses = [RUNS[f"tinyshakespeare-{arm}-{seed}"]["val_loss"] for seed in (0, 1, 2)]
+    column = ["ternary", "float", "binary"].index(variant) + 2
+    losses = [RUNS[f"tinyshakespeare-{variant}-{seed}"]["val_loss"] for seed in (0, 1, 2)]
     assert line.split("|")[column].strip() == f"{mean(losses):.3f}"
 
 

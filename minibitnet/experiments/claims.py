@@ -8,8 +8,8 @@ import functools
 import tomllib
 from typing import NamedTuple
 
+from ..data_files import packaged
 from ..errors import UserError
-from ..text.corpora import packaged
 
 EXACT, INFERRED, MEASURED, NOT_YET = "exact", "inferred", "measured small", "not yet"
 NEVER = "not reproducible here"

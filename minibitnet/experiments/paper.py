@@ -15,8 +15,8 @@ import re
 from decimal import Decimal
 from typing import NamedTuple
 
+from ..data_files import packaged
 from ..errors import UserError
-from ..text.corpora import packaged
 
 CHECKED = ("text", "no")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import found, write_atomically
 from ..float16 import BFLOAT16
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -69,8 +69,7 @@ def load(path):
     """
     path = Path(path)
     if not path.is_file():
-        found = "a directory" if path.is_dir() else "something else" if path.exists() else "nothing"
-        raise FormatError(f"{path}: expected a safetensors file, found {found}")
+        raise FormatError(f"{path}: expected a safetensors file, found {found(path)}")
     with open(path, "rb") as f:
         size, start = path.stat().st_size, f.read(8)
         start += f.read(min(int.from_bytes(start, "little"), MAX_HEADER))

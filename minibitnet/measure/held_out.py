@@ -35,6 +35,8 @@ def text_to_score(model, data=None, split=None, report=lambda n: None,
 
 def floor(part, tokenizer):
     """The least nats per target of a Part that a model can need on average which was not trained on these
-    documents: their entropy, known where the grammar told every one, else None."""
-    nats = None if part.windows is None else entropy.floor(map(tokenizer.decode, documents_of(part.stream)))
-    return None if nats is None else nats / part.n_targets
+    documents: their entropy, known where the grammar can tell every one, else None."""
+    if part.windows is None:
+        return None
+    of_all = entropy.of_documents(map(tokenizer.decode, documents_of(part.stream)))
+    return None if of_all is None else of_all / part.n_targets

@@ -10,8 +10,8 @@ from ..inference.cache import KVCache
 from ..inference.packed_engine import PackedBlock, PackedModel
 from ..nn import model, ops
 
-# sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T but for its
-# context, which is 4,096
+# Sizes by what they are the shape of: 15m of llama3.np's model, 2b4t of BitNet b1.58 2B4T but for its
+# context, which is 4,096.
 SHAPES = {
     "tiny": dict(vocab_size=512, d_model=128, n_layers=4, n_heads=4, d_ffn=352, context=256),
     "15m": dict(vocab_size=32_000, d_model=288, n_layers=6, n_heads=6, d_ffn=768, context=256),
@@ -77,8 +77,8 @@ def packed_bytes(block):
 
 
 def dense_block(c):
-    """One block of the float arm, the papers' LLaMA -> (a function of arrays as the packed one is, bytes of
-    its weights in float32)."""
+    """One block of the float variant, the papers' LLaMA -> (a function of arrays as the packed one is, bytes
+    of its weights in float32)."""
     block = model.Block(replace(c, linear="float"), Repeating())
     return Dense(block), sum(p.data.nbytes for p in block.parameters().values() if p.data.ndim == 2)
 
@@ -138,6 +138,6 @@ def model_step(engine, c, batch, past):
 
 def prefill_step(blocks, c, tokens):
     """A function that runs the next of the blocks on a prompt."""
-    x, tables = np.random.default_rng(SEED).standard_normal((c.d_model, 1, tokens),
-                                                            np.float32), rotary(c, 1, 0, tokens)
+    rng, tables = np.random.default_rng(SEED), rotary(c, 1, 0, tokens)
+    x = rng.standard_normal((c.d_model, 1, tokens), np.float32)
     return lambda: next(blocks)(x, tables)

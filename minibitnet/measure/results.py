@@ -12,10 +12,10 @@ import datetime
 import json
 from pathlib import Path
 
+from ..data_files import checkout, packaged
 from ..errors import UserError
 from ..files import write_atomically
 from ..formats.rundir import environment
-from ..text.corpora import packaged
 
 KEYS = ("name", "command", "environment", "seconds", "result")          # that every file has
 
@@ -84,5 +84,5 @@ def machine(record):
 
 def home():
     """The folder that full results are written to: data/results of a checkout, else ./results."""
-    checkout = Path(__file__).parents[2]
-    return checkout / "data/results" if (checkout / "pyproject.toml").is_file() else Path("results")
+    root = checkout()
+    return root / "data/results" if root else Path("results")

@@ -11,8 +11,8 @@ def trigram_loss(training, tokens, vocab_size):
 
         p(w | u v) = (c(u v w) + N(u v) p(w | v)) / (c(u v) + N(u v)),   N: how many different tokens follow;
 
-    p(w | v) likewise, and p(w),
-    down to the uniform 1 / vocab_size. (Witten and Bell 1991, method C, interpolated.)
+    p(w | v) likewise, and p(w), down to the uniform 1 / vocab_size. (Witten and Bell 1991, method C,
+    interpolated.)
     """
     if min(len(training), len(tokens)) < 3:
         raise UserError(f"a trigram model: {len(training):,} tokens to count and {len(tokens):,} to score: "
@@ -29,10 +29,10 @@ def trigram_loss(training, tokens, vocab_size):
     return -np.log(p).mean()
 
 
-# (N,) -> (N - n + 1,): the n-gram that begins at each place, as one number
-def _grams(tokens, n, vocab_size):
-    parts = (tokens[i:len(tokens) - n + 1 + i].astype(np.int64) * vocab_size ** (n - 1 - i) for i in range(n))
-    return sum(parts)
+def _grams(tokens, n, vocab_size):               # (N,) -> (N - n + 1,)
+    """The n-gram that begins at each place, as one number."""
+    return sum(tokens[i:len(tokens) - n + 1 + i].astype(np.int64) * vocab_size ** (n - 1 - i)
+               for i in range(n))
 
 
 def _look_up(keys, asked, *values):

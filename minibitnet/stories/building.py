@@ -1,8 +1,8 @@
 """The grammar as a tree, read from the rules' text.
 
-A sequence is a tuple of parts; a part is a str, a Copy, a Draw or a Branch. The options of a choice are
-told apart by the text that follows: none can begin with the text that decides for another (a prefix code).
-``_decided`` proves it for every choice when the grammar is built: so different choices make different
+A sequence is a tuple of elements; an element is a str, a Copy, a Draw or a Branch. The options of a choice
+are told apart by the text that follows: none can begin with the text that decides for another (a prefix
+code). ``_decided`` proves it for every choice when the grammar is built: so different choices make different
 texts, and a text can be read back. The notation of the rules is in ``storybook.py``.
 """
 import re
@@ -76,29 +76,29 @@ class _Builder:
         tokens = deque(self.TOKEN.findall(self.rules[name]))
         if "".join(tokens) != self.rules[name]:
             raise GrammarError(f"rule {name!r}: a brace or an angle is not closed, or a / stands alone")
-        parts = self.sequence(tokens, scope, name)
+        elements = self.sequence(tokens, scope, name)
         if tokens:
             raise GrammarError(f"rule {name!r}: unexpected {tokens[0]!r}")
-        return parts
+        return elements
 
     def sequence(self, tokens, scope, rule):
-        parts = []
+        elements = []
         while tokens and tokens[0] not in ("|", "]"):
             token = tokens.popleft()
             if token == "[":
-                parts.append(self.branch(tokens, scope, rule))
+                elements.append(self.branch(tokens, scope, rule))
             elif token[0] == "{" and "=" in token:
-                parts.append(self.draw(*token[1:-1].split("="), scope, rule))
+                elements.append(self.draw(*token[1:-1].split("="), scope, rule))
             elif token[0] == "{":
-                parts.append(Copy(*self.remembered(token[1:-1], scope, rule)))
+                elements.append(Copy(*self.remembered(token[1:-1], scope, rule)))
             elif token[0] == "<":
                 called, *names = token[1:-1].split()
                 for name, old in (pair.split("=") for pair in names):
                     scope[name] = self.remembered(old, scope, rule)[:3]
-                parts.extend(self.rule(called, scope))
+                elements.extend(self.rule(called, scope))
             else:
-                parts.append("\n" if token == "//" else token)
-        return _merge(parts)
+                elements.append("\n" if token == "//" else token)
+        return _merge(elements)
 
     def draw(self, slot, words, scope, rule):             # hero=people.intro
         words, _, form = words.partition(".")
@@ -151,13 +151,13 @@ class _Builder:
                       rests)
 
 
-def _merge(parts):
+def _merge(elements):
     """Neighbouring strings become one."""
     merged = []
-    for text, group in groupby(parts, type):
+    for text, group in groupby(elements, type):
         neighbours = list(group)
         merged += ["".join(neighbours)] if text is str else neighbours
-    return tuple(part for part in merged if part != "")
+    return tuple(element for element in merged if element != "")
 
 
 def _cut(options, rule):
@@ -169,14 +169,14 @@ def _cut(options, rule):
 
 
 def _opening(option):
-    """The parts of an option before its first choice."""
-    return tuple(takewhile(lambda part: isinstance(part, (str, Copy)), option))
+    """The elements of an option before its first choice."""
+    return tuple(takewhile(lambda element: isinstance(element, (str, Copy)), option))
 
 
 def _atoms(option):
     """The characters and copies of the opening."""
-    for part in _opening(option):
-        yield from part if isinstance(part, str) else [part]
+    for element in _opening(option):
+        yield from element if isinstance(element, str) else [element]
 
 
 def _decided(head, other, rule):
@@ -192,8 +192,7 @@ def _decided(head, other, rule):
             continue                                      # two slots never hold one word
         if text.startswith(other_text) or other_text.startswith(text):
             raise GrammarError(f"rule {rule!r}: options that begin {_show(head)!r} and {_show(other)!r} are "
-                               f"not told apart: "
-                               f"{text!r}, {other_text!r}")
+                               f"not told apart: {text!r}, {other_text!r}")
         shared = max(shared, len(commonprefix([text, other_text])))
     return n + 1 if isinstance(a, Copy) else n + 1 + shared
 

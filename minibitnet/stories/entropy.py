@@ -7,7 +7,7 @@ How can one know the entropy of a language? By making the language of choices th
 2. The options of a choice are told apart by the text that follows: none can begin with the text that decides
    for another (a prefix code; ``building.py`` proves it for every choice). So different choices make
    different texts, ``read`` finds the choices of a text again, and
-       -log p(document) = the sum of its choices' surprisals                                      (``nats``)
+       -log p(document) = the sum of its choices' surprisals                               (``of_document``)
 3. A remembered word is only copied. Which one it was never decides how the story goes on, so the entropy of
    the source needs no average over 10^24 stories, only one walk over the grammar:
        H(a b ...) = H(a) + H(b) + ...    H([...]) = sum_i p_i (-log p_i + H(option i))    H({...}) = log n
@@ -26,18 +26,18 @@ import numpy as np
 from ..errors import UserError
 from . import building
 from .building import Branch, Draw
-from .walk import Reader, TextEnds, read
+from .walk import TextEnds, follow, read
 
 
-def nats(text, language=None):
-    """-log p(document): the floor of this document."""
+def of_document(text, language=None):
+    """-log p(document): the floor of this document, in nats."""
     return math.fsum(choice.nats for choice in read(text, language))
 
 
-def floor(texts):
+def of_documents(texts):
     """The sum of the documents' floors; None if there is one that no story can be."""
     try:
-        return math.fsum(map(nats, texts))
+        return math.fsum(map(of_document, texts))
     except UserError:
         return None
 
@@ -58,14 +58,13 @@ def prefix_nats(text, language=None):
     piece of text is the true distribution's loss on that piece, hence on any tokenizer's token. All choices
     before the last are decided, and at the last one the chances of all options that go on as the text does
     add up."""
-    reader = Reader(text)
     try:
-        reader.walk(language or building.grammar())
+        choices, nats_of_last = follow(text, language).choices, 0.0
     except TextEnds as end:
-        return math.fsum(choice.nats for choice in reader.choices) + end.nats
+        choices, nats_of_last = end.choices, end.nats
     except UserError:
         return math.inf
-    return math.fsum(choice.nats for choice in reader.choices) if reader.at == len(text) else math.inf
+    return math.fsum(choice.nats for choice in choices) + nats_of_last
 
 
 def log_likelihood(context, continuation):
@@ -92,13 +91,13 @@ def _expected(sequence):
     its list (drawing without replacement changes nothing, by symmetry), so a copy adds the average of its
     column."""
     total = np.zeros(3)
-    for part in sequence:
-        if isinstance(part, Branch):
-            for weight, nats, lead, rest in zip(part.weights, part.nats, part.leads, part.rests):
-                total += weight / sum(part.weights) * ((nats, 0, 0) + _expected(lead) + _expected(rest))
+    for element in sequence:
+        if isinstance(element, Branch):
+            for weight, nats, lead, rest in zip(element.weights, element.nats, element.leads, element.rests):
+                total += weight / sum(element.weights) * ((nats, 0, 0) + _expected(lead) + _expected(rest))
         else:
-            texts = [part] if isinstance(part, str) else part.column
-            nats = part.nats if isinstance(part, Draw) else 0
+            texts = [element] if isinstance(element, str) else element.column
+            nats = element.nats if isinstance(element, Draw) else 0
             total += nats, sum(map(len, texts)) / len(texts), sum(sum(map(str.isspace, text))
                                                                   for text in texts) / len(texts)
     return total

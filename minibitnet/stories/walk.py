@@ -73,25 +73,25 @@ class _Walker:
         self.at, self.memory, self.choices, self.mentions = 0, {}, [], []
 
     def walk(self, sequence):
-        for part in sequence:
-            kind = type(part)
+        for element in sequence:
+            kind = type(element)
             if kind is str:
-                self.say(part)
+                self.say(element)
             elif kind is Copy:
                 start = self.at
-                self.say(part.column[self.memory[part.slot]])
-                self.mentions.append(Mention(*part, start, self.at, False))
+                self.say(element.column[self.memory[element.slot]])
+                self.mentions.append(Mention(*element, start, self.at, False))
             elif kind is Draw:
                 start = self.at
-                word = self.memory[part.slot] = self.draw(part)
-                self.say(part.column[word])
-                self.choices.append(Choice(part.slot, word, part.nats, self.at))
-                self.mentions.append(Mention(*part[:4], start, self.at, True))
+                word = self.memory[element.slot] = self.draw(element)
+                self.say(element.column[word])
+                self.choices.append(Choice(element.slot, word, element.nats, self.at))
+                self.mentions.append(Mention(*element[:4], start, self.at, True))
             else:
-                option = self.branch(part)
-                self.walk(part.leads[option])
-                self.choices.append(Choice(part.name, option, part.nats[option], self.at))
-                self.walk(part.rests[option])
+                option = self.branch(element)
+                self.walk(element.leads[option])
+                self.choices.append(Choice(element.name, option, element.nats[option], self.at))
+                self.walk(element.rests[option])
 
 
 class _Teller(_Walker):
@@ -105,27 +105,27 @@ class _Teller(_Walker):
         self.said.append(text)
         self.at += len(text)
 
-    def draw(self, part):
-        word = self.below(len(part.column) - len(part.taken))
+    def draw(self, element):
+        word = self.below(len(element.column) - len(element.taken))
         # count over those that are not held
-        for held in sorted(self.memory[slot] for slot in part.taken):
+        for held in sorted(self.memory[slot] for slot in element.taken):
             word += word >= held
         return word
 
-    def branch(self, part):
-        ticket = self.below(sum(part.weights))
-        for option, weight in enumerate(part.weights):
+    def branch(self, element):
+        ticket = self.below(sum(element.weights))
+        for option, weight in enumerate(element.weights):
             if ticket < weight:
                 return option
             ticket -= weight
 
 
 class TextEnds(Exception):
-    """The text ends inside a story; nats: -log of the chance that the choice at its end goes on as the text
-    does."""
+    """The text ends inside a story; choices: those before; nats: -log of the chance that the choice at its
+    end goes on as the text does."""
 
-    def __init__(self, nats=0.0):
-        self.nats = nats
+    def __init__(self, choices, nats):
+        self.choices, self.nats = choices, nats
 
 
 class Reader(_Walker):
@@ -140,14 +140,14 @@ class Reader(_Walker):
             self.one_of([text], [1])
         self.at += len(text)
 
-    def draw(self, part):
-        held = {self.memory[slot] for slot in part.taken}
-        return self.one_of(part.column, [word not in held for word in range(len(part.column))])
+    def draw(self, element):
+        held = {self.memory[slot] for slot in element.taken}
+        return self.one_of(element.column, [word not in held for word in range(len(element.column))])
 
-    def branch(self, part):
+    def branch(self, element):
         return self.one_of(["".join(piece if type(piece) is str else piece.column[self.memory[piece.slot]]
                                     for piece in lead)
-                            for lead in part.leads], part.weights)
+                            for lead in element.leads], element.weights)
 
     def one_of(self, openings, weights):
         """The option of which the text has the opening: at most one, because they decide."""
@@ -157,12 +157,11 @@ class Reader(_Walker):
         rest = self.text[self.at:]
         possible = sum(weight for opening, weight in zip(openings, weights) if opening.startswith(rest))
         if possible:
-            raise TextEnds(log(sum(weights) / possible))
+            raise TextEnds(self.choices, log(sum(weights) / possible))
         known = max(len(commonprefix([opening, rest])) for opening in openings)
         expected = " or ".join(repr(opening) for opening in openings[:3]) + " or ..." * (len(openings) > 3)
         raise UserError(f"character {self.at + known}: no story goes on with {rest[:known + 20]!r} after "
-                        f"{self.text[:self.at][-20:]!r}; "
-                        f"expected {expected}")
+                        f"{self.text[:self.at][-20:]!r}; expected {expected}")
 
 
 # ---- stories and their choices
@@ -176,15 +175,22 @@ def tell(dice, language=None):
 
 def retell(text, language=None):
     """The Story of a text; UserError names the place from which on the grammar cannot have produced it."""
-    reader = Reader(text)
     try:
-        reader.walk(language or building.grammar())
+        reader = follow(text, language)
     except TextEnds:
         raise UserError(f"character {len(text)}: the text ends before the story does") from None
+    return Story(text, tuple(reader.choices), tuple(reader.mentions))
+
+
+def follow(text, language=None):
+    """A Reader that has read a whole story; TextEnds where the text is only the beginning of one, UserError
+    where it is none."""
+    reader = Reader(text)
+    reader.walk(language or building.grammar())
     if reader.at < len(text):
         raise UserError(f"character {reader.at}: the story is over, but the text goes on with "
                         f"{text[reader.at:reader.at + 20]!r}")
-    return Story(text, tuple(reader.choices), tuple(reader.mentions))
+    return reader
 
 
 def read(text, language=None):

@@ -47,13 +47,13 @@ class Part(NamedTuple):
         tokens = self.stream.tokens
         return sum(tokenizer.count_bytes(tokens[i:i + 2**20]) for i in range(1, len(tokens), 2**20))
 
-    def per_document(self, nats):
+    def per_document(self, per_target):
         """Nats per target -> nats per document."""
-        return nats * self.n_targets / self.n_documents
+        return per_target * self.n_targets / self.n_documents
 
-    def bits_per_byte(self, nats, n_bytes):
+    def bits_per_byte(self, per_target, n_bytes):
         """Nats per target -> bits per byte, of the n_bytes that ``count_bytes`` finds."""
-        return nats * self.n_targets / LN2 / n_bytes
+        return per_target * self.n_targets / LN2 / n_bytes
 
     def random(self, step, *, seed, batch):
         """The training batch of a step -> ids, targets (B, T); a pure function of (seed, step): a run has
@@ -88,16 +88,14 @@ def parts(stream, context, fraction):
 
 
 # ---- one line of tokens
-# ---------------------------------------------------------------------------------------------------
-
 
 def split(tokens, context, fraction):
     """The last ``fraction`` of the tokens is for validation -> (training tokens, validation tokens)."""
     n = int(len(tokens) * (1 - fraction))
     if n < context + 1 or len(tokens) - n < 2:
         raise UserError(f"the corpus has {len(tokens):,} tokens, {n:,} of them for training: expected at "
-                        f"least "
-                        f"{context + 1:,} for one sequence of context {context:,}, and 2 for validation")
+                        f"least {context + 1:,} for one sequence of context {context:,}, and 2 for "
+                        "validation")
     return tokens[:n], tokens[n:]
 
 
@@ -122,7 +120,6 @@ def all_windows(tokens, *, batch, context):
 
 
 # ---- documents
-# -----------------------------------------------------------------------------------------------------------
 
 def split_documents(stream, fraction):
     """The last documents that hold at least ``fraction`` of the targets are for validation -> two
@@ -131,11 +128,11 @@ def split_documents(stream, fraction):
     first = np.searchsorted(starts, (len(tokens) - 1) * (1 - fraction), side="right") - 1
     if first < 1:
         raise UserError(f"the corpus has {len(starts):,} document{'s' * (len(starts) != 1)}, and all of "
-                        f"them are needed for {fraction:g} of its "
-                        f"tokens: expected at least one more document, to train on")
+                        f"them are needed for {fraction:g} of its tokens: expected at least one more "
+                        "document, to train on")
     border = int(starts[first])
-    return TokenStream(tokens[:border + 1], starts[:first]), TokenStream(tokens[border:],
-                                                                         starts[first:] - border)
+    return (TokenStream(tokens[:border + 1], starts[:first]),
+            TokenStream(tokens[border:], starts[first:] - border))
 
 
 def repeated(part, training):
@@ -150,12 +147,9 @@ def windows_of(stream, context):
     """The windows of a stream: at each document's begin token, and then every ``context`` tokens while the
     document lasts."""
     tokens, starts = stream
-    # targets of each document: its tokens and its end
-    widths = np.diff(starts, append=len(tokens) - 1)
-    # what np.repeat takes, on systems of 32 bits too
-    counts = (-(-widths // context)).astype(np.intp)
-    # of a window within its document
-    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    widths = np.diff(starts, append=len(tokens) - 1)                # of each document: its tokens and its end
+    counts = (-(-widths // context)).astype(np.intp)                # as np.repeat takes them, 32 bits or 64
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # within its document
     offsets = number * context
     return Windows(np.repeat(starts, counts) + offsets,
                    np.minimum(np.repeat(widths, counts) - offsets, context))
@@ -174,8 +168,8 @@ def random_document_batch(stream, windows, step, *, seed, batch, context):
     """
     n = len(windows.starts)
     starts = windows.starts[[order(seed, i // n, n)[i % n] for i in range(step * batch, (step + 1) * batch)]]
-    rows = stream.tokens[(starts[:, None] + np.arange(context + 1)) % (len(stream.tokens)
-                                                                       - 1)].astype(np.int32)
+    places = (starts[:, None] + np.arange(context + 1)) % (len(stream.tokens) - 1)
+    rows = stream.tokens[places].astype(np.int32)
     return rows[:, :-1], rows[:, 1:]
 
 

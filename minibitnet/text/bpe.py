@@ -27,13 +27,12 @@ MAX_RANKS = 2**20
 # different versions in Python and in tiktoken's Rust; and there is no look-ahead like [gpt2]'s \s+(?!\S),
 # with which tiktoken backtracks and dies of a run of a million spaces.
 _SPACE, _DIGIT = r"\x00-\x20\x7f", r"0-9"
-# of ASCII, Latin-1, general, CJK
-_MARK = r"\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e\x80-\xbf\u2000-\u206f\u3000-\u303f"
+_MARK = (r"\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e"                 # of ASCII
+         r"\x80-\xbf\u2000-\u206f\u3000-\u303f")                  # of Latin-1, general, CJK
 PATTERN = f"[ ']?[^{_SPACE}{_DIGIT}{_MARK}]+| ?[{_DIGIT}]{{1,3}}| ?[{_MARK}]+|[{_SPACE}]+"
 
 
 # ---- encoding
-# --------------------------------------------------------------------------------------------------------
 
 def encode_plain(text, ranks):
     """The specification: text -> list of ranks, in plain Python."""
@@ -64,19 +63,15 @@ def characters_of(text):
 
 
 # ---- training
-# --------------------------------------------------------------------------------------------------------
 
 def train(texts, n_ranks, progress=iter):
     """Learn {token bytes: rank}: the 256 bytes in order, then n_ranks - 256 joins. texts: a str or an
     iterable of them, which need not fit in memory together; progress wraps the loop over the joins."""
-    # piece -> how often it occurs; the order of pieces does not matter
-    words = Counter()
+    words = Counter()                # piece -> how often it occurs; the order of pieces does not matter
     for text in chunks(texts):
         words.update(re.findall(PATTERN, characters_of(text)))
-    # a word is a list of ranks
-    words, times = [list(piece.encode()) for piece in words], list(words.values())
-    # pair -> how often it occurs, and the words that (may) have it
-    pairs, seen_in = Counter(), defaultdict(set)
+    words, times = [list(piece.encode()) for piece in words], list(words.values())   # a word: a list of ranks
+    pairs, seen_in = Counter(), defaultdict(set)     # pair -> how often it occurs, which words (may) have it
     for w, word in enumerate(words):
         for pair in zip(word, word[1:]):
             pairs[pair] += times[w]
@@ -89,8 +84,8 @@ def train(texts, n_ranks, progress=iter):
         pair = _most_frequent(queue, pairs)
         if pairs[pair] < 2:
             raise UserError(f"the text has no pair of tokens twice after {new:,} of {n_ranks:,} ranks: "
-                            f"expected more text, or a "
-                            f"vocabulary of at most {new + 1:,} (--tokenizer bpe:{new + 1}, or char)")
+                            f"expected more text, or a vocabulary of at most {new + 1:,} (--tokenizer "
+                            f"bpe:{new + 1}, or char)")
         tokens.append(tokens[pair[0]] + tokens[pair[1]])
         born = set()
         for w in seen_in.pop(pair):

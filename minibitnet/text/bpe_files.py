@@ -21,7 +21,7 @@ from .bpe import MAX_RANKS, PATTERN, join
 END_TOKEN = "<|endoftext|>"            # the token between documents
 MAX_TOKEN_BYTES = 1024
 MAX_FILE_BYTES = 2**26
-# Hugging Face's ByteLevel means this one
+# What Hugging Face's ByteLevel means:
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
@@ -30,8 +30,7 @@ class Vocabulary(NamedTuple):
     ranks: dict
     pattern: str                 # cuts text into pieces
     specials: dict               # {text: id}: tokens that no text becomes; their ids follow the ranks
-    # True: a token need not be the join of two others, a whole piece may still become it
-    ignore_merges: bool = False
+    ignore_merges: bool = False  # True: what a whole piece becomes need not be the join of two other tokens
 
 
 def with_end(ranks):
@@ -60,8 +59,7 @@ def parse_ranks(data, path):
         words = line.split(b" ")
         if len(words) != 2 or words[1] != b"%d" % rank:
             raise UserError(f"{path}:{rank + 1}: {_shown(line)}: expected a token in base64, one space and "
-                            f"the rank {rank}; ranks count 0, 1, "
-                            f"2, ... line by line, without gap or repeat")
+                            f"the rank {rank}; ranks count 0, 1, 2, ... line by line, without gap or repeat")
         tokens.append(words[0])
     return ranks_of(tokens, lambda rank: f"{path}:{rank + 1}")
 

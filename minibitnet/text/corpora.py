@@ -16,13 +16,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data_files import packaged
 from ..errors import UserError
 from .downloads import DOWNLOADS, find, text_path
 
 BUILT_IN = ("stories", "pydoc")
 IN_MEMORY = 64 * 2**20      # bytes; a larger file is read in pieces
 PIECE = 2**20               # bytes of a piece
-END = object()              # what ``pieces`` yields where a document ends
+DOCUMENT_END = object()              # what ``pieces`` yields where a document ends
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,7 @@ def load_corpus(spec):
     if not text.strip():
         raise _empty(spec)
     return Corpus(path.stem if path else spec, text, hashlib.sha256(raw).hexdigest(), replaced, len(raw),
-                  any(p is END for p in pieces([text])))
-
-
-def packaged(name):
-    """The path of a file of the project's folder data/ ("stories.txt", "paper/b1_table_1.json"), which a
-    wheel carries as minibitnet/_data."""
-    package = Path(__file__).parent.parent
-    for folder in (package / "_data", package.parent / "data"):
-        if (folder / name).is_file() and (folder.name == "_data"
-                                          or (package.parent / "pyproject.toml").is_file()):
-            return folder / name
-    raise UserError(f"{name} is neither in {package / '_data'} nor in the data folder of a checkout: is "
-                    f"this installation complete?")
+                  any(p is DOCUMENT_END for p in pieces([text])))
 
 
 def _path_of(spec):
@@ -120,7 +109,7 @@ def _survey(spec, path):
             replaced, blank = replaced + n, blank and not text.strip()
             yield text
     texts = chunks()
-    has_documents = any(piece is END for piece in pieces(texts))
+    has_documents = any(piece is DOCUMENT_END for piece in pieces(texts))
     for _ in texts:                              # what stands after the first marker line
         pass
     if blank:
@@ -133,7 +122,6 @@ def _empty(spec):
 
 
 # ---- bytes -> text
-# -----------------------------------------------------------------------------------------------------
 
 def decode_utf8(raw):
     """bytes -> (text, number of undecodable places, each of which became U+FFFD); a leading byte order mark
@@ -158,8 +146,7 @@ def decode_pieces(raw_pieces):
 
 def _decode(raw):
     text = raw.decode("utf-8", "replace")
-    # those that were in the text are no replacements
-    return text, text.count("\ufffd") - raw.count("\ufffd".encode())
+    return text, text.count("\ufffd") - raw.count("\ufffd".encode())     # the text's own are no replacements
 
 
 def _character_end(raw):
@@ -183,16 +170,13 @@ def _pydoc():
         from pydoc_data.topics import topics
     except ImportError:
         raise UserError("corpus 'pydoc': this Python was installed without its help texts (module "
-                        "pydoc_data); "
-                        "give a text file with --data PATH") from None
+                        "pydoc_data); give a text file with --data PATH") from None
     return "\n\n".join(topics[name].strip() for name in sorted(topics)).encode("utf-8")
 
 
 # ---- text -> documents, and places to cut
-# ------------------------------------------------------------------------------
 
-# The lookbehind comes after the literal, so that the search may run for the literal: the marker begins its
-# line.
+# The marker begins its line. The lookbehind comes after the literal, so that the search may run for that.
 _MARKER_LINE = re.compile(r"<\|endoftext\|>(?<![^\n]<\|endoftext\|>)\r?\n")
 _LAST_MARKER_LINE = re.compile(r"<\|endoftext\|>(?<![^\n]<\|endoftext\|>)(?:\r?\n|\r?\Z)")
 _LAST_CUT = re.compile(r".*(?:(?<=[^\W_])(?=[ \r\n])|(?<=\S\n)(?=[^\W_]))", re.DOTALL)
@@ -217,10 +201,12 @@ def safe_cut(text):
 
 
 def pieces(chunks, with_documents=True):
-    """Chunks of text -> pieces that may be tokenized one by one, and END where a document ends; a text
-    without a line <|endoftext|> has no END, and with_documents=False takes such a line for text. The line
-    end before such a line, or at the end of the text, ends the document's last line and is not part of it.
-    Holds a piece and a chunk at a time, more only where there is no place to cut."""
+    """Chunks of text -> pieces that may be tokenized one by one, and DOCUMENT_END where a document ends.
+
+    A text without a line <|endoftext|> has no DOCUMENT_END, and with_documents=False takes such a line for
+    text. The line end before such a line, or at the end of the text, ends the document's last line and is
+    not part of it. Holds a piece and a chunk at a time, more only where there is no place to cut.
+    """
     held, limit = "", 0
     for chunk in chunks:
         held += chunk
@@ -233,8 +219,7 @@ def pieces(chunks, with_documents=True):
         if cut:
             yield held[:cut]
         held = held[cut:]
-        # not at every chunk: a text without places to cut would be searched over and over
-        limit = 2 * len(held)
+        limit = 2 * len(held)        # or a text without places to cut would be searched at every chunk
     if with_documents:
         *ended, held = _LAST_MARKER_LINE.split(held)
         yield from _ended(ended)
@@ -248,7 +233,7 @@ def _ended(documents):
         text = _without_line_end(text)
         if text:
             yield text
-        yield END
+        yield DOCUMENT_END
 
 
 def _without_line_end(text):
@@ -257,4 +242,4 @@ def _without_line_end(text):
 
 def texts(corpus):
     """The text of a corpus in pieces, without its lines <|endoftext|>."""
-    return (piece for piece in pieces(corpus.chunks(), corpus.has_documents) if piece is not END)
+    return (piece for piece in pieces(corpus.chunks(), corpus.has_documents) if piece is not DOCUMENT_END)

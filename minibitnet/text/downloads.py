@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import found, write_atomically
 
 PIECE = 2**18           # bytes that are read at a time
 TIMEOUT = 30            # seconds without an answer
@@ -37,7 +37,7 @@ class Download(NamedTuple):
 
 
 # wikitext-2-raw is its training part followed by its validation part (the last 10 %, about, which is where
-# our own validation split lies); the test part is a text of its own, for evaluate --data.
+# our own validation part lies); the test part is a text of its own, for evaluate --data.
 DOWNLOADS = {d.name: d for d in (
     Download("tinyshakespeare", 1_115_394, "public domain",
              "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
@@ -151,13 +151,12 @@ def _checked(pieces, download, source, hint, report):
 def _of_file(path):
     path = Path(path)
     if not path.is_file():
-        found = "a directory" if path.is_dir() else "something else" if path.exists() else "nothing"
-        raise UserError(f"{path}: expected a file, found {found}")
+        raise UserError(f"{path}: expected a file, found {found(path)}")
     try:
         with open(path, "rb") as f:
             while piece := f.read(PIECE):
                 yield piece
-    except OSError as e:                              # or it would be told as a failure to write
+    except OSError as e:                              # or it would look like a failure to write
         raise UserError(f"{path}: {e.strerror}: expected a file to read") from None
 
 

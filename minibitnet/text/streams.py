@@ -25,14 +25,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..files import write_atomically
-from .corpora import END, pieces
+from .corpora import DOCUMENT_END, pieces
 from .downloads import data_folder
 
 
 class TokenStream(NamedTuple):
     tokens: np.ndarray              # (N,) ids; a read-only map of its file where the corpus is large
-    # (documents,) int64: where each one's begin token stands; None without documents
-    starts: np.ndarray | None
+    starts: np.ndarray | None       # (documents,) int64: where their begin tokens are; None without documents
 
 
 def token_stream(corpus, tokenizer, documents=None, report=lambda n: None):
@@ -43,8 +42,7 @@ def token_stream(corpus, tokenizer, documents=None, report=lambda n: None):
     The stream of a large corpus is made once and kept in the data folder; report(n) is called after every n
     bytes of text then.
     """
-    if documents is None:
-        # if not, such a line is text like any other
+    if documents is None:            # without an end token the marker's line is text like any other
         documents = corpus.has_documents and tokenizer.end is not None
     if corpus.in_memory:
         starts = array("q")
@@ -95,8 +93,8 @@ def encode_to_file(corpus, tokenizer, target, documents, report=lambda n: None):
 
 def is_whole(target):
     """Are a stream's files there, byte for byte as they were written?"""
-    return (target.is_file() and sums_path(target).is_file() and sums_path(target).read_bytes()
-            == sums_of(target))
+    there = target.is_file() and sums_path(target).is_file()
+    return there and sums_path(target).read_bytes() == sums_of(target)
 
 
 def sums_of(target):
@@ -133,12 +131,10 @@ def sums_path(target):
 def encoded(corpus, tokenizer, with_documents, starts, report):
     """Yield the stream piece by piece; the documents' starts are appended to starts."""
     end = np.array([tokenizer.end], np.int32) if with_documents else None
-    # begun: does the document at hand have its begin token?
-    place, begun = 0, not with_documents
+    place, begun = 0, not with_documents         # begun: does the document at hand have its begin token?
     for piece in pieces(corpus.chunks(report), with_documents):
-        if piece is END:
-            # its end token is written as the begin of the next, or at the end
-            begun = False
+        if piece is DOCUMENT_END:
+            begun = False            # its end token is written as the begin of the next, or at the end
             continue
         if not begun:
             starts.append(place)

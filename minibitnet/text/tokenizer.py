@@ -21,24 +21,25 @@ from . import bpe, bpe_files
 
 EXPECTED = "char, byte, bpe:SIZE, or the path of a tokenizer.json or of a rank file"
 MAX_PATTERN = 2000
+END_OR_NOT = {}, {"end": False}, {"end": True}     # what a tokenizer.json may say; early ones say nothing
 
 
 class CharTokenizer:
-    """One id per distinct character, in code-point order; with ``end``, one more."""
+    """One id per distinct character, in code-point order; with_end: one more."""
 
-    def __init__(self, characters, end=False):
+    def __init__(self, characters, with_end=False):
         self.characters = characters
         self._points = _code_points(characters)
-        self._texts = [*characters, *[""] * end]
+        self._texts = [*characters, *[""] * with_end]
         self.vocab_size = len(self._texts)
-        self.end = len(characters) if end else None
+        self.end = len(characters) if with_end else None
 
     @classmethod
-    def train(cls, texts, end=False):
+    def train(cls, texts, with_end=False):
         characters = set()
         for text in bpe.chunks(texts):
             characters.update(text)
-        return cls("".join(sorted(characters)), end)
+        return cls("".join(sorted(characters)), with_end)
 
     def encode(self, text):
         points = _code_points(text)
@@ -47,10 +48,9 @@ class CharTokenizer:
         if unknown.any():
             first = chr(points[unknown.argmax()])
             raise UserError(f"{unknown.sum():,} of {len(text):,} characters are unknown to this model's "
-                            f"character "
-                            f"tokenizer, the first one {first!r} at {unknown.argmax():,}: expected only the "
-                            f"{len(self.characters)} characters of its corpus (--tokenizer byte knows every "
-                            f"text)")
+                            f"character tokenizer, the first one {first!r} at {unknown.argmax():,}: expected "
+                            f"only the {len(self.characters)} characters of its corpus (--tokenizer byte "
+                            "knows every text)")
         return ids.astype(np.int32)
 
     def decode(self, ids):
@@ -86,11 +86,11 @@ class _ByteLevel:
 
 
 class ByteTokenizer(_ByteLevel):
-    """One id per byte of the text's UTF-8; with ``end``, one more."""
+    """One id per byte of the text's UTF-8; with_end: one more."""
 
-    def __init__(self, end=False):
-        super().__init__([bytes([b]) for b in range(256)] + [b""] * end)
-        self.end = 256 if end else None
+    def __init__(self, with_end=False):
+        super().__init__([bytes([b]) for b in range(256)] + [b""] * with_end)
+        self.end = 256 if with_end else None
 
     def encode(self, text):
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int32)
@@ -109,8 +109,8 @@ class BPETokenizer(_ByteLevel):
 
     def __init__(self, vocabulary):
         self.vocabulary = vocabulary
-        super().__init__(sorted(vocabulary.ranks, key=vocabulary.ranks.get) + [b""]
-                         * len(vocabulary.specials))
+        no_bytes = [b""] * len(vocabulary.specials)
+        super().__init__(sorted(vocabulary.ranks, key=vocabulary.ranks.get) + no_bytes)
         self.end = next((vocabulary.specials[name] for name in self.END_NAMES
                          if name in vocabulary.specials), None)
 
@@ -122,18 +122,16 @@ class BPETokenizer(_ByteLevel):
         text = bpe.characters_of(text)
         try:
             ids = self._tiktoken.encode_to_numpy(text, disallowed_special=())
-        # a foreign pattern that runs out of stack; some versions of tiktoken panic
-        except BaseException as e:
+        except BaseException as e:   # a foreign pattern runs out of stack; some versions of tiktoken panic
             if not isinstance(e, ValueError) and type(e).__name__ != "PanicException":
                 raise
             raise UserError(f"the pattern of this tokenizer fails on a text of {len(text):,} characters "
-                            f"({e}): is there a very long run of "
-                            f"spaces? {self.vocabulary.pattern[:60]!r}") from None
+                            f"({e}): is there a very long run of spaces? "
+                            f"{self.vocabulary.pattern[:60]!r}") from None
         ids = ids.astype(np.int32)
         if ids.max(initial=0) >= len(self.vocabulary.ranks) or self._lengths[ids].sum() != len(text.encode()):
-            raise UserError(f"the pattern of this tokenizer passes over parts of the text: expected one "
-                            f"that cuts it into pieces, "
-                            f"got {self.vocabulary.pattern[:60]!r}")
+            raise UserError("the pattern of this tokenizer passes over parts of the text: expected one that "
+                            f"cuts it into pieces, got {self.vocabulary.pattern[:60]!r}")
         return ids
 
     def to_json(self):
@@ -143,14 +141,14 @@ class BPETokenizer(_ByteLevel):
 
 # ---- making and loading
 
-def make_tokenizer(spec, text, end=False):
+def make_tokenizer(spec, text, with_end=False):
     """spec: "char" or "bpe:SIZE" (trained on text, a str or an iterable of them), "byte", or the path of a
-    ``tokenizer.json`` (a run's or Hugging Face's) or rank file. end: whether there are documents to keep
-    apart; bpe can always, and its SIZE counts that token, so that it is the model's vocab_size."""
+    ``tokenizer.json`` (a run's or Hugging Face's) or rank file. with_end: whether there are documents to
+    keep apart; bpe can always, and its SIZE counts that token, so that it is the model's vocab_size."""
     if spec == "char":
-        return CharTokenizer.train(text, end)
+        return CharTokenizer.train(text, with_end)
     if spec == "byte":
-        return ByteTokenizer(end)
+        return ByteTokenizer(with_end)
     if spec.startswith("bpe:"):
         return BPETokenizer(bpe_files.with_end(bpe.train(text, bpe_size(spec.removeprefix("bpe:")) - 1)))
     return load_tokenizer(spec)
@@ -160,8 +158,7 @@ def bpe_size(text):
     """The vocabulary size of a "bpe:SIZE" -> int: the 256 bytes, the end token, and at most 2^20 ranks."""
     if not (text.isascii() and text.isdigit() and len(text) < 9 and 257 <= int(text) <= bpe.MAX_RANKS + 1):
         raise UserError(f"tokenizer 'bpe:{text[:40]}': expected a vocabulary size from 257 (256 bytes and "
-                        f"an end token) to {bpe.MAX_RANKS + 1:,}, "
-                        f"for instance bpe:512")
+                        f"an end token) to {bpe.MAX_RANKS + 1:,}, for instance bpe:512")
     return int(text)
 
 
@@ -186,20 +183,18 @@ def load_tokenizer(path):
 def _from_json(saved, path):
     """The contents of a run's tokenizer.json -> tokenizer."""
     match saved:
-        case {"tokenizer": "byte", **rest} if rest in ({}, {"end": False}, {"end": True}):
-            return ByteTokenizer(**rest)
-        case {"tokenizer": "char", "characters": str(characters),
-              **rest} if characters and list(characters) == sorted(set(characters)) \
-                and rest in ({}, {"end": False}, {"end": True}):
-            return CharTokenizer(characters, **rest)
+        case {"tokenizer": "byte", **rest} if rest in END_OR_NOT:
+            return ByteTokenizer(rest.get("end", False))
+        case {"tokenizer": "char", "characters": str(characters), **rest} if (
+                rest in END_OR_NOT and characters and list(characters) == sorted(set(characters))):
+            return CharTokenizer(characters, rest.get("end", False))
         case {"tokenizer": "bpe", "ranks": list(tokens), "pattern": str(pattern),
               "specials": dict(specials), "ignore_merges": bool(ignore_merges)}:
             ranks = bpe_files.ranks_of(tokens, lambda rank: f"{path}: rank {rank}", ignore_merges)
             bpe_files.check_specials(specials, len(ranks), path)
             return _bpe_tokenizer(bpe_files.Vocabulary(ranks, pattern, specials, ignore_merges), path)
     raise UserError(f"tokenizer {str(path)!r} is not a tokenizer.json saved by a run: expected kind 'byte', "
-                    f"'char' with sorted, "
-                    f"distinct characters, or 'bpe' with ranks, pattern and specials")
+                    "'char' with sorted, distinct characters, or 'bpe' with ranks, pattern and specials")
 
 
 def _bpe_tokenizer(vocabulary, path):

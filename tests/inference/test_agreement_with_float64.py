@@ -7,7 +7,7 @@ from minibitnet.api import FloatEngine
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 
-ARMS = ("ternary", "binary", "float")
+VARIANTS = ("ternary", "binary", "float")
 
 
 class Float64:
@@ -72,12 +72,12 @@ class Float64:
 
 
 def random_model(seed):
-    """Every third one of the same arm; grouped and tied ones, both activations; gains from 0.3 to 2 and
+    """Every third one of the same variant; grouped and tied ones, both activations; gains from 0.3 to 2 and
     weights of several sizes, as training leaves them."""
     rng = np.random.default_rng([77, seed])
     heads, D = int(rng.choice([1, 2, 4])), int(rng.choice([8, 16, 32]))
     c = ModelConfig(
-        vocab_size=int(rng.integers(10, 60)), linear=ARMS[seed % 3], n_heads=heads, d_model=heads * D,
+        vocab_size=int(rng.integers(10, 60)), linear=VARIANTS[seed % 3], n_heads=heads, d_model=heads * D,
         d_ffn=int(rng.integers(10, 200)),
         n_kv_heads=int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
         n_layers=int(rng.integers(1, 4)), context=24, activation=str(rng.choice(["silu", "relu2"])),
@@ -97,9 +97,9 @@ def difference(seed, **planted):
     return np.abs(FloatEngine(model)(ids).transpose(1, 2, 0) - real).max() / np.abs(real).max()
 
 
-def median(arm=None, **planted):
-    """Of 50 models, or of those of one arm."""
-    seeds = range(50) if arm is None else range(ARMS.index(arm), 50, 3)
+def median(variant=None, **planted):
+    """Of 50 models, or of those of one variant."""
+    seeds = range(50) if variant is None else range(VARIANTS.index(variant), 50, 3)
     return np.median([difference(seed, **planted) for seed in seeds])
 
 
@@ -110,14 +110,14 @@ def test_the_float_engine_agrees_with_float64():
 
 
 def test_without_codes_every_model_agrees():
-    """Of the float arm, where no code can differ, all."""
+    """Of the float variant, where no code can differ, all."""
     assert max(difference(seed) for seed in range(2, 50, 3)) < 5e-6
 
 
-@pytest.mark.parametrize("arm, planted", [
+@pytest.mark.parametrize("variant, planted", [
     ("ternary", {"eps": 1e-5}), ("binary", {"factor": 1 + 1e-4}), ("float", {"factor": 1 + 1e-4}),
     ("float", {"eps": 1e-5}), ("binary", {"theta": 10100.0}), ("ternary", {"Q_b": 128})])
-def test_the_comparison_sees_a_wrong_eps_scale_base_or_largest_code(arm, planted):
+def test_the_comparison_sees_a_wrong_eps_scale_base_or_largest_code(variant, planted):
     """eps is 1e-6, the base of the angles 10,000 or 500,000, Q_b 127; a scale is off by a ten-thousandth:
     each moves the median to 20 times what is allowed."""
-    assert median(arm, **planted) > 2e-5
+    assert median(variant, **planted) > 2e-5

@@ -26,7 +26,7 @@ from minibitnet.packing import pack_ternary
 from minibitnet.quant import Quantized, absmax_int8
 
 SIZES = {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 4, "context": 12}
-ARMS = {
+CONFIGS = {
     "ternary": ModelConfig(**SIZES, rope_theta=5e5, norm_eps=0.15),
     "ternary relu2 tied": ModelConfig(**SIZES, activation="relu2", tied=True),
     "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2),
@@ -51,9 +51,9 @@ def converted(running):
     return matrices, {name: d for name, d in data.items() if name not in matrices}
 
 
-@pytest.fixture(params=ARMS)
-def arm(request):
-    return engines(ARMS[request.param])
+@pytest.fixture(params=CONFIGS)
+def pair(request):
+    return engines(CONFIGS[request.param])
 
 
 @pytest.fixture
@@ -135,9 +135,9 @@ def test_eps_counts_in_tokens_of_any_size(rng, size):
     assert norm.eps_exponent == 8 and np.abs(y * np.sqrt(64 / S) - real).max() < bound
 
 
-def test_bit_linear_is_the_float_one_to_a_unit(rng, arm):
+def test_bit_linear_is_the_float_one_to_a_unit(rng, pair):
     """The float product, from the same codes in float64, differs by half a unit and by 1 part in 2^27."""
-    running, model = arm
+    running, model = pair
     x, block = rng.integers(-2**22, 2**22, (32, 2, 5)), model.blocks[0]
     y, S = integer.normed(block.input_layernorm, x)
     out = integer.bit_linear(block.v, integer.quantized(y, S))
@@ -194,19 +194,19 @@ def test_a_row_just_below_a_power_of_two_stays_in_int16():
 
 # ---- the whole
 
-def test_logits_are_close_to_the_float_engines(arm, ids):
+def test_logits_are_close_to_the_float_engines(pair, ids):
     """Codes near a half flip, so single logits move; on average the two engines differ by less
     than 3 % of the logits' spread."""
-    running, model = arm
+    running, model = pair
     real, logits = running(ids).data, model(ids)
     assert logits.dtype == np.int32 and logits.shape == (40, 3, 12)
     assert np.sqrt(np.square(logits * model.logit_scale - real).mean()) < 0.03 * real.std()
 
 
-def test_the_comparison_sees_a_wrong_scale(arm, ids):
+def test_the_comparison_sees_a_wrong_scale(pair, ids):
     """A single matrix's scale off by 10 % is more than the engines' own
     difference: the test above is not idle."""
-    running, model = arm
+    running, model = pair
     down = model.blocks[1].down
     model.blocks[1] = model.blocks[1]._replace(down=down._replace(mantissa=down.mantissa * 9 // 10))
     real = running(ids).data
@@ -214,8 +214,8 @@ def test_the_comparison_sees_a_wrong_scale(arm, ids):
 
 
 @pytest.mark.parametrize("pieces", [[1] * 12, [5, 1, 1, 5], [11, 1]])
-def test_decoding_in_pieces_gives_the_same_integers(arm, ids, pieces):
-    _, model = arm
+def test_decoding_in_pieces_gives_the_same_integers(pair, ids, pieces):
+    _, model = pair
     caches, ends = model.new_caches(batch=3), np.cumsum(pieces)
     steps = [model(ids[:, end - n:end], caches) for n, end in zip(pieces, ends)]
     assert np.array_equal(np.concatenate(steps, axis=2), model(ids))
@@ -230,9 +230,9 @@ def test_a_block_border_changes_nothing(rng):
     assert np.array_equal(np.concatenate(one_by_one, axis=-1), model(ids)[:, :1])
 
 
-def test_the_head_in_blocks_of_rows_gives_the_same_integers(arm, ids, monkeypatch):
+def test_the_head_in_blocks_of_rows_gives_the_same_integers(pair, ids, monkeypatch):
     """Blocks of 3 rows: the last of 40 is alone."""
-    _, model = arm
+    _, model = pair
     whole = model(ids)
     monkeypatch.setattr(float16, "ROWS", 3 * 32)
     assert np.array_equal(model(ids), whole)
@@ -267,27 +267,27 @@ def test_the_bytes_of_a_cache():
     assert integer.Cache(2, 4, 3, 5).nbytes == 240 + 240
 
 
-def test_a_sequence_alone_and_in_a_batch_gives_the_same_integers(arm, ids):
-    _, model = arm
+def test_a_sequence_alone_and_in_a_batch_gives_the_same_integers(pair, ids):
+    _, model = pair
     assert np.array_equal(model(ids[1:2]), model(ids)[:, 1:2])
 
 
-def test_later_tokens_change_no_earlier_logits(arm, ids):
-    _, model = arm
+def test_later_tokens_change_no_earlier_logits(pair, ids):
+    _, model = pair
     other = np.where(np.arange(12) < 7, ids, (ids + 1) % 40)
     assert np.array_equal(model(ids)[..., :7], model(other)[..., :7])
     assert not np.array_equal(model(ids), model(other))
 
 
-def test_a_full_context_slides_in_decode_and_is_refused_by_the_model(arm, ids):
-    _, model = arm
+def test_a_full_context_slides_in_decode_and_is_refused_by_the_model(pair, ids):
+    _, model = pair
     assert len(list(decode(model, [1, 2, 3], 30, temperature=0))) == 30
     with pytest.raises(ValueError, match="13 tokens: expected at most the context of 12"):
         model(np.zeros((1, 13), np.int64))
 
 
-def test_greedy_decoding_is_the_argmax_of_the_whole_sequence(arm):
-    _, model = arm
+def test_greedy_decoding_is_the_argmax_of_the_whole_sequence(pair):
+    _, model = pair
     ids = [1, 2, 3, *decode(model, [1, 2, 3], 9, temperature=0)]
     assert model(np.array([ids]))[:, 0, 2:-1].argmax(0).tolist() == ids[3:]
 
@@ -368,9 +368,9 @@ def test_no_output_exceeds_its_bound_and_one_comes_near():
     assert y == pytest.approx(32, rel=1e-6) and y <= bound < 1.3 * y
 
 
-def test_bounds_hold_for_tokens_that_look_for_them(rng, arm):
+def test_bounds_hold_for_tokens_that_look_for_them(rng, pair):
     """Tokens along each row of W gain, where Cauchy and Schwarz are equal, and random ones."""
-    block = arm[1].blocks[0]
+    block = pair[1].blocks[0]
     for w, norm in ((block.q, block.input_layernorm), (block.down, block.ffn_sub_norm)):
         rows = kernels.unpack(w.planes).T.astype(np.int64) * (1 if norm.gain is None else norm.gain[:, None])
         x = np.hstack([rows, rng.integers(-2**27, 2**27, rows.shape)])[:, None]
@@ -480,10 +480,10 @@ def test_an_untied_head_keeps_15_bits_of_any_row():
     assert model.head.bits.tolist() == [*range(15, 55)] and (model.head.codes == 24576).all()
 
 
-def test_activations_take_as_many_bits_as_their_bound_allows(arm):
+def test_activations_take_as_many_bits_as_their_bound_allows(pair):
     """Below 2^8 a bound leaves all 20 bits after the point; then each doubling of it
     takes one, down to the twelfth."""
-    running, model = arm
+    running, model = pair
     matrices, arrays = converted(running)
 
     def scaled(n):
@@ -494,26 +494,26 @@ def test_activations_take_as_many_bits_as_their_bound_allows(arm):
         IntegerModel(running.config, *scaled(16))
 
 
-def test_a_scale_near_float32s_largest_is_refused_in_one_line(arm):
+def test_a_scale_near_float32s_largest_is_refused_in_one_line(pair):
     """Bounds are added up in Python's floats: in float32, 3e38 times anything is infinite,
     and has no whole number of bits."""
-    matrices, arrays = converted(arm[0])
+    matrices, arrays = converted(pair[0])
     matrices = {name: w._replace(scale=np.float32(3e38)) for name, w in matrices.items()}
     message = "activations may reach .*e\\+4.*: the integer engine holds up to 65,536"
     with pytest.raises(UserError, match=message):
-        IntegerModel(arm[0].config, matrices, arrays)
+        IntegerModel(pair[0].config, matrices, arrays)
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 @pytest.mark.parametrize("name", ["layers.1.mlp.up_proj.weight", "embed_tokens.weight", "norm.weight"])
-def test_what_is_not_finite_is_refused(arm, name, value):
-    matrices, arrays = converted(arm[0])
+def test_what_is_not_finite_is_refused(pair, name, value):
+    matrices, arrays = converted(pair[0])
     if name in matrices:
         matrices[name] = matrices[name]._replace(scale=np.float32(value))
     else:
         arrays[name] = np.full_like(arrays[name], value)
     with pytest.raises(UserError, match=f"{name} holds values that are not finite"):
-        IntegerModel(arm[0].config, matrices, arrays)
+        IntegerModel(pair[0].config, matrices, arrays)
 
 
 @pytest.mark.parametrize("field, value, text", [
@@ -536,10 +536,10 @@ class NumPyOf32Bits:
         return getattr(np, name)
 
 
-def test_a_system_of_32_bits_gives_the_same_logits(arm, ids, monkeypatch):
+def test_a_system_of_32_bits_gives_the_same_logits(pair, ids, monkeypatch):
     """Lengths are of 64 bits all the same. Were they not, a shift by 31 and more would add half of the wrong
     number: 1 << 31 is -2^31 there."""
-    _, model = arm
+    _, model = pair
     expected = run(model, ids, [], None)[0]
     monkeypatch.setattr(fixed_point, "np", NumPyOf32Bits())
     assert fixed_point.np.searchsorted([1, 2], [2]).dtype == np.int32
@@ -689,10 +689,10 @@ def run(model, ids, choosers, rng):
     return logits, [choose(last, rng) for choose in choosers]
 
 
-def test_from_ids_to_the_chosen_token_there_is_no_float_and_no_overflow(arm, ids, no_floats):
+def test_from_ids_to_the_chosen_token_there_is_no_float_and_no_overflow(pair, ids, no_floats):
     """The trapped run ends with arrays that still carry the trap (nothing slipped out of
     it), and with the same integers."""
-    _, model = arm
+    _, model = pair
     settings = (0, 0, 1.0), (0.8, 5, 1.0), (1.0, 0, 0.9)
     choosers = [sampler(*setting, model.logit_bits) for setting in settings]
     expected = run(model, ids, choosers, Draws())
@@ -702,12 +702,12 @@ def test_from_ids_to_the_chosen_token_there_is_no_float_and_no_overflow(arm, ids
     assert np.array_equal(bare(logits), expected[0]) and chosen == expected[1]
 
 
-@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("scale, gain", [(2**9, 1), (2**-14, 1), (2**5, 30), (1, 2**-12)])
 def test_extreme_models_do_not_overflow(name, scale, gain, no_floats, ids):
     """Activations with 12 or 13 bits after the point, or almost all zeros; the
     gains of one norm from 2^-12 to 60."""
-    running, _ = engines(ARMS[name])
+    running, _ = engines(CONFIGS[name])
     matrices, arrays = converted(running)
     arrays |= {key: a * np.where(np.arange(len(a)) % 3, 1, gain).astype(np.float32)
                for key, a in arrays.items() if a.ndim == 1}
@@ -738,7 +738,7 @@ PLANTS = {
 
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_float_or_overflow_is_caught(plant, ids, no_floats, monkeypatch):
-    _, model = engines(ARMS["ternary"])
+    _, model = engines(CONFIGS["ternary"])
     whole = integer.bit_linear
     no_floats()
     monkeypatch.setattr(integer, "bit_linear", lambda w, x: PLANTS[plant](whole(w, x)))
@@ -763,7 +763,7 @@ def test_a_float_that_numpy_or_math_would_make_is_caught(code, no_floats):
 def test_a_float_in_the_model_is_caught(name, value):
     """So the test above runs on a model of which every number is an integer,
     and every array carries the trap."""
-    _, model = engines(ARMS["ternary"])
+    _, model = engines(CONFIGS["ternary"])
     setattr(model, name, value)
     with pytest.raises(Trapped):
         trapped(model)

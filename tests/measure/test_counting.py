@@ -210,7 +210,7 @@ def test_counting_ends_with_its_block():
 
 
 def test_the_counted_saving_is_below_the_formulas_and_above_one():
-    """What the formula leaves out, the head above all, is the same for both arms: a small model saves far
+    """What the formula leaves out, the head above all, is the same for both variants: a small model saves far
     less."""
     energy = operations.quick()["energy"]
     assert 1 < energy["saving"] < energy["saving_by_formula"]
@@ -249,11 +249,11 @@ def test_an_engine_whose_energy_went_elsewhere_would_be_marked():
 
 
 def test_counted_energy_by_pencil(monkeypatch):
-    """One layer, d 8, d_ffn 16: 4 * 64 + 3 * 128 = 640 weights, 64 tokens, 40,960 products. The float arm:
-    a million float32 multiplications and as many float64 additions, 0.34 + 0.16 microjoules. The ternary
-    arm: the products as INT8 additions, x 0.007 pJ; 1,000 scalings and 2,000 multiplications elsewhere x
-    0.34; 500 additions, of both floats, x 0.16; the additions inside a BitLinear are the products'. No
-    price: 3 comparisons, 4 additions of bits."""
+    """One layer, d 8, d_ffn 16: 4 * 64 + 3 * 128 = 640 weights, 64 tokens, 40,960 products. The float
+    variant: a million float32 multiplications and as many float64 additions, 0.34 + 0.16 microjoules. The
+    ternary variant: the products as INT8 additions, x 0.007 pJ; 1,000 scalings and 2,000 multiplications
+    elsewhere x 0.34; 500 additions, of both floats, x 0.16; the additions inside a BitLinear are the
+    products'. No price: 3 comparisons, 4 additions of bits."""
     monkeypatch.setattr(operations, "SIZES", {"vocab_size": 10, "d_model": 8, "n_layers": 1, "n_heads": 2,
                                               "d_ffn": 16, "context": 64})
     of_float = {("attention", "multiplications", "float32"): 10**6,

@@ -77,12 +77,12 @@ def reference(model, ids):
     return norm(x, p["norm.weight"]) @ head.T
 
 
-@pytest.mark.parametrize("variant", MODELS, ids=str)
-def test_the_forward_pass_is_the_papers(variant, rng):
+@pytest.mark.parametrize("overrides", MODELS, ids=str)
+def test_the_forward_pass_is_the_papers(overrides, rng):
     """Against a second, plain writing in float64. float32 rounding may flip an activation code at a tie,
     which moves a logit by a thousandth; the tolerance sits above that and far below what any wrong formula
     gives (about 0.1)."""
-    model = Transformer(ModelConfig(**SMALL | variant), seed=1)
+    model = Transformer(ModelConfig(**SMALL | overrides), seed=1)
     for p in model.parameters().values():  # larger weights and uneven gains, so that every part matters
         p.data[...] = rng.standard_normal(p.data.shape) * (0.3 if p.data.ndim > 1
                                                            else 0.2) + (p.data.ndim == 1)
@@ -94,9 +94,9 @@ def test_the_forward_pass_is_the_papers(variant, rng):
                                                           else 2e-2) * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("variant", MODELS, ids=str)
-def test_parameters_are_counted_before_they_exist(variant):
-    config = ModelConfig(**SMALL | variant)
+@pytest.mark.parametrize("overrides", MODELS, ids=str)
+def test_parameters_are_counted_before_they_exist(overrides):
+    config = ModelConfig(**SMALL | overrides)
     assert config.n_parameters == sum(p.data.size for p in Transformer(config).parameters().values())
 
 
@@ -115,21 +115,21 @@ def test_the_float_arm_has_no_sub_norms():
                    for name in Transformer(ModelConfig(**SMALL, linear="float")).parameters())
 
 
-@pytest.mark.parametrize("variant", MODELS, ids=str)
-def test_a_quantized_model_quantized_again_is_the_same(variant, rng):
-    model = Transformer(ModelConfig(**SMALL | variant)).quantized()
+@pytest.mark.parametrize("overrides", MODELS, ids=str)
+def test_a_quantized_model_quantized_again_is_the_same(overrides, rng):
+    model = Transformer(ModelConfig(**SMALL | overrides)).quantized()
     again, ids = model.quantized(), ids_of(rng)
     assert np.array_equal(again(ids).data, model(ids).data)
     assert all(p.data is model.parameters()[name].data for name, p in again.parameters().items())
 
 
-@pytest.mark.parametrize("variant", MODELS, ids=str)
-def test_the_quantized_model_gives_the_same_loss_and_gradients(variant, rng):
+@pytest.mark.parametrize("overrides", MODELS, ids=str)
+def test_the_quantized_model_gives_the_same_loss_and_gradients(overrides, rng):
     """array_equal: the short cut of the training step is the plain form, quantizers on the tape, bit for
     bit."""
     # in training b1 takes another activation scale, which only the quantized model knows
-    training = variant.get("linear") != "binary"
-    model = Transformer(ModelConfig(**SMALL | variant))
+    training = overrides.get("linear") != "binary"
+    model = Transformer(ModelConfig(**SMALL | overrides))
     ids, results = ids_of(rng), []
     quantized = model.quantized(training)
     for used in (model, quantized):
@@ -184,10 +184,10 @@ def test_whole_model_gradients_agree_with_finite_differences(seed, monkeypatch):
     assert abs(numeric - analytic) < 1e-5 * max(abs(numeric), 0.1)
 
 
-@pytest.mark.parametrize("variant", MODELS, ids=str)
-def test_decoding_with_a_cache_gives_the_logits_of_the_whole_sequence(variant, rng):
+@pytest.mark.parametrize("overrides", MODELS, ids=str)
+def test_decoding_with_a_cache_gives_the_logits_of_the_whole_sequence(overrides, rng):
     """Prompt of 4, then one token at a time: the same to the last bit."""
-    model = Transformer(ModelConfig(**SMALL | variant), seed=1)
+    model = Transformer(ModelConfig(**SMALL | overrides), seed=1)
     for p in model.parameters().values():
         p.data[...] = rng.standard_normal(p.data.shape) * 0.3
     quantized, ids = model.quantized(), ids_of(rng, 1, 12)

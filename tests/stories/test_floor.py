@@ -32,9 +32,9 @@ def test_a_model_that_learns_a_small_language_comes_down_to_its_floor_and_not_be
     twenty-fifth more (from other initial weights too: 0.12 to 0.17 nats), and no less but by chance: three
     standard errors, about 0.06 nats, of what each story cost it above its own floor."""
     monkeypatch.setattr(building, "grammar", lambda: PETS)
-    told = [walk.tell(walk.Dice(1, i)).text for i in range(2000)]
-    tokenizer = make_tokenizer("bpe:300", told)
-    corpus = Corpus("pets", "".join(text + walk.SEPARATOR for text in told), "", 0, 0, True)
+    stories = [walk.tell(walk.Dice(1, i)).text for i in range(2000)]
+    tokenizer = make_tokenizer("bpe:300", stories)
+    corpus = Corpus("pets", "".join(text + walk.SEPARATOR for text in stories), "", 0, 0, True)
     training, validation = parts(token_stream(corpus, tokenizer), 32, 0.1)
     config = ModelConfig(vocab_size=300, d_model=32, n_layers=2, n_heads=2, context=32, linear="float")
     settings = {"model": {}, "train": {}, "corpus": {"documents": True}}
@@ -48,8 +48,8 @@ def test_a_model_that_learns_a_small_language_comes_down_to_its_floor_and_not_be
     with ThreadPoolExecutor(1) as pool:
         result = scores(model, validation, pool, None)
     floor = validation.per_document(result["floor"])
-    excess = np.array([model.along(text)[0].sum() - entropy.nats(text)
-                       for text in told[-validation.n_documents:]])
+    excess = np.array([model.along(text)[0].sum() - entropy.of_document(text)
+                       for text in stories[-validation.n_documents:]])
     standard_error = excess.std() / math.sqrt(len(excess))
     assert entropy.expected(PETS).nats == pytest.approx(math.log(300) - 0.75 * math.log(0.75) - 0.25
                                                         * math.log(0.25))

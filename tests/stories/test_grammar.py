@@ -10,7 +10,7 @@ import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.stories.building import GrammarError, build
-from minibitnet.stories.entropy import along, expected, floor, nats, prefix_nats
+from minibitnet.stories.entropy import along, expected, of_document, of_documents, prefix_nats
 from minibitnet.stories.walk import SEPARATOR, Dice, corpus, read, retell, stories, tell
 from minibitnet.stories.storybook import WORDS, table, with_article
 
@@ -58,8 +58,8 @@ def test_a_document_costs_the_sum_of_its_choices():
     log 4/3."""
     choices = read("Ann had two dogs. She was glad.", PETS)
     assert [(c.name, c.option) for c in choices] == [("hero", 0), ("story", 1)]
-    assert nats("Ann had two dogs. She was glad.", PETS) == pytest.approx(math.log(8))
-    assert nats("Bob had a cat. He was glad.", PETS) == pytest.approx(math.log(8 / 3))
+    assert of_document("Ann had two dogs. She was glad.", PETS) == pytest.approx(math.log(8))
+    assert of_document("Bob had a cat. He was glad.", PETS) == pytest.approx(math.log(8 / 3))
 
 
 def test_the_entropy_is_the_mean_over_all_documents():
@@ -82,26 +82,26 @@ def test_a_prefix_costs_what_it_leaves_no_doubt_about():
     chance in four."""
     assert prefix_nats("", PETS) == 0
     assert prefix_nats("A", PETS) == prefix_nats("Ann had ", PETS) == pytest.approx(math.log(2))
-    assert prefix_nats("Ann had t", PETS) == nats("Ann had two dogs. She was glad.", PETS)
+    assert prefix_nats("Ann had t", PETS) == of_document("Ann had two dogs. She was glad.", PETS)
     assert prefix_nats("Cid", PETS) == prefix_nats("Ann had two dogs. He", PETS) == math.inf
 
 
 def test_a_walk_over_the_grammar_equals_the_sum_over_every_document():
-    """All stories of RACE, one by one: probabilities add up to 1, no text is told twice, and the means are
+    """All stories of RACE, one by one: probabilities add up to 1, no text comes twice, and the means are
     the expectations."""
-    told = {}
+    found = {}
     for story, p in EveryThrow().every(RACE):
-        known, before = told.setdefault(story.text, (story, 0))
+        known, before = found.setdefault(story.text, (story, 0))
         assert known == story, "two sequences of choices made one text"
-        told[story.text] = story, before + p
-    p = np.array([chance for _, chance in told.values()])
-    cost = np.array([math.fsum(c.nats for c in story.choices) for story, _ in told.values()])
-    assert len(told) == 4 * 3 * 2 * (1 + 1 + 2 * 2 * 2) and p.sum() == pytest.approx(1)
+        found[story.text] = story, before + p
+    p = np.array([chance for _, chance in found.values()])
+    cost = np.array([math.fsum(c.nats for c in story.choices) for story, _ in found.values()])
+    assert len(found) == 4 * 3 * 2 * (1 + 1 + 2 * 2 * 2) and p.sum() == pytest.approx(1)
     assert np.allclose(cost, -np.log(p), rtol=1e-12)
     assert p @ cost == pytest.approx(expected(RACE).nats, rel=1e-12)
-    assert p @ [len(text) for text in told] == pytest.approx(expected(RACE).characters, rel=1e-12)
-    assert p @ [len(text.split()) for text in told] == pytest.approx(expected(RACE).words, rel=1e-12)
-    assert all(retell(text, RACE) == story for text, (story, _) in told.items())
+    assert p @ [len(text) for text in found] == pytest.approx(expected(RACE).characters, rel=1e-12)
+    assert p @ [len(text.split()) for text in found] == pytest.approx(expected(RACE).words, rel=1e-12)
+    assert all(retell(text, RACE) == story for text, (story, _) in found.items())
 
 
 # ---- what could not be read back is refused
@@ -172,7 +172,7 @@ def test_the_bytes_are_the_same_everywhere():
 # ---- the stories
 
 @pytest.fixture(scope="module")
-def told():
+def sample():
     return list(islice(stories(0), 20_000))
 
 
@@ -181,39 +181,39 @@ def z(sample, mean):
     return (np.mean(sample) - mean) / (np.std(sample, ddof=1) / math.sqrt(len(sample)))
 
 
-def test_twenty_thousand_stories_agree_with_the_exact_expectation(told):
+def test_twenty_thousand_stories_agree_with_the_exact_expectation(sample):
     """Within three standard errors; a figure that is off by one half of a percent is seen."""
-    cost = [math.fsum(c.nats for c in story.choices) for story in told]
-    print(f"{np.mean(cost):.3f} nats told, {expected().nats:.3f} expected, z = "
+    cost = [math.fsum(c.nats for c in story.choices) for story in sample]
+    print(f"{np.mean(cost):.3f} nats of the sample, {expected().nats:.3f} expected, z = "
           f"{z(cost, expected().nats):.2f}")
     assert abs(z(cost, expected().nats)) < 3
     assert abs(z(cost, expected().nats * 1.005)) > 3
-    assert abs(z([len(story.text) for story in told], expected().characters)) < 3
-    assert abs(z([len(story.text.split()) for story in told], expected().words)) < 3
+    assert abs(z([len(story.text) for story in sample], expected().characters)) < 3
+    assert abs(z([len(story.text.split()) for story in sample], expected().words)) < 3
 
 
-def test_stories_are_read_back_to_the_choices_that_made_them(told):
-    for story in told[:3000]:
+def test_stories_are_read_back_to_the_choices_that_made_them(sample):
+    for story in sample[:3000]:
         assert retell(story.text) == story
-    assert len({story.text for story in told}) == len(told)
+    assert len({story.text for story in sample}) == len(sample)
 
 
-def test_they_are_worth_modelling(told):
+def test_they_are_worth_modelling(sample):
     """At least 600 words, documents of 80 to 250, seven shapes alike in number."""
-    words = {word for story in told for word in re.findall("[a-z]+", story.text.lower())}
-    lengths = [len(story.text.split()) for story in told]
-    shapes = Counter(next(c.option for c in story.choices if c.name == "story") for story in told)
+    words = {word for story in sample for word in re.findall("[a-z]+", story.text.lower())}
+    lengths = [len(story.text.split()) for story in sample]
+    shapes = Counter(next(c.option for c in story.choices if c.name == "story") for story in sample)
     assert len(words) >= 600 and min(lengths) >= 80 and max(lengths) <= 250
     assert len(shapes) == 7 and all(abs(n - 20_000 / 7) < 4 * math.sqrt(20_000 / 7) for n in shapes.values())
 
 
-def test_every_form_of_every_word_is_said(told):
-    said = {(m.words, m.form[0].lower() + m.form[1:]) for story in told[:3000] for m in story.mentions}
+def test_every_form_of_every_word_is_said(sample):
+    said = {(m.words, m.form[0].lower() + m.form[1:]) for story in sample[:3000] for m in story.mentions}
     assert said == {(words, form) for words, forms in WORDS.items() for form in forms}
 
 
-def test_they_are_clean_ascii_with_the_right_article(told):
-    for story in told:
+def test_they_are_clean_ascii_with_the_right_article(sample):
+    for story in sample:
         assert story.text.isascii() and not re.search(r" [ .,!?\n]|\n[ \n]|[.,!?][.,]|[\[\]{}<>|/*]|\d",
                                                       story.text), story.text
         assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", story.text), story.text
@@ -228,11 +228,11 @@ FAR = {"name and pronoun": {"hero"}, "owner": {"first", "second", "mine", "other
 
 
 @pytest.mark.parametrize("kind", FAR)
-def test_what_was_said_returns_long_after(kind, told):
+def test_what_was_said_returns_long_after(kind, sample):
     """Every kind of dependency spans 30 words or more, in at least one story of ten; a word that is said
     again cost nothing."""
     spans = []
-    for story in told[:1000]:
+    for story in sample[:1000]:
         drawn = {m.slot: m.end for m in story.mentions if m.new}
         spans.append(max((len(story.text[drawn[m.slot]:m.start].split())
                           for m in story.mentions if not m.new and m.slot in FAR[kind]), default=0))
@@ -272,21 +272,21 @@ def test_a_story_without_its_end_or_with_more_is_none():
 
 # ---- the floor along the text
 
-def test_the_next_character_always_has_probability_one_in_all(told):
+def test_the_next_character_always_has_probability_one_in_all(sample):
     """The sum over all characters c of p(text + c) is p(text), at each place of a story but its end."""
-    alphabet = sorted(set("".join(story.text for story in told[:2000])))
-    for story in told[:2]:
+    alphabet = sorted(set("".join(story.text for story in sample[:2000])))
+    for story in sample[:2]:
         for n in range(0, len(story.text), 11):
             p = [math.exp(prefix_nats(story.text[:n]) - prefix_nats(story.text[:n] + c)) for c in alphabet]
             assert sum(p) == pytest.approx(1, abs=1e-9), story.text[:n]
 
 
-def test_choices_that_are_known_bound_the_text_from_below(told):
+def test_choices_that_are_known_bound_the_text_from_below(sample):
     """The choices with end <= n cost at most -log p(first n characters), and all of them exactly -log
     p(document)."""
-    for story in told[:20]:
+    for story in sample[:20]:
         along = [prefix_nats(story.text[:n]) for n in range(len(story.text) + 1)]
-        assert (np.diff(along) > -1e-9).all() and along[-1] == pytest.approx(nats(story.text))
+        assert (np.diff(along) > -1e-9).all() and along[-1] == pytest.approx(of_document(story.text))
         known = np.zeros(len(along))
         for choice in story.choices:
             known[choice.end:] += choice.nats
@@ -313,16 +313,16 @@ def test_each_choice_counts_for_the_piece_that_completes_it():
     assert along(text, [8, len(text)], PETS).tolist() == pytest.approx([math.log(2), math.log(4)])
 
 
-def test_the_floor_along_a_story_adds_up_and_stays_below_the_exact_one(told):
+def test_the_floor_along_a_story_adds_up_and_stays_below_the_exact_one(sample):
     """Up to any place, the choices that are complete cost at most what the text so far costs."""
-    for story in told[:5]:
+    for story in sample[:5]:
         ends = list(range(7, len(story.text), 7)) + [len(story.text)]
         sums = np.cumsum(along(story.text, ends))
-        assert sums[-1] == pytest.approx(nats(story.text))
+        assert sums[-1] == pytest.approx(of_document(story.text))
         assert all(total <= prefix_nats(story.text[:end]) + 1e-9 for total, end in zip(sums, ends))
 
 
-def test_the_floor_of_a_corpus_is_known_only_if_every_document_is_a_story(told):
-    texts = [story.text for story in told[:3]]
-    assert floor(texts) == pytest.approx(sum(map(nats, texts)))
-    assert floor([*texts, "Call me Ishmael."]) is None
+def test_the_floor_of_a_corpus_is_known_only_if_every_document_is_a_story(sample):
+    texts = [story.text for story in sample[:3]]
+    assert of_documents(texts) == pytest.approx(sum(map(of_document, texts)))
+    assert of_documents([*texts, "Call me Ishmael."]) is None

@@ -171,10 +171,10 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
 def test_scores_by_pencil():
     """-2 beats -3, but -3 over the six bytes of "eleven" is -0.5 a byte, which beats -2 over "two", -0.67:
     summed, item 1 is right and item 2 wrong, per byte the other way round."""
-    told = {" two": -2.0, " eleven": -3.0}
+    likelihoods = {" two": -2.0, " eleven": -3.0}
     two = [Item("", (" two", " eleven"), 0), Item("", (" two", " eleven"), 1),
            Item("", (" eleven", " two"), 1), Item("", (" two", " eleven"), 0)]
-    result = score(two, each(lambda context, choice: told[choice]))
+    result = score(two, each(lambda context, choice: likelihoods[choice]))
     assert (result.accuracy, result.accuracy_norm, result.chance, result.n) == (0.75, 0.25, 0.5, 4)
     assert result.standard_error == result.standard_error_norm == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
 

@@ -1,19 +1,13 @@
 import math
-from itertools import islice
 
 import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.text import batches
-from minibitnet.measure.held_out import floor
-from minibitnet.stories import entropy, walk
 from minibitnet.text.batches import (all_windows, document_windows, part_of, parts, random_batch,
-                                     random_document_batch, split, split_documents,
-                                      windows_of)
-from minibitnet.text.corpora import Corpus, texts
-from minibitnet.text.streams import TokenStream, token_stream
-from minibitnet.text.tokenizer import make_tokenizer
+                                     random_document_batch, split, split_documents, windows_of)
+from minibitnet.text.streams import TokenStream
 
 
 def test_split_keeps_the_end_for_validation():
@@ -166,38 +160,6 @@ def test_documents_are_split_between_documents(seed, fraction):
 def test_one_document_cannot_be_split():
     with pytest.raises(UserError, match="the corpus has 1 document, and"):
         split_documents(stream_of([1, 2, 3]), 0.1)
-
-
-@pytest.mark.parametrize("spec", ["bpe:300", "char"])
-def test_the_source_itself_needs_exactly_the_floor(spec):
-    """The grammar's true distribution as the model: each token costs what prefix_nats grows by, the end
-    token nothing. Summed over the very windows that evaluation scores, that is ``Part.floor``: begin given,
-    end scored, every token once, nothing of padding."""
-    text = walk.corpus(7, 12_000)
-    corpus = Corpus("s", text, "", 0, len(text), True)
-    tokenizer = make_tokenizer(spec, texts(corpus), end=True)
-    part = part_of(token_stream(corpus, tokenizer), 1000)
-    total = 0.0
-    for ids, targets in part.all(4):
-        for row, wanted in zip(ids, targets):
-            known = [tokenizer.decode(row[1:n + 1]) + tokenizer.decode([token])
-                     for n, token in enumerate(wanted) if token >= 0]
-            costs = np.diff([0.0, *map(entropy.prefix_nats, known)])
-            total += costs.sum()
-    assert total / part.n_targets == pytest.approx(floor(part, tokenizer), rel=1e-9) and part.n_documents > 15
-
-
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", walk.SEPARATOR])
-def test_the_floor_does_not_depend_on_how_the_last_document_ends(end):
-    """Editors and ``generate > story.txt`` end a file with a line end: it belongs to no story, whether
-    there are others before it or not."""
-    for n in (1, 3):
-        told = [story.text for story in islice(walk.stories(7), n)]
-        text = walk.SEPARATOR.join(told) + end
-        corpus = Corpus("s", text, "", 0, len(text), n > 1)
-        tokenizer = make_tokenizer("byte", "", end=True)
-        part = part_of(token_stream(corpus, tokenizer, documents=True), 1000)
-        assert part.per_document(floor(part, tokenizer)) == pytest.approx(sum(map(entropy.nats, told)) / n)
 
 
 def test_documents_that_are_in_both_parts_are_counted_by_pencil():

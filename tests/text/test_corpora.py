@@ -5,7 +5,7 @@ import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.text import corpora
-from minibitnet.text.corpora import (END, decode_pieces, decode_utf8, load_corpus, packaged, pieces,
+from minibitnet.text.corpora import (DOCUMENT_END, decode_pieces, decode_utf8, load_corpus, pieces,
                                      safe_cut, texts)
 
 
@@ -67,22 +67,6 @@ def test_a_mistyped_name_is_told_its_neighbour():
         load_corpus("tinyshakespear")
 
 
-def test_packaged_files_are_found_in_the_wheel_or_the_checkout(tmp_path, monkeypatch):
-    """In the checkout's data/ only where there is a pyproject.toml: a folder site-packages/data is somebody
-    else's."""
-    module = tmp_path / "minibitnet" / "text" / "corpora.py"
-    monkeypatch.setattr(corpora, "__file__", str(module))
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/f").write_text("")
-    with pytest.raises(UserError, match="f is neither in"):
-        packaged("f")
-    (tmp_path / "pyproject.toml").write_text("")
-    assert packaged("f") == tmp_path / "data/f"
-    (tmp_path / "minibitnet/_data").mkdir(parents=True)
-    (tmp_path / "minibitnet/_data/f").write_text("")
-    assert packaged("f") == tmp_path / "minibitnet/_data/f"
-
-
 # ---- decoding in pieces
 
 @pytest.mark.parametrize("seed", range(200))
@@ -123,9 +107,9 @@ def documents_of(chunks):
     """The documents that the pieces make, without empty ones."""
     texts, begun = [], False
     for piece in pieces(chunks):
-        if piece is not END:
+        if piece is not DOCUMENT_END:
             texts[begun and -1 or len(texts):] = [(texts[-1] if begun else "") + piece]
-        begun = piece is not END
+        begun = piece is not DOCUMENT_END
     return texts
 
 def test_a_marker_line_ends_a_document():
@@ -151,7 +135,7 @@ def test_documents_do_not_depend_on_how_the_text_is_cut(text, expected, size):
 def test_without_documents_the_marker_line_is_text():
     text = "a\n<|endoftext|>\nb b b"
     assert "".join(pieces(cut(text, 3), with_documents=False)) == text
-    assert sum(p is END for p in pieces(cut(text, 3))) == 1
+    assert sum(p is DOCUMENT_END for p in pieces(cut(text, 3))) == 1
 
 
 def test_a_text_without_documents_keeps_its_last_line_end(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import tiktoken
 
 from minibitnet.text import corpora
-from minibitnet.text.corpora import END, load_corpus, pieces
+from minibitnet.text.corpora import DOCUMENT_END, load_corpus, pieces
 from minibitnet.text.streams import (TokenStream, dtype_of, encode_to_file, is_whole, open_stream,
                                      sums_path, token_stream)
 from minibitnet.text.tokenizer import ByteTokenizer, CharTokenizer
@@ -122,7 +122,8 @@ def test_streaming_documents_gives_the_stream_that_is_made_in_memory(size, corpu
 def test_there_is_a_cut_in_every_ordinary_text():
     """Or the tests above would hold trivially: 64 characters at a time, most pieces are short."""
     text = text_of(0)
-    lengths = [len(p) for p in pieces([text[i:i + 64] for i in range(0, len(text), 64)]) if p is not END]
+    chunks = [text[i:i + 64] for i in range(0, len(text), 64)]
+    lengths = [len(p) for p in pieces(chunks) if p is not DOCUMENT_END]
     assert len(lengths) > 20 and max(lengths) < 200
 
 
@@ -218,7 +219,7 @@ def test_memory_grows_by_the_starts_alone(corpus_of, tmp_path):
     def peak(text, documents):
         corpus = corpus_of(text, 2**14)
         tracemalloc.start()
-        encode_to_file(corpus, ByteTokenizer(end=True), tmp_path / "t.tokens", documents)
+        encode_to_file(corpus, ByteTokenizer(with_end=True), tmp_path / "t.tokens", documents)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak

@@ -26,8 +26,8 @@ def test_byte_ids_are_the_utf8_bytes():
 
 
 ALL = pytest.mark.parametrize("tokenizer",
-                              [CharTokenizer.train(TEXT), CharTokenizer.train(TEXT, end=True),
-                               ByteTokenizer(), ByteTokenizer(end=True), BPE],
+                              [CharTokenizer.train(TEXT), CharTokenizer.train(TEXT, with_end=True),
+                               ByteTokenizer(), ByteTokenizer(with_end=True), BPE],
                               ids=["char", "char with end", "byte", "byte with end", "bpe"])
 
 
@@ -56,7 +56,7 @@ def test_the_end_token_is_the_last_id_and_stands_for_no_text(tokenizer):
 
 def test_without_documents_there_is_no_end_token_but_in_bpe():
     assert CharTokenizer.train("ab").end is None and ByteTokenizer().end is None and BPE.end == 279
-    assert [make_tokenizer(spec, "abcc", end=True).end for spec in ("char", "byte")] == [3, 256]
+    assert [make_tokenizer(spec, "abcc", with_end=True).end for spec in ("char", "byte")] == [3, 256]
 
 
 @ALL
