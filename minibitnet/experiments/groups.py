@@ -136,7 +136,7 @@ def logits(model, ids, run_block):
     """A Transformer's logits (V, B, T) with ``run_block(weights of a block, x, rotary)`` for its blocks."""
     paths = BY_ROWS | BY_COLUMNS
     p = {name: tensor.data for name, tensor in model.parameters().items()}
-    rotary = [np.repeat(table[:, None, :ids.shape[1]], len(ids), axis=1) for table in model.rotary]
+    rotary = ops.rotary_of(model.rotary, slice(ids.shape[1]), len(ids))
     x = ops.embedding.forward(p["embed_tokens.weight"], ids)
     for i in range(model.config.n_layers):
         x = run_block({name: p[f"layers.{i}.{path}.weight"] for name, path in paths.items()}, x, rotary)

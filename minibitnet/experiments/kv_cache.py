@@ -71,21 +71,21 @@ def bytes_per_token(c, bits):
 
 def measure(model, batches, most_targets=None):
     """-> {"targets", "windows", "losses": {bits: {"loss", "difference" (from 32 bits), "standard_error"}}}"""
-    nats, counts = {bits: [] for bits in KINDS}, []
+    of_windows, counts = {bits: [] for bits in KINDS}, []            # nats; targets
     for ids, targets in batches:
         if most_targets and sum(counts) >= most_targets:
             break
         counts += (targets >= 0).sum(1).tolist()
         for bits in KINDS:
-            nats[bits] += nats_of_windows(model, ids, targets, bits)
+            of_windows[bits] += nats_of_windows(model, ids, targets, bits)
     if len(counts) < 2:
         raise UserError(f"a text of {len(counts)} windows has no standard error: expected at least 2, of a "
                         "longer text")
-    n, exact = np.array(counts), np.array(nats[32])
+    n, exact = np.array(counts), np.array(of_windows[32])
     rows = {}
     for bits in KINDS:
-        loss = sum(nats[bits]) / sum(counts)
-        rows[str(bits)] = difference(np.array(nats[bits]) - exact, n) | {"loss": loss}
+        loss = sum(of_windows[bits]) / sum(counts)
+        rows[str(bits)] = difference(np.array(of_windows[bits]) - exact, n) | {"loss": loss}
     return {"targets": int(n.sum()), "windows": len(n), "losses": rows}
 
 

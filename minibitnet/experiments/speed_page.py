@@ -1,5 +1,6 @@
 """data/results/speed.md: a training step, beside PyTorch's and beside its own products."""
 from ..measure import plotting
+from ..measure.timing import spread
 from ..measure.train_bench import COMPILED, EAGER, GEMMS, OURS, SIZES
 from ..nn.config import ModelConfig
 from .markdown import made_by, page, rows, table
@@ -36,8 +37,7 @@ def contenders(name, names):
         return f"{r[who]['tokens_per_s']:,.0f} · {r[who]['peak_mb']:,.0f} MB"
 
     def beside(r, who):
-        of = r[who]["ours_to_this"]
-        return f"{of['median']:.2f} ({of['least']:.2f} to {of['most']:.2f})"
+        return spread(r[who]["ours_to_this"])
     ours, *others = names
     head = ["", ours, *(title for who in others for title in (who, f"ours / {who}"))]
     lines = []

@@ -173,15 +173,15 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
     X = _words(bytes_of[:, None] & BITS[:, None])[..., None]             # (N, 8, words, 1)
     tokens = max(1, min(len(X), BLOCK // (8 * max(1, n))))
     step = max(3, BLOCK // (8 * max(1, n) * tokens))
-    whole_row = np.uint16 if words <= 1023 else np.int32                 # the smaller, the faster
-    part = np.uint8 if step == 3 else whole_row
+    row_type = np.uint16 if words <= 1023 else np.int32                  # the smaller, the faster
+    part_type = np.uint8 if step == 3 else row_type
     y = np.empty((len(X), n), np.int32)
     for t in range(0, len(X), tokens):
-        counts = np.zeros((1, 8, n), whole_row)
+        counts = np.zeros((1, 8, n), row_type)
         for j in range(0, words, step):
             bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]           # (tokens, 8, step, n)
             bits &= w.nonzero[j:j + step]
-            part_counts = np.add.reduce(np.bitwise_count(bits), axis=2, dtype=part)
+            part_counts = np.add.reduce(np.bitwise_count(bits), axis=2, dtype=part_type)
             counts = counts + part_counts        # not +=: one token's zeros become all tokens' counts
         y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
     y += w.negatives

@@ -57,11 +57,8 @@ class PackedModel:
 
     @finite
     def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T); last: (V, B, 1)
-        start, (B, T) = caches[0].length if caches else 0, ids.shape
-        if start + T > self.config.context:
-            raise ValueError(f"{start + T} tokens: expected at most the context of {self.config.context}")
-        rotary = [np.repeat(table[:, None, start:start + T], B, axis=1)          # (D/2, B, T), cos and sin
-                  for table in self.rotary]
+        new = ops.new_positions(ids, caches, self.config.context)
+        rotary = ops.rotary_of(self.rotary, new, len(ids))
         x = self.embedding.row(ids) if isinstance(self.embedding, ScaledRows) else widen(self.embedding[ids])
         x = np.ascontiguousarray(x.transpose(2, 0, 1))                               # (C, B, T)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):

@@ -104,10 +104,9 @@ def engines(c):
 # ---- what a model or a block is asked to do
 
 def rotary(c, batch, first, tokens):
-    """The rotary tables of so many tokens from position ``first`` on, as blocks take them: two (D/2, B,
-    T)."""
-    return [np.repeat(table[:, None, first:], batch, axis=1)
-            for table in ops.rotary_tables(c.head_dim, first + tokens, c.rope_theta)]
+    """cos and sin of so many tokens from position ``first`` on, as blocks take them."""
+    tables = ops.rotary_tables(c.head_dim, first + tokens, c.rope_theta)
+    return ops.rotary_of(tables, slice(first, None), batch)
 
 
 def decode_step(blocks, c, batch, past):

@@ -12,8 +12,6 @@ BitLinear's input is normed once and quantized once. One word changes the varian
                        RMSNorm with a gain.
     linear="float"     the full-precision LLaMA baseline: no quantizers, no sub-norms
 """
-import numpy as np
-
 from ..exact import Random
 from . import ops
 from .config import check_size
@@ -58,8 +56,7 @@ class Transformer(Module):
 
     def encode(self, ids, caches=None):          # (B, T) int -> residual stream (C, B, T)
         new = ops.new_positions(ids, caches, self.config.context)
-        # (D/2, B, T), repeated for every sequence of the batch: rope then multiplies contiguous arrays.
-        rotary = [np.repeat(table[:, None, new], len(ids), axis=1) for table in self.rotary]
+        rotary = ops.rotary_of(self.rotary, new, len(ids))
         x = self.embed_tokens(ids)
         for block, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):
             x = block(x, rotary, cache)

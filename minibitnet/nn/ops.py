@@ -182,6 +182,12 @@ def new_positions(ids, caches, context):         # (B, T), caches of the layers 
     return slice(start, end)
 
 
+def rotary_of(tables, positions, batch):         # two (D/2, length), a slice -> two (D/2, B, T)
+    """What ``rope`` takes: cos and sin of these positions, repeated for every sequence of the batch, for it
+    then multiplies contiguous arrays."""
+    return [np.repeat(table[:, None, positions], batch, axis=1) for table in tables]
+
+
 def query_blocks(T, L):
     """T queries, the last T of L positions, in blocks -> (block, positions) of each, slices of the queries
     and of the positions. A block may see the keys in front of positions.stop; no others are multiplied."""

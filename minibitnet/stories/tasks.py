@@ -160,15 +160,15 @@ def _parsed(line, where):
     if not isinstance(fields, dict):
         raise UserError(f"{where}: expected a JSON object, got {line[:40]!r}")
     context = _field(fields, where, "ctx", "query", "goal", "question")
-    choices = [fields["sol1"],
-               fields["sol2"]] if "sol1" in fields and "sol2" in fields else _field(fields, where,
-                                                                                    "choices", "endings")
+    if "sol1" in fields and "sol2" in fields:
+        choices = [fields["sol1"], fields["sol2"]]
+    else:
+        choices = _field(fields, where, "choices", "endings")
     labels = None
     if isinstance(choices, dict):
         choices, labels = choices.get("text"), choices.get("label")
-    texts = isinstance(context, str) and isinstance(choices, list) and all(isinstance(choice, str)
-                                                                           and choice.strip()
-                                                                           for choice in choices)
+    texts = isinstance(context, str) and isinstance(choices, list) and all(
+        isinstance(choice, str) and choice.strip() for choice in choices)
     if not texts or len(choices) < 2:
         raise UserError(f"{where}: expected a text and at least two choices, which are texts")
     if any("\ud800" <= character <= "\udfff" for text in (context, *choices) for character in text):
