@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what stands where one was expected."""
 import contextlib
 import errno
 import os
