@@ -1,12 +1,9 @@
-"""What the commands share: thread settings, flags from the configuration classes, one-line errors and exit
-codes.
+"""What the commands share: flags from the configuration classes, one-line errors, exit codes.
 
-Import this before NumPy: the matrix library reads its thread count when it loads. It gets one thread,
-because training puts a shard of the batch on each of *our* threads; results then do not depend on how many
-there are.
+Import this first: from then on Ctrl-C ends a command that still imports without a traceback.
 """
 import argparse
-import ctypes
+import contextlib
 import difflib
 import os
 import signal
@@ -15,37 +12,20 @@ import warnings
 from dataclasses import fields
 
 _spec = getattr(sys.modules["__main__"], "__spec__", None)
-if _spec and _spec.name.startswith("minibitnet."):
-    # This process is one of our commands: Ctrl-C while it still imports ends it without a traceback. run()
-    # ends this.
+if _spec and _spec.name.startswith("minibitnet.") and "IPython" not in sys.modules:
+    # This process is one of our commands, and no notebook that runs one: Ctrl-C while it still imports ends
+    # it without a traceback. run() ends this.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 for _stream in ("stdout", "stderr"):
     if getattr(sys, _stream) is None:                     # started with a closed stream (`>&-`)
         setattr(sys, _stream, open(os.devnull, "w", encoding="utf-8"))
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-    os.environ[_name] = "1"
 
 from tqdm import tqdm  # noqa: E402
 
 from .errors import NonFiniteError, UsageError, UserError  # noqa: E402
+from .threads import available_cpus, keep_freed_memory, one_blas_thread  # noqa: E402
 
-
-def _keep_freed_memory():
-    """Ask glibc to keep freed blocks for the next array. By default it hands large ones back to the system,
-    and every temporary of every op pays again for having its pages mapped and zeroed: 5 to 25 % of a
-    training step, measured."""
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8           # malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return                                                             # not glibc: macOS, Windows, musl
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(M_MMAP_THRESHOLD, 2**25)                                       # the largest it accepts
-    # one heap, so that threads reuse each other's blocks
-    mallopt(M_ARENA_MAX, 1)
-
-
-_keep_freed_memory()
+keep_freed_memory()                      # before NumPy's first array
 
 DONE, USER_ERROR, USAGE, NON_FINITE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -56,8 +36,12 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, module, description):
         super().__init__(prog=f"python -m minibitnet.{module}", description=description, allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter)
-        self.module = module
+        self.module, self.conflicts = module, []
         self.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    def conflict(self, flag, *others, because):
+        """No flag of the others goes with this one."""
+        self.conflicts.append((flag, others, because))
 
     def error(self, message):                             # argparse would print the whole usage first
         self.exit(USAGE, f"error: {message} (python -m minibitnet.{self.module} --help explains every "
@@ -73,7 +57,14 @@ class Parser(argparse.ArgumentParser):
                 near = [name for name in known
                         if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
                 self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))
-        return super().parse_args(args)
+        parsed = super().parse_args(args)
+
+        def given(flag):
+            return getattr(parsed, flag.strip("-").replace("-", "_")) not in (None, False)
+        for flag, others, because in self.conflicts:
+            if given(flag) and (found := [other for other in others if given(other)]):
+                self.error(f"{because}: {', '.join(others)} do not go with it (found {', '.join(found)})")
+        return parsed
 
 
 def add_options(parser, title, config_class):
@@ -94,6 +85,12 @@ def add_options(parser, title, config_class):
 def given_options(namespace, config_class):
     """{field name: value} of the flags that were given."""
     return {f.name: getattr(namespace, f.name) for f in fields(config_class) if hasattr(namespace, f.name)}
+
+
+def add_threads(parser, what):
+    """The flag --threads, with what it is for."""
+    parser.add_argument("--threads", type=positive_int, default=available_cpus(), metavar="N",
+                        help=f"{what} (%(default)s)")
 
 
 def add_model_flags(parser, engines=()):
@@ -128,11 +125,6 @@ def positive_int(text):
     return value
 
 
-def available_cpus():
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def new_file(path, overwrite):
     """UserError where a file is in the way."""
     if path.exists() and not overwrite:
@@ -145,21 +137,25 @@ def bar(iterable=None, **options):
 
 
 def say(*words):
-    """Print to standard error, where it mixes with no output."""
-    print(*words, file=sys.stderr, flush=True)
+    """Print to standard error, where it mixes with no output. Where nobody can read it, work goes on."""
+    with contextlib.suppress(OSError):
+        print(*words, file=sys.stderr, flush=True)
 
 
 def run(main):
     """sys.exit with what main(argv) returns; mistakes become one line on standard error and an exit code."""
     argv = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "IPython" not in sys.modules:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # NumPy's, of an overflow: it shows in the result, which is checked
     warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)
     # a sample may hold what the terminal's encoding lacks
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
+        if hasattr(stream, "reconfigure"):                # a notebook's has not, and needs it not
+            stream.reconfigure(errors="replace")
     try:
-        code = main(argv)
+        with one_blas_thread:
+            code = main(argv)
         sys.stdout.flush()
     except (UserError, NonFiniteError, OSError, MemoryError) as e:
         # `... | head` closed our output: nobody is left to tell

@@ -1,5 +1,5 @@
 """Measure, side by side and in one run:  python -m minibitnet.bench train  ·  kernels  ·  decode"""
-from . import _command  # first: it sets the thread count that NumPy reads when it loads
+from . import _command  # first: from here on Ctrl-C is heard
 
 import argparse
 import importlib.util
@@ -12,6 +12,7 @@ import time
 from functools import partial
 
 from .errors import UserError
+from .threads import available_cpus
 from .inference.kernels import exact_in_float32
 from .measure import decode_bench, kernel_bench, results, step_profile, train_bench
 from .measure.random_models import SHAPES
@@ -116,7 +117,7 @@ def parser_of(what, description):
     parser = _command.Parser(f"bench {what}", description)
     parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N",
                         help="turns that each contender takes (%(default)s)")
-    parser.add_argument("--threads", type=thread_count, default=_command.available_cpus(), metavar="N",
+    parser.add_argument("--threads", type=thread_count, default=available_cpus(), metavar="N",
                         help="threads to use (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     parser.add_argument("--record", type=record_name, metavar="NAME",
@@ -166,7 +167,7 @@ def record_name(text):
 
 def thread_count(text):
     """A number of threads that a system can be asked for."""
-    most = 16 * _command.available_cpus()
+    most = 16 * available_cpus()
     if _command.positive_int(text) > most:
         raise argparse.ArgumentTypeError(f"{text}: expected at most {most}, 16 for each processor")
     return int(text)

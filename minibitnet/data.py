@@ -1,5 +1,5 @@
 """Make, fetch, list and measure corpora:  python -m minibitnet.data list"""
-from . import _command  # first: it sets the thread count that NumPy reads when it loads
+from . import _command  # first: from here on Ctrl-C is heard
 
 from functools import partial
 from pathlib import Path

@@ -1,22 +1,23 @@
 """Score a trained model on text:  python -m minibitnet.evaluate --model runs/tiny"""
-from . import _command  # first: it sets the thread count that NumPy reads when it loads
+from . import _command  # first: from here on Ctrl-C is heard
 
 import json
-import math
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from .api import ENGINES, FloatEngine, LanguageModel, load, model_of, run_at
+from .api import load, model_of, run_at
 from .errors import UserError
 from .exact import exp_float
+from .exact_functions import perplexity
+from .language_model import ENGINES, FloatEngine, LanguageModel
 from .measure import held_out
 from .measure.agreement import CLEAR, MOVED, TokenByTokenModel, agreement
 from .measure.held_out import text_to_score
 from .measure.trigram import trigram_loss
 from .formats import checkpoint
 from .formats.safetensors import FormatError
-from .nn.training import mean_loss
+from .nn.training import mean_loss, rows_of_a_shard
 from .stories import tasks
 from .text.batches import repeated
 from .threads import pool_of
@@ -48,9 +49,7 @@ def main(argv):
                              "lines")
     parser.add_argument("--items", type=_command.positive_int, metavar="N",
                         help=f"questions of each kind about stories ({ITEMS})")
-    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(),
-                        metavar="N",
-                        help="batches or questions at a time (%(default)s)")
+    _command.add_threads(parser, "batches or questions at a time")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
@@ -90,25 +89,17 @@ def scores(model, part, pool, learnt):
     """What a model needs for a text, and the least that any could need, where that is known. learnt: the
     Part that it was trained on, if the text is of the same corpus: documents that are in it have an
     entropy, but no floor."""
-    loss = mean_loss(model.loss, part, pool, BATCH, progress(n_batches(part)))
+    loss = mean_loss(model.losses, part, pool, BATCH, progress(part.n_batches(BATCH)))
     entropy = held_out.floor(part, model.tokenizer)
     n_bytes = part.count_bytes(model.tokenizer)
     trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
     floor = None if trained_on else entropy
-    return {"loss": loss, "ppl": exp_float(min(loss, 700)), "tokens": part.n_targets,
+    return {"loss": loss, "ppl": perplexity(loss), "tokens": part.n_targets,
             "documents": part.n_documents,
             "bits_per_byte": part.bits_per_byte(loss, n_bytes), "entropy": entropy,
             "trained_on": trained_on, "floor": floor,
             "floor_bits_per_byte": None if floor is None else part.bits_per_byte(floor, n_bytes),
             "excess_per_document": None if floor is None else part.per_document(loss - floor)}
-
-
-def n_batches(part):
-    """How many batches a Part is read in."""
-    if part.windows is not None:
-        return math.ceil(len(part.windows.starts) / BATCH)
-    whole, rest = divmod(part.n_targets, part.context)
-    return math.ceil(whole / BATCH) + bool(rest)
 
 
 def progress(total, description=None):
@@ -183,10 +174,12 @@ def same_step(path, model):
 def comparison(model, float_model, part):
     """An engine beside the float engine on the same text, and beside itself reading token by token on the
     first windows."""
-    batches, first = progress(n_batches(part), "beside the float engine"), islice(part.all(BATCH), 2)
-    return {"against_float": agreement(model, float_model, batches(part.all(BATCH)))._asdict(),
-            "token_by_token": agreement(TokenByTokenModel(model), model,
-                                        progress(min(2, n_batches(part)), "token by token")(first))._asdict()}
+    rows = min(BATCH, rows_of_a_shard(part.context))                 # both models' logits are in memory
+    all_of_it, first = part.n_batches(rows), min(2 * BATCH // rows, part.n_batches(rows))
+    whole = progress(all_of_it, "beside the float engine")(part.all(rows))
+    pieces = progress(first, "token by token")(islice(part.all(rows), first))
+    return {"against_float": agreement(model, float_model, whole)._asdict(),
+            "token_by_token": agreement(TokenByTokenModel(model), model, pieces)._asdict()}
 
 
 def in_words(r):

@@ -104,6 +104,11 @@ def exp_float(x):
     return float(exp(np.float64([x]))[0])
 
 
+def perplexity(nats):
+    """e^nats, of at most 700 nats: JSON has no infinity."""
+    return exp_float(min(nats, 700))
+
+
 _PI_HALVES = 1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17     # pi/2: 25, 24, 53 bits
 
 

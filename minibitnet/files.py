@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 
+from .errors import UserError
+
 
 def write_atomically(path, chunks, size, keep=None):
     """Write chunks (bytes-like) to path by way of path.tmp-PID: flushed to the disk, then renamed over path.
@@ -50,3 +52,12 @@ def free_space(path):
         return f"{shutil.disk_usage(path).free:,}"
     except OSError:
         return "unknown"
+
+
+def read_text(path, errors="strict"):
+    """The text of a small file, a byte order mark dropped; UserError for a path that is no regular file (a
+    FIFO would be waited for without end, a device may have no end)."""
+    if path.exists() and not path.is_file():
+        kind = "a directory" if path.is_dir() else "not a regular file"
+        raise UserError(f"{path} is {kind}: expected a file of text")
+    return path.read_text(encoding="utf-8-sig", errors=errors)

@@ -1,9 +1,10 @@
 """Let a trained model write:  python -m minibitnet.generate --model runs/tiny --prompt "The " """
-from . import _command  # first: it sets the thread count that NumPy reads when it loads
+from . import _command  # first: from here on Ctrl-C is heard
 
 import time
 
-from .api import ENGINES, load
+from .api import load
+from .language_model import ENGINES
 
 
 def main(argv):
@@ -26,9 +27,7 @@ def main(argv):
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (%(default)s)")
     parser.add_argument("--kv-bits", type=int, choices=(32, 16, 8, 4), default=32,
                         help="of the packed engine's key-value cache (%(default)s)")
-    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(),
-                        metavar="N",
-                        help="for the packed engine (%(default)s)")
+    _command.add_threads(parser, "for the packed engine")
     args = parser.parse_args(argv)
     model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"),
                  threads=args.threads, kv_bits=args.kv_bits)

@@ -1,52 +1,60 @@
-"""A training run before its first step: flags and a config.json -> a Job in which all has been checked."""
+"""A training run before its first step: options and a text -> a Job in which all has been checked."""
 import json
 import shutil
-import sys
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
-from . import _command
-from .api import tokenizer_of
+from .api import latest, tokenizer_of
 from .errors import UserError
+from .files import read_text
 from .formats import checkpoint
 from .formats.rundir import RunDirectory, tokenizer_sha256
 from .nn.config import ModelConfig, check_size
-from .nn.training import TrainConfig, with_defaults
+from .nn.training import TrainConfig, schedule, with_defaults
 from .options import from_json
 from .text.batches import Part, parts
 from .text.corpora import Corpus, load_corpus, texts
 from .text.streams import token_stream
 from .text.tokenizer import make_tokenizer
 
-# What --tiny means; flags given beside it win.
+# What --tiny means; options given beside it win.
 TINY = {"model": {"linear": "ternary", "d_model": 128, "n_layers": 4, "n_heads": 4, "context": 256},
         "train": {"data": "stories", "tokenizer": "bpe:512", "batch": 4, "steps": 1300, "lr": 8e-3}}
+CONFIGS = {"model": ModelConfig, "train": TrainConfig}
+SECTIONS = (*CONFIGS, "corpus")          # of a config.json, which every model file of its run repeats
 MAX_STEP_TOKENS = 2**20
-PARTS = ("model", "train", "corpus")     # of a config.json, which every model file of its run repeats
 
 
 @dataclass
 class Job:
     """A run that is ready to start or to go on: what a user can get wrong has been checked."""
-    run: RunDirectory
     model_config: ModelConfig
     train_config: TrainConfig
     corpus: Corpus
-    tokenizer: object
+    tokenizer: Any
     training: Part                                 # of the corpus
     validation: Part
-    settings: dict                                 # config.json
+    settings: dict                                 # config.json, but for what was derived
+    run: RunDirectory | None = None                # None: nothing is written
     saved: checkpoint.Checkpoint | None = None     # where to go on from
+    weights: dict | None = None                    # {name: array}: what to start from, in place of a seed's
+    notes: tuple = ()                              # what its user should know, one line each
 
 
-def new_job(args, given):
-    """Flags -> a Job in a new run directory, which is made only when all else has been checked."""
-    from_file = chosen(read_config(args.config)) if args.config else {"model": {}, "train": {}}
-    from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
-    options = {part: {**(TINY[part] if args.tiny else {}), **from_file[part], **given[part]}
-               for part in given}
+def sections(options):
+    """{option: value} -> {"model": {...}, "train": {...}}; UserError for an unknown one."""
+    homes = {f.name: section for section, config in CONFIGS.items() for f in fields(config)}
+    if unknown := options.keys() - homes:
+        from_json(TrainConfig if len(unknown) else ModelConfig, {min(unknown): None}, None)
+    return {section: {name: value for name, value in options.items() if homes[name] == section}
+            for section in CONFIGS}
+
+
+def resolved(given, *, tiny=False, from_file=None):
+    """Options as they were given -> all that are chosen: of --tiny, then of a config.json, then these."""
+    from_file = from_file or {section: {} for section in CONFIGS}
+    options = {section: {**(TINY[section] if tiny else {}), **from_file[section], **given[section]}
+               for section in CONFIGS}
     named = from_file["train"] | given["train"]
     if options["train"].get("data") != TINY["train"]["data"] and "tokenizer" not in named:
         # the tiny run's vocabulary is for the stories; a small text has not so many pairs
@@ -54,49 +62,63 @@ def new_job(args, given):
     same = all(options["model"].get(name) == TINY["model"][name] for name in ("linear", "d_model"))
     if not same and "lr" not in named:
         options["train"].pop("lr", None)             # and its learning rate is for its own variant and width
-    train_config = from_json(TrainConfig, options["train"], args.config)
-    corpus = load_corpus(train_config.data)
-    tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), with_end=corpus.has_documents)
-    model_config = from_json(ModelConfig, {"vocab_size": tokenizer.vocab_size, **options["model"]},
-                             args.config)
+    return options
+
+
+def job_of(options, corpus, *, where=None, tokenizer=None, report=lambda n: None):
+    """Chosen options and a Corpus -> a Job that writes nothing. tokenizer: one that is there already; where:
+    the file that options come from, for messages; report(n): after every n bytes that became tokens."""
+    train_config = from_json(TrainConfig, options["train"], where)
+    if tokenizer is None:
+        tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), with_end=corpus.has_documents)
+    model_config = from_json(ModelConfig, {"vocab_size": tokenizer.vocab_size, **options["model"]}, where)
     if model_config.vocab_size != tokenizer.vocab_size:
         raise UserError(f"vocab_size = {model_config.vocab_size:,}: the tokenizer has "
                         f"{tokenizer.vocab_size:,} tokens; leave vocab_size out")
-    training, validation = parts(tokens_of(corpus, tokenizer), model_config.context,
+    training, validation = parts(token_stream(corpus, tokenizer, report=report), model_config.context,
                                  train_config.val_fraction)
-    run = RunDirectory(args.out or Path("runs")
-                       / ("tiny" if args.tiny else f"{corpus.name}-{model_config.linear}"))
     train_config = with_defaults(train_config, model_config)
-    settings = {"model": asdict(model_config), "train": asdict(train_config),
-                "corpus": {"name": corpus.name, "sha256": corpus.sha256, "replaced": corpus.replaced,
-                           "documents": validation.n_documents is not None,
-                           "tokenizer_sha256": tokenizer_sha256(tokenizer)}}
     check_size(model_config)
     if train_config.batch * model_config.context > MAX_STEP_TOKENS:
         raise UserError(f"batch = {train_config.batch:,} of context = {model_config.context:,} tokens: "
                         f"expected at most {MAX_STEP_TOKENS:,} tokens a step; is a size mistyped?")
-    check_space(run.path, model_config)
-    run.create(settings | {"derived": derived(options, model_config, train_config)}, tokenizer,
-               overwrite=args.overwrite, replace_finished=args.tiny and not args.out)
-    return Job(run, model_config, train_config, corpus, tokenizer, training, validation, settings)
+    settings = {"model": asdict(model_config), "train": asdict(train_config),
+                "corpus": {"name": corpus.name, "sha256": corpus.sha256, "replaced": corpus.replaced,
+                           "documents": validation.n_documents is not None,
+                           "tokenizer_sha256": tokenizer_sha256(tokenizer)}}
+    return Job(model_config, train_config, corpus, tokenizer, training, validation, settings)
 
 
-def resumed_job(path, given):
-    """A run directory -> the Job to go on with; flags that were given must say what the run says."""
+def with_directory(job, options, path, **how):
+    """The Job, with a run directory made for it. how: as of ``RunDirectory.create``."""
+    job.run = RunDirectory(path)
+    check_space(job.run.path, job.model_config)
+    made = job.settings | {"derived": derived(options, job.model_config, job.train_config)}
+    job.run.create(made, job.tokenizer, **how)
+    return job
+
+
+def resumed_job(path, given, report=lambda n: None):
+    """A run directory -> the Job to go on with. Options that were given must say what the run says, but for
+    the place of the text, and for more steps."""
     run = RunDirectory(path)
-    settings = read_config(run.path / "config.json")
-    del settings["derived"]                          # which the run's other files do not repeat
+    config = read_config(run.path / "config.json")
+    settings = {section: config[section] for section in SECTIONS}        # "derived" no other file repeats
     if "sha256" not in settings["corpus"]:
         raise UserError(f"{run.path / 'config.json'}: expected the corpus's sha256; the file is damaged")
-    data = given["train"].pop("data", settings["train"].get("data"))      # the text may have moved
+    data = given["train"].pop("data", settings["train"].get("data"))     # the text may have moved
+    steps = given["train"].pop("steps", None)
     for section, options in given.items():
         for name, value in options.items():
             kept = settings[section].get(name)
             if kept != value:
                 raise UserError(f"--{name.replace('_', '-')} {value}: the run in {run.path} has {kept}, and "
                                 f"a resumed run keeps its configuration")
-    model_config, train_config = (from_json(config_class, settings[part], run.path / "config.json")
-                                  for part, config_class in (("model", ModelConfig), ("train", TrainConfig)))
+    model_config, train_config = (from_json(config_class, settings[section], run.path / "config.json")
+                                  for section, config_class in CONFIGS.items())
+    if steps is not None and steps < train_config.steps:
+        raise UserError(f"--steps {steps}: the run in {run.path} has {train_config.steps}: expected as "
+                        "many, or more to train longer")
     try:
         corpus = load_corpus(data)
     except UserError as e:
@@ -106,51 +128,47 @@ def resumed_job(path, given):
         raise UserError(f"corpus {data!r} is not the text that the run in {run.path} began with (its sha256 "
                         f"differs)")
     tokenizer = tokenizer_of(run, model_config.vocab_size, settings["corpus"])
-    training, validation = parts(tokens_of(corpus, tokenizer), model_config.context,
+    training, validation = parts(token_stream(corpus, tokenizer, report=report), model_config.context,
                                  train_config.val_fraction)
     saved, note = run.resume(settings)
-    if note:
-        _command.say(f"note: {note}")
-    return Job(run, model_config, train_config, corpus, tokenizer, training, validation, settings, saved)
-
-
-def tokens_of(corpus, tokenizer):
-    """The corpus as token ids, with a progress bar where that takes long."""
-    with tqdm(total=corpus.size, unit="B", unit_scale=True, desc="tokens", leave=False, delay=2,
-              disable=not sys.stderr.isatty()) as bar:
-        return token_stream(corpus, tokenizer, report=bar.update)
+    job = Job(model_config, train_config, corpus, tokenizer, training, validation, settings, run, saved,
+              notes=(note,) if note else ())
+    return longer(job, config, steps) if steps not in (None, train_config.steps) else job
 
 
 def read_config(path):
-    """A config.json -> {"model": {...}, "train": {...}, "corpus": {...}, "derived": {...}}. An early one does
-    not say what its run derived: all of it counts as chosen."""
+    """A config.json -> {"model": {...}, "train": {...}, "corpus": {...}, "derived": {...}, "before": [...]}.
+    An early one does not say what its run derived: all of it counts as chosen."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        parts = {part: config.pop(part, {}) for part in (*PARTS, "derived")}
+        config = json.loads(read_text(path))
+        found = {section: config.pop(section, {}) for section in (*SECTIONS, "derived")}
+        before = config.pop("before", [])
     except FileNotFoundError:
         raise UserError(f"{path} is not there: expected the config.json of a run") from None
     except (ValueError, RecursionError, AttributeError, TypeError):
         raise UserError(f"{path}: expected a JSON object with the parts model and train") from None
-    if config or not all(isinstance(part, dict) for part in (*parts.values(), *parts["derived"].values())):
+    objects = (*found.values(), *found["derived"].values())
+    if config or not all(isinstance(section, dict) for section in objects):
         raise UserError(f"{path}: expected the parts model and train, each an object of options, found "
                         f"{', '.join(config) or 'others'}")
-    return parts
+    return found | {"before": before}
 
 
 def derived(options, model_config, train_config):
     """What a run derived from the options that it was given (lr from linear and d_model, say)."""
     configs = {"model": model_config, "train": train_config}
-    return {part: {f.name: getattr(config, f.name) for f in fields(config)
-                   if f.name not in options[part] and getattr(config, f.name) != f.default}
-            for part, config in configs.items()}
+    return {section: {f.name: getattr(config, f.name) for f in fields(config)
+                      if f.name not in options[section] and getattr(config, f.name) != f.default}
+            for section, config in configs.items()}
 
 
 def chosen(config):
-    """The parts of a config.json without what its run derived, so that a run with other flags derives it
+    """The sections of a config.json without what its run derived, so that a run with other options derives it
     anew. What differs from that was changed in the file since, and so chosen."""
-    return {part: {name: value for name, value in config[part].items()
-                   if name not in config["derived"].get(part, {}) or value != config["derived"][part][name]}
-            for part in ("model", "train")}
+    return {section: {name: value for name, value in config[section].items()
+                      if name not in config["derived"].get(section, {})
+                      or value != config["derived"][section][name]}
+            for section in CONFIGS}
 
 
 def check_space(path, model_config):
@@ -160,3 +178,56 @@ def check_space(path, model_config):
     if shutil.disk_usage(existing).free < needed:
         raise UserError(f"{path}: the checkpoints need {needed:,} bytes, the disk has "
                         f"{shutil.disk_usage(existing).free:,} free")
+
+
+def longer(job, config, steps):
+    """A resumed Job that goes on to more steps than its run was made with. The run's files so far carry the
+    configuration of then, so config.json keeps it, under "before"."""
+    options, old = chosen(config), job.settings
+    options["train"]["steps"] = steps
+    job.train_config = with_defaults(from_json(TrainConfig, options["train"], None), job.model_config)
+    job.settings = old | {"train": asdict(job.train_config)}
+    job.run.change(job.settings | {"derived": derived(options, job.model_config, job.train_config),
+                                   "before": [*config["before"], old]})
+    done = job.saved.step if job.saved else 0
+    lr, _ = schedule(job.train_config, done)
+    job.notes += (f"from step {done:,} on, learning rate and weight decay are those of a run of {steps:,} "
+                  f"steps (now {lr:.2g}): the model will not be that of {steps:,} steps from the beginning",)
+    return job
+
+
+def is_same_run(path, settings):
+    """Is there a run in this directory with these settings? Its replacement is the same run again."""
+    try:
+        return settings in (RunDirectory(path).configurations() or [])
+    except UserError:
+        return False
+
+
+class Start(NamedTuple):
+    """What a new run takes over from an older one."""
+    weights: dict        # {name: array}
+    tokenizer: Any
+
+
+def start_from(run, given):
+    """The Start of another RunDirectory. Its sizes and its tokenizer are written into the options given;
+    UserError for one that says something else."""
+    saved, path = latest(run)
+    take_sizes(saved.config, given)
+    tokenizer = tokenizer_of(run, saved.config["model"]["vocab_size"], saved.config["corpus"])
+    return Start(saved.parameters, tokenizer)
+
+
+def take_sizes(settings, given):
+    """Write the model's sizes and the tokenizer's kind into the options given; UserError for an option that
+    says something else."""
+    for name, value in given["model"].items():
+        kept = settings["model"].get(name)
+        if value != kept:
+            raise UserError(f"{name} = {value}: the model to start from has {kept}, and keeps its sizes")
+    if (value := given["train"].get("tokenizer")) not in (None, settings["train"]["tokenizer"]):
+        raise UserError(f"tokenizer = {value}: the model to start from has "
+                        f"{settings['train']['tokenizer']}, and keeps it")
+    given["model"] = dict(settings["model"])
+    given["train"]["tokenizer"] = settings["train"]["tokenizer"]

@@ -1,5 +1,5 @@
 """Pack a trained model into two bits a weight:  python -m minibitnet.pack --model runs/tiny"""
-from . import _command  # first: it sets the thread count that NumPy reads when it loads
+from . import _command  # first: from here on Ctrl-C is heard
 
 import json
 

@@ -1,6 +1,6 @@
 """Make and look at byte-pair vocabularies:  python -m minibitnet.tokenizer train --data book.txt
 --vocab-size 1024 --out book.tiktoken"""
-from . import _command  # first: it sets the thread count that NumPy reads when it loads
+from . import _command  # first: from here on Ctrl-C is heard
 
 from functools import partial
 from pathlib import Path

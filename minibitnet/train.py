@@ -1,28 +1,28 @@
 """Train a model:  python -m minibitnet.train --tiny"""
-from . import _command  # first: it sets the thread count that NumPy reads when it loads
+from . import _command  # first: from here on Ctrl-C is heard
 
-import math
-import os
-import signal
+import shlex
 import sys
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from .api import FloatEngine, LanguageModel
+from .api import run_at
 from .errors import UserError
 from .exact import exp_float
-from .measure import held_out, plotting, results
-from .formats import checkpoint, packed
-from .jobs import new_job, resumed_job
+from .fitting import Interruption, Training
+from .formats import checkpoint
+from .jobs import (TINY, chosen, is_same_run, job_of, read_config, resolved, resumed_job, start_from,
+                   with_directory)
+from .measure import results
 from .nn.config import ModelConfig
-from .nn.model import Transformer
-from .nn.optim import AdamW
-from .nn.training import Recorder, TrainConfig, train
-from .text.batches import repeated
+from .nn.training import TrainConfig
 from .stories.walk import read
+from .text.corpora import load_corpus
 
 DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
 
@@ -30,128 +30,168 @@ DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
     python -m minibitnet.train --data book.txt              a text file of yours
     python -m minibitnet.train --data book.txt --linear float --out runs/baseline
     python -m minibitnet.train --resume runs/book-ternary   go on after an interruption
+    python -m minibitnet.train --resume runs/book-ternary --steps 3000      or train longer
+    python -m minibitnet.train --init-from runs/tiny --data book.txt        or on another text
 
 Ctrl-C finishes the step, saves and exits 130; a second Ctrl-C exits at once. Exit codes: 0 done, 1 a
-mistake, told in one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted (143 by
+mistake, said in one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted (143 by
 SIGTERM)."""
+BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"      # fits 80 columns
+TOKENS = {"unit": "B", "unit_scale": True, "desc": "tokens", "delay": 2}
 
 
 def main(argv):
     """argv -> exit code."""
-    parser = _command.Parser("train", DESCRIPTION)
-    parser.add_argument("--tiny", action="store_true",
-                        help="the small model that trains in about two minutes")
-    parser.add_argument("--out", type=Path, metavar="DIR",
-                        help="where the run goes (runs/tiny, or runs/DATA-LINEAR)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run that is in DIR")
-    parser.add_argument("--resume", type=Path, metavar="DIR",
-                        help="go on with the run in DIR, with its own configuration")
-    parser.add_argument("--config", type=Path, metavar="FILE",
-                        help="take options from a config.json; flags win over it, and what its run derived "
-                             "(lr, d-ffn ..) follows them")
-    parser.add_argument("--threads", type=_command.positive_int, default=_command.available_cpus(),
-                        metavar="N",
-                        help="threads to use (%(default)s); the result does not depend on it")
-    _command.add_options(parser, "model", ModelConfig)
-    _command.add_options(parser, "training", TrainConfig)
-    args = parser.parse_args(argv)
-    if args.resume and (args.tiny or args.out or args.overwrite or args.config):
-        parser.error("--resume DIR goes on with what is in DIR: --tiny, --out, --overwrite and --config do "
-                     "not go with it")
+    args = parser().parse_args(argv)
     given = {"model": _command.given_options(args, ModelConfig),
              "train": _command.given_options(args, TrainConfig)}
-
-    job = resumed_job(args.resume, given) if args.resume else new_job(args, given)
+    job = resumed(args.resume, given) if args.resume else new(args, given)
+    for note in job.notes:
+        _command.say(f"note: {note}")
     try:
-        if job.saved and job.saved.step >= job.train_config.steps:
-            print(f"{job.run.path} is finished: {job.saved.step:,} steps of {job.train_config.steps:,}. "
-                  f"Nothing to do.")
-            return _command.DONE
-        return fit(job, args.threads)
+        return run(job, args.threads)
     finally:
         job.run.close()
 
 
-def fit(job, threads):
+def parser():
+    """The command's Parser."""
+    parser = _command.Parser("train", DESCRIPTION)
+    parser.add_argument("--tiny", action="store_true",
+                        help="the small model that trains in about two minutes")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help="where the run goes (runs/tiny, runs/tiny-LINEAR, or runs/DATA-LINEAR)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that is in DIR")
+    parser.add_argument("--resume", type=Path, metavar="DIR",
+                        help="go on with the run in DIR, with its own configuration; with a larger --steps, "
+                             "longer")
+    parser.add_argument("--init-from", type=Path, metavar="DIR",
+                        help="begin with the weights of the run in DIR, its sizes and its tokenizer")
+    parser.add_argument("--config", type=Path, metavar="FILE",
+                        help="take options from a config.json; flags win over it, and what its run derived "
+                             "(lr, d-ffn ..) follows them")
+    _command.add_threads(parser, "threads to use; the result does not depend on it")
+    _command.add_options(parser, "model", ModelConfig)
+    _command.add_options(parser, "training", TrainConfig)
+    parser.conflict("--resume", "--tiny", "--out", "--overwrite", "--config", "--init-from",
+                    because="--resume DIR goes on with what is in DIR")
+    parser.conflict("--init-from", "--tiny", "--config", because="--init-from DIR takes the sizes of DIR")
+    return parser
+
+
+def new(args, given):
+    """Flags -> a Job in a new run directory, which is made only when all else has been checked."""
+    from_file = chosen(read_config(args.config)) if args.config else None
+    if from_file:
+        from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
+    start = args.init_from and start_from(run_at(args.init_from), given)
+    options = resolved(given, tiny=args.tiny, from_file=from_file)
+    corpus = load_corpus(options["train"].get("data", TrainConfig.data))
+    with _command.bar(total=corpus.size, **TOKENS) as bar:
+        job = job_of(options, corpus, where=args.config, tokenizer=start and start.tokenizer,
+                     report=bar.update)
+    if start:
+        job.weights = start.weights
+    linear = job.model_config.linear
+    tiny = "tiny" if linear == TINY["model"]["linear"] else f"tiny-{linear}"
+    path = args.out or Path("runs") / (tiny if args.tiny else f"{corpus.name}-{linear}")
+    replace = args.tiny and not args.out and is_same_run(path, job.settings)
+    return with_directory(job, options, path, overwrite=args.overwrite, replace_finished=replace)
+
+
+def resumed(path, given):
+    """A run directory -> the Job to go on with."""
+    with _command.bar(**TOKENS) as bar:
+        return resumed_job(path, given, report=bar.update)
+
+
+def run(job, threads):
     """Train, print, draw -> exit code."""
-    c, saved, start = job.train_config, job.saved, job.saved.step if job.saved else 0
-    model = Transformer(job.model_config, c.seed)
-    parameters = model.parameters()
-    optimizer = AdamW(parameters, c.beta1, c.beta2)
-    if saved:
-        for ours, theirs in (({name: p.data for name, p in parameters.items()}, saved.parameters),
-                             (optimizer.m, saved.m), (optimizer.v, saved.v)):
-            checkpoint.copy_into(ours, theirs, job.run.last)
-        optimizer.t = start
-    job.run.cut_metrics(start)
-    replaced = (f", {job.corpus.replaced:,} places were not UTF-8 and became U+FFFD" if job.corpus.replaced
-                else "")
-    print(f"model    {job.model_config.n_parameters:,} parameters, {job.model_config.linear}, context "
-          f"{job.model_config.context}")
-    floor = held_out.floor(job.validation, job.tokenizer)
+    c = job.train_config
+    progress = Progress(c.steps)
+    training = Training(job, report=progress, progress=partial(progress.evaluating, job.validation))
+    if training.complete:
+        print(f"{job.run.path} is finished: {training.start:,} steps of {c.steps:,}. Nothing to do. (--steps "
+              "with a larger number trains it longer.)")
+        return _command.DONE
+    for line in beginning(training, threads):
+        print(line, flush=True)
     if job.corpus.has_documents and job.training.windows is None:
         _command.say("note: this tokenizer has no end token, so the lines <|endoftext|> are text like any "
                      "other, and documents are not told apart")
-    repeats = 0 if floor is None else repeated(job.validation, job.training)
-    known = ("" if floor is None else f", whose perplexity cannot be below {exp_float(floor):.3f} (its "
-                                      f"source is known)")
-    if repeats:                                      # what is learnt by heart can cost less
-        floor, known = (None, f", which has no floor: {repeats:,} of its {job.validation.n_documents:,} "
-                              f"documents are in the training text too")
-    print(f"corpus   {job.corpus.name}: {job.corpus.size:,} bytes, {job.training.n_targets:,} tokens for "
-          f"training, {job.validation.n_targets:,} for validation{known}{replaced}")
-    print(f"run      {job.run.path}, steps {start:,} to {c.steps:,} of {c.batch} x "
-          f"{job.model_config.context} tokens, {threads} thread{'s' if threads > 1 else ''}, "
-          f"learning rate {c.lr:.2g}", flush=True)
-
-    with Interruption() as interruption, Progress(start, c.steps, floor) as progress:
-        recorder = Recorder(job.run, job.settings, job.validation,
-                            job.validation.count_bytes(job.tokenizer), floor=floor,
-                            done=start, best=saved.best_val_loss if saved else math.inf, report=progress)
-        done = train(model, optimizer, c, job.training, recorder, threads=threads,
-                     stopped=lambda: interruption.signal)
-    if done < c.steps:
-        _command.say(f"interrupted after step {done:,}; saved. Go on with: python -m minibitnet.train "
-                     f"--resume {job.run.path}")
+    with Interruption(hard=True, say=_command.say) as interruption, progress.of(training):
+        training.go(threads, stopped=lambda: interruption.signal)
+    if not training.finished:
+        _command.say(f"interrupted after step {training.recorder.done:,}; saved. Go on with: python -m "
+                     f"minibitnet.train --resume {shlex.quote(str(job.run.path))}")
         return 128 + interruption.signal
-    finish(job, model)
+    drawn = training.finish()
+    for line in ending(training, drawn):
+        print(line, flush=True)
     return _command.DONE
 
 
-def finish(job, model):
-    """Print the last evaluation, a sample, and where everything is."""
-    last = [line for line in job.run.metrics() if "val_loss" in line][-1]
-    print(f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.3f}, "
-          f"{last['bits_per_byte']:.3f} bits per byte")
-    speaker = LanguageModel(FloatEngine(model), job.tokenizer, job.settings)
-    prompt = '""'
-    if last["floor"] is not None:
-        above = last["val_ppl"] / exp_float(last["floor"])
-        excess = job.validation.per_document(last["val_loss"] - last["floor"])
-        print(f"the floor is perplexity {exp_float(last['floor']):.3f}: perplexity / floor {above:.3f}, "
-              f"{excess:.1f} excess nats per story\n")
-        longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
-        stories = [speaker.generate("", longest, seed=seed) for seed in range(10)]
-        print(f"{stories[0]}\n\n{sum(map(is_story, stories))} of 10 stories that it told (--temperature "
-              f"0.8) are stories of the grammar to the last letter; above, the first one.\n")
-    else:
-        validation = job.tokenizer.decode(job.validation.stream.tokens[:4096])
-        # from a paragraph's beginning, where there is one
-        begin = validation[validation.find("\n\n") + 1:][:32]
-        print(f"\nA sample; the part before | is from the validation "
-              f"text:\n{begin}|{speaker.generate(begin, 400)}\n")
-        prompt = '"The "' if speaker.begin is None else prompt
-    parameters = {name: p.data for name, p in model.parameters().items()}
-    if job.model_config.variant.has_codes:
-        packed.save(job.run.packed, job.settings, job.train_config.steps,
-                    *packed.pack(parameters, job.model_config))
-    drawn = plotting.loss_figure(job.run.metrics(), job.run.path / "loss.png")
-    print(f"{job.run.path}: last.safetensors and best.safetensors "
-          f"(model){', packed.safetensors' * job.run.packed.exists()}, metrics.jsonl, "
-          f"config.json{', loss.png' if drawn else ''}")
-    print(f"Try: python -m minibitnet.generate --model {job.run.path} --prompt {prompt}")
-    name = checkpoint.parameters_sha256(parameters)
-    print(f"model sha256 {name}{known_name(job.settings, name)}")
+def beginning(training, threads):
+    """What is said before the first step."""
+    job, c, floor = training.job, training.job.train_config, training.floor
+    yield (f"model    {job.model_config.n_parameters:,} parameters, {job.model_config.linear}, context "
+           f"{job.model_config.context}")
+    known = "" if floor is None else (f", whose perplexity cannot be below {exp_float(floor):.3f} (its "
+                                      "source is known)")
+    if training.repeats:
+        n = job.validation.n_documents
+        known = (f", which has no floor: {training.repeats:,} of its {n:,} documents are in the training "
+                 "text too")
+    replaced = (f", {job.corpus.replaced:,} places were not UTF-8 and became U+FFFD" if job.corpus.replaced
+                else "")
+    yield (f"corpus   {job.corpus.name}: {job.corpus.size:,} bytes, {job.training.n_targets:,} tokens for "
+           f"training, {job.validation.n_targets:,} for validation{known}{replaced}")
+    yield (f"run      {job.run.path}, steps {training.start:,} to {c.steps:,} of {c.batch} x "
+           f"{job.model_config.context} tokens, {threads} thread{'s' if threads > 1 else ''}, "
+           f"learning rate {c.lr:.2g}")
+
+
+def ending(training, drawn):
+    """The last evaluation, a sample, and where everything is."""
+    job, floor = training.job, training.floor
+    last = [line for line in training.recorder.lines if "val_loss" in line][-1]
+    yield (f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.3f}, "
+           f"{last['bits_per_byte']:.3f} bits per byte")
+    yield from told_stories(training, last["val_loss"]) if floor is not None else sample(training)
+    packed, picture = ", packed.safetensors" * job.run.packed.exists(), ", loss.png" * drawn
+    yield (f"{job.run.path}: last.safetensors and best.safetensors (model){packed}, metrics.jsonl, "
+           f"config.json{picture}")
+    prompt = "" if job.tokenizer.end is not None and job.settings["corpus"]["documents"] else opening(job)[:8]
+    yield (f"Try: python -m minibitnet.generate --model {shlex.quote(str(job.run.path))} "
+           f"--prompt {shlex.quote(prompt)}")
+    name = checkpoint.parameters_sha256(training.transformer.arrays())
+    yield f"model sha256 {name}{known_name(job.settings, name)}"
+
+
+def told_stories(training, loss):
+    """How far from perfect, ten stories' worth of how many are right, and one of them."""
+    job, floor, model = training.job, training.floor, training.model()
+    excess = job.validation.per_document(loss - floor)
+    yield (f"the floor is perplexity {exp_float(floor):.3f}: perplexity / floor "
+           f"{exp_float(loss - floor):.3f}, {excess:.1f} excess nats per story\n")
+    longest = 2 * int(np.diff(job.training.stream.starts).max(initial=500))
+    with _command.bar(total=10, unit="story", desc="stories") as bar:
+        stories = [(model.generate("", longest, seed=seed), bar.update())[0] for seed in range(10)]
+    yield (f"{stories[0]}\n\n{sum(map(is_story, stories))} of 10 stories that it wrote (--temperature 0.8) "
+           "are stories of the grammar to the last letter; above, the first one.\n")
+
+
+def sample(training):
+    """How the model goes on from a piece of the validation text."""
+    begin = opening(training.job)
+    yield (f"\nA sample; the part before | is from the validation text:\n"
+           f"{begin}|{training.model().generate(begin, 400)}\n")
+
+
+def opening(job):
+    """A few words of the validation text, from a paragraph's beginning, where there is one."""
+    text = job.tokenizer.decode(job.validation.stream.tokens[:4096])
+    return text[text.find("\n\n") + 1:].lstrip()[:32] or text[:32]
 
 
 def known_name(settings, name):
@@ -159,7 +199,7 @@ def known_name(settings, name):
     machine."""
     record = results.load("exact")
     tiny = record and record["result"].get("tiny")
-    if not tiny or settings != {part: tiny["settings"].get(part) for part in settings}:
+    if not tiny or settings != {section: tiny["settings"].get(section) for section in settings}:
         return ""
     return ", as on every machine" if name == tiny["model_sha256"] else (
         f"; on other machines it is {tiny['model_sha256']}: expected the same, so this installation "
@@ -172,63 +212,45 @@ def is_story(text):
         return bool(read(text))
     except UserError:
         return False
-
-
-class Interruption:
-    """Inside this block the first Ctrl-C (or SIGTERM) only sets ``signal``; the second one ends the process
-    at once."""
-
-    def __enter__(self):
-        self.signal = None
-        self._before = {number: signal.signal(number, self._handle)
-                        for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _handle(self, number, frame):
-        if self.signal:
-            # every file is written under another name first, so nothing is lost
-            os._exit(128 + number)
-        self.signal = number
-        _command.say("\nstopping after this step; again to stop at once")
-
-    def __exit__(self, *exception):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
 class Progress:
     """A bar in a terminal; elsewhere a line at every tenth of the way and at every evaluation."""
 
-    def __init__(self, start, steps, floor=None):
-        self.steps, self.every = steps, max(1, steps // 10)
-        self.floor = "" if floor is None else f", floor {exp_float(floor):.4g}"
-        self.bar = tqdm(total=steps, initial=start, unit="step",
-                        dynamic_ncols=True) if sys.stderr.isatty() else None
-        self.began, self.start = time.perf_counter(), start
+    def __init__(self, steps):
+        self.steps, self.every, self.bar = steps, max(1, steps // 10), None
 
-    def __enter__(self):
-        return self
+    @contextmanager
+    def of(self, training):
+        """The bar is there while the training of this block runs."""
+        self.began, self.start = time.perf_counter(), training.start
+        self.floor = "" if training.floor is None else f", floor {exp_float(training.floor):.4g}"
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=self.steps, initial=self.start, dynamic_ncols=True, bar_format=BAR)
+        try:
+            yield
+        finally:
+            if self.bar is not None:
+                self.bar.close()
 
-    def __exit__(self, *exception):
-        if self.bar is not None:
-            self.bar.close()
+    def evaluating(self, validation, batches):
+        """Wrap the batches of an evaluation."""
+        return tqdm(batches, "evaluation", validation.n_batches(), leave=False, unit="batch", delay=1,
+                    disable=self.bar is None)
 
     def __call__(self, line):
+        """After every step."""
         validation = (f"  validation {line['val_loss']:.4f} (ppl {line['val_ppl']:.4g}{self.floor})"
                       if "val_loss" in line else "")
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {line['loss']:.3f} ppl {line['ppl']:.4g} lr {line['lr']:.1e} "
-                                     f"{line['tokens_per_s']:,.0f} tok/s", refresh=False)
+            self.bar.set_postfix_str(f"loss {line['loss']:.3f} {line['tokens_per_s']:,.0f} tok/s",
+                                     refresh=False)
             self.bar.update()
             if validation:
                 self.bar.write(f"step {line['step']:,}{validation}", file=sys.stderr)
         elif validation or line["step"] % self.every == 0:
-            eta = (time.perf_counter() - self.began) / (line["step"]
-                                                        - self.start) * (self.steps - line["step"])
-            _command.say(f"step {line['step']:>{len(str(self.steps))}}/{self.steps}  loss "
-                         f"{line['loss']:.4f}  ppl {line['ppl']:.4g}  "
-                         f"lr {line['lr']:.2e}  {line['tokens_per_s']:,.0f} tok/s  ETA {eta:.0f} "
-                         f"s{validation}")
+            a_step = (time.perf_counter() - self.began) / (line["step"] - self.start)
+            place, left = f"{line['step']:>{len(str(self.steps))}}/{self.steps}", self.steps - line["step"]
+            _command.say(f"step {place}  loss {line['loss']:.4f}  ppl {line['ppl']:.4g}  lr {line['lr']:.2e}  "
+                         f"{line['tokens_per_s']:,.0f} tok/s  ETA {a_step * left:.0f} s{validation}")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def trained(c, tokens, steps, threads):
     """-> model, [loss, norm of the gradient, loss, norm ...]"""
     from minibitnet.nn.model import Transformer
     from minibitnet.nn.optim import AdamW
-    from minibitnet.nn.training import TrainConfig, step, with_defaults
+    from minibitnet.nn.training import TrainConfig, schedule, step, with_defaults
     from minibitnet.text.batches import random_batch
     from minibitnet.threads import pool_of
     train_config = with_defaults(TrainConfig(steps=STEPS, schedule="cosine"), c)
@@ -85,7 +85,9 @@ def trained(c, tokens, steps, threads):
     with pool_of(threads) as pool:
         for number in range(steps):
             batch = random_batch(tokens, number, seed=1, batch=5, context=c.context)
-            loss, norm, quantized = step(model, quantized, optimizer, batch, train_config, number, pool)
+            lr, weight_decay = schedule(train_config, number)
+            loss, norm, quantized = step(model, quantized, optimizer, batch, pool, lr=lr,
+                                         weight_decay=weight_decay, clip=train_config.clip)
             losses += [loss, norm]
     return model, losses
 
@@ -94,7 +96,7 @@ def said(model, parameters, c, tokens):
     """sha256 of every engine's logits of a text, and of what it writes, greedily and at random."""
     import numpy as np
 
-    from minibitnet.api import FloatEngine
+    from minibitnet.language_model import FloatEngine
     from minibitnet.formats import packed
     from minibitnet.inference.integer import IntegerModel
     from minibitnet.inference.packed_engine import PackedModel

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minibitnet
-from minibitnet.api import FloatEngine, LanguageModel
+from minibitnet.language_model import FloatEngine, LanguageModel
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 
@@ -28,10 +28,22 @@ def test_importing_the_package_loads_no_numpy():
 
 
 def test_every_public_name_loads_and_an_unknown_one_does_not():
-    assert minibitnet.__all__ == sorted(minibitnet.__all__) == dir(minibitnet)
+    assert minibitnet.__all__ == sorted(minibitnet.__all__)
+    assert set(minibitnet.__all__) <= set(dir(minibitnet))
     for name in minibitnet.__all__:
         assert getattr(minibitnet, name).__doc__
     assert not hasattr(minibitnet, "absent")
+    with pytest.raises(AttributeError, match="did you mean 'draw_loss'"):
+        minibitnet.draw_losses  # noqa: B018
+
+
+def test_every_module_is_there_after_an_import_of_the_package():
+    """Completion offers them, and they need no import of their own."""
+    code = "import minibitnet; print(minibitnet.quant.__name__, minibitnet.nn.__name__, *dir(minibitnet))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = done.stdout.split()
+    assert names[:2] == ["minibitnet.quant", "minibitnet.nn"]
+    assert {"fit", "load", "quant", "exact", "nn", "inference", "train", "__version__"} <= set(names[2:])
 
 
 def test_no_public_name_is_a_module():
@@ -58,7 +70,7 @@ def test_the_model_can_be_used_from_a_script(tmp_path):
             assert re.search("token id", str(e))
         else:
             raise AssertionError(bad)
-    for name, bad in (("tokens", 2.5), ("temperature", "a"), ("top_k", 2.5), ("seed", None)):
+    for name, bad in (("tokens", 2.5), ("temperature", "a"), ("top_k", 2.5), ("seed", -1)):
         with pytest.raises(minibitnet.UserError, match=f"^{name} = {bad!r}: expected a"):
             model.generate("to be", **{name: bad})
     for threads in (0, -1, 1.5):

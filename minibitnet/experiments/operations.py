@@ -2,7 +2,7 @@
 operation (``counting.py``)."""
 import numpy as np
 
-from ..api import FloatEngine
+from ..language_model import FloatEngine
 from ..formats.packed import pack
 from ..inference.integer import IntegerModel
 from ..inference.packed_engine import PackedModel

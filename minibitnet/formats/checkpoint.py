@@ -96,11 +96,11 @@ def load_latest(*paths, check=lambda checkpoint: None):
     raise FormatError("; ".join(map(str, errors)))
 
 
-def foreign_to(settings):
-    """A check for ``load_latest``: why a checkpoint is not one of the run with this config.json that can be
-    resumed, or None."""
+def foreign_to(settings, configurations):
+    """A check for ``load_latest``: why a checkpoint is not one of the run with these settings that can be
+    resumed, or None. configurations: those that files of the run may carry."""
     def check(c):
-        if c.config != settings:
+        if c.config not in configurations:
             return "it is of another run (its configuration is not that of config.json)"
         if not c.parameters.keys() == c.m.keys() == c.v.keys():
             return "it has no optimizer state to go on from"

@@ -14,6 +14,7 @@
     packed.safetensors  the model in two bits a weight, to run (formats/packed.py)
     loss.png            the loss curves, where matplotlib is installed
 """
+import errno
 import hashlib
 import json
 import os
@@ -24,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import read_text, write_atomically
 from . import checkpoint
 
+TAKEN = (errno.EWOULDBLOCK, *([errno.EACCES] if os.name == "nt" else []))     # somebody has the lock
 FILES = ("config.json", "tokenizer.json", "env.json", "metrics.jsonl", "last.safetensors", "prev.safetensors",
          "best.safetensors", "packed.safetensors", "float16.safetensors", "loss.png")
 
@@ -58,7 +60,7 @@ class RunDirectory:
         except PermissionError as e:
             raise UserError(f"{self.path}: {e.strerror}: expected a place to write the run to; "
                             "give another with --out") from None
-        self._acquire()
+        self.note = self._acquire()
         self._remove_litter()
         self._write("config.json", json.dumps(config, indent=2) + "\n")
         self._write("tokenizer.json", tokenizer_json(tokenizer))
@@ -68,17 +70,21 @@ class RunDirectory:
             if name.endswith((".safetensors", ".png")):
                 (self.path / name).unlink()
 
+    def change(self, config):
+        """Another config.json for the same run."""
+        self._write("config.json", json.dumps(config, indent=2) + "\n")
+
     def resume(self, settings):
         """Take over the run with this config.json -> (Checkpoint or None before the first save, a note or
         None)."""
         if not (self.path / "config.json").is_file():
             raise UserError(f"{self.path}: expected the directory of a run (no config.json in it)")
-        self._acquire()
+        self.note = self._acquire()
         self._remove_litter()
         if not self.last.exists() and not self.prev.exists():
             newest, note = None, None
         else:
-            foreign = checkpoint.foreign_to(settings)
+            foreign = checkpoint.foreign_to(settings, self.configurations())
             newest, _, note = checkpoint.load_latest(self.last, self.prev, check=foreign)
             if note:                         # or the next save would move the damaged file over the good one
                 os.replace(self.prev, self.last)
@@ -107,7 +113,7 @@ class RunDirectory:
         """The lines of metrics.jsonl as dictionaries. What is not a line of ours is passed over: a killed run
         may end in half a line."""
         path, lines = self.path / "metrics.jsonl", []
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        for text in read_text(path, errors="replace").splitlines() if path.exists() else ():
             try:
                 line = json.loads(text)
             except (ValueError, RecursionError):
@@ -116,12 +122,20 @@ class RunDirectory:
                 lines.append(line)
         return lines
 
-    def settings(self):
-        """What config.json says; None where it is not there or not JSON."""
-        try:
-            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+    def configurations(self):
+        """What the files of this run may carry as their configuration: that of config.json, and those that it
+        had before it was made longer. None without a config.json."""
+        path = self.path / "config.json"
+        if not path.exists():
             return None
+        try:
+            config = json.loads(read_text(path))
+            before = config.pop("before", [])
+            config.pop("derived", None)
+            return [config, *before]
+        except (ValueError, RecursionError, AttributeError, TypeError):
+            raise UserError(f"{path}: expected the JSON object of a run's configuration; the file is "
+                            f"damaged") from None
 
     def is_finished(self):
         try:
@@ -142,9 +156,12 @@ class RunDirectory:
 
     def _acquire(self):
         """Lock the file .lock until the process ends, however it ends: the system releases it, so a lock is
-        never stale."""
+        never stale -> a note where the disk has no locks, or None."""
+        path = self.path / ".lock"
+        if path.exists() and not path.is_file():             # to open a FIFO would wait without end
+            raise UserError(f"{path} is not a regular file: expected the lock of this run, or none")
         try:
-            self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+            self._lock = open(path, "w", encoding="utf-8")
         except OSError as e:
             raise UserError(f"{self.path}: {e.strerror}: expected a directory to write the run to") from None
         try:
@@ -154,11 +171,14 @@ class RunDirectory:
             else:
                 import fcntl
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as e:
+            if e.errno not in TAKEN:                         # a disk without locks (some network disks)
+                return f"{self.path}: its disk has no locks ({e.strerror}): start no second run in it"
             self._lock.close()
             self._lock = None
             raise UserError(f"{self.path}: another process is writing to this run; "
                             "wait for it, or give another --out") from None
+        return None
 
 
 def tokenizer_json(tokenizer):

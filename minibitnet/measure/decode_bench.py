@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from ..api import FloatEngine
+from ..language_model import FloatEngine
 from ..errors import UserError
 from ..formats.packed import load
 from ..inference.integer import IntegerModel

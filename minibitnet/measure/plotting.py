@@ -1,6 +1,8 @@
 """Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each
-function -> False where it is absent."""
+function -> False where it is absent, but for ``new_figure``, of whoever wants the picture itself."""
+import io
 
+from ..errors import UserError
 from .costs import UNITS
 
 GREYS, MARKERS = ("black", "0.55", "0.8"), (".", "x", "s")
@@ -19,21 +21,18 @@ def _figure(panels=1, size=(6, 3.6)):
     return figure, [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
 
 
-def loss_figure(metrics, path):
-    """Draw training and validation loss over tokens from the lines of a metrics.jsonl."""
-    figure, axes = _figure()
+def new_figure(panels=1, size=(6, 3.6)):
+    """-> (a figure that a notebook shows, its axes); UserError where matplotlib is absent."""
+    figure, axes = _figure(panels, size)
     if not figure:
-        return False
-    axes[0].set(xlabel="training tokens (millions)", ylabel="loss (nats per token)")
-    training = [(m["tokens"] / 1e6, m["loss"]) for m in metrics]
-    validation = [(m["tokens"] / 1e6, m["val_loss"]) for m in metrics if "val_loss" in m]
-    axes[0].plot(*zip(*training), color="0.6", linewidth=1, label="training, one step")
-    axes[0].plot(*zip(*validation), color="black", marker="o",
-                 label=f"validation ({validation[-1][1]:.3f} at the end)")
-    if (floor := metrics[-1].get("floor")) is not None:
-        axes[0].axhline(floor, color="black", linestyle="--", linewidth=1,
-                        label=f"entropy of the source ({floor:.3f}): the floor")
-    return _save(figure, axes, path)
+        raise UserError("matplotlib is not installed: expected it for a picture (pip install matplotlib)")
+
+    def as_png():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, dpi=100)
+        return buffer.getvalue()
+    figure._repr_png_ = as_png                   # a notebook asks for it; pyplot is not needed
+    return figure, axes
 
 
 def points(series, xlabel, ylabel, path, printed=None):

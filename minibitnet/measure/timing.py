@@ -13,7 +13,10 @@ import traceback
 from multiprocessing import resource_tracker
 from statistics import median
 
+import threadpoolctl
+
 from ..errors import UserError
+from ..threads import one_blas_thread
 
 FILL = 192e6             # bytes that the copies of a thing fill together, several times a cache,
 MOST_COPIES = 64         # but no more copies than these
@@ -103,14 +106,15 @@ def work(pipe, seconds, make, *arguments):
     """A contender's process: its facts when it is warm; at each "go" steps for a while -> seconds a step; at
     "stop" peak memory. A failure is sent as a UserError, for the command to tell."""
     try:
-        step, facts = make(*arguments)
-        for _ in range(3):
-            step()
-        pipe.send(facts)
-        while pipe.recv() == "go":
-            calls, took = repeat(step, seconds)
-            pipe.send(took / calls)
-        pipe.send(peak_bytes() / 1e6)
+        with one_blas_thread:
+            step, facts = make(*arguments)
+            for _ in range(3):
+                step()
+            pipe.send(facts)
+            while pipe.recv() == "go":
+                calls, took = repeat(step, seconds)
+                pipe.send(took / calls)
+            pipe.send(peak_bytes() / 1e6)
     except (EOFError, ConnectionError, KeyboardInterrupt):
         pass                                                     # the command has ended, and will say why
     except Exception as e:
@@ -151,6 +155,7 @@ def peak_bytes():
 
 
 def blas_threads():
-    """How many threads BLAS may use, in words. (The commands allow it 1 before NumPy loads.)"""
-    allowed = os.environ.get("OPENBLAS_NUM_THREADS", "any number of")
-    return f"{allowed} BLAS thread{'s' * (allowed != '1')}"
+    """How many threads BLAS may use now, in words."""
+    pools = threadpoolctl.threadpool_info()
+    most = max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default="any number of")
+    return f"{most} BLAS thread{'s' * (most != 1)}"

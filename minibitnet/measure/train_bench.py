@@ -7,7 +7,7 @@ import numpy as np
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from ..nn.optim import AdamW
-from ..nn.training import TrainConfig, number_of_shards, step
+from ..nn.training import number_of_shards, step
 from .timing import processes_take_turns, ratio, spread
 
 SIZES = {  # name: (model, sequences a step)
@@ -49,13 +49,14 @@ def task(size, linear):
 
 
 def our_step(config, ids, targets, pool):
-    """A function that makes one step of ours on the batch, always with a run's first learning rate."""
-    model, c = Transformer(config), TrainConfig(lr=1e-3, warmup=0)
+    """A function that makes one step of ours on the batch."""
+    model = Transformer(config)
     optimizer, quantized = AdamW(model.parameters()), model.quantized(training=True)
 
     def make_step():
         nonlocal quantized
-        _, _, quantized = step(model, quantized, optimizer, (ids, targets), c, 0, pool)
+        _, _, quantized = step(model, quantized, optimizer, (ids, targets), pool, lr=1e-3,
+                               weight_decay=0.1, clip=1.0)
     return make_step
 
 

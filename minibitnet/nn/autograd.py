@@ -42,6 +42,17 @@ def record():
         _thread.tape = outer
 
 
+@contextmanager
+def watch(see):
+    """Call see(name, inputs, options, out) after every op in this block, by this thread: to look at what a
+    model computes, not to change it."""
+    outer, _thread.see = getattr(_thread, "see", None), see
+    try:
+        yield
+    finally:
+        _thread.see = outer
+
+
 def op(fn):
     """Make ``fn(*arrays, **options) -> (out, vjp)`` an op on Tensors; plain arrays are allowed as constants.
 
@@ -54,6 +65,9 @@ def op(fn):
         tape = getattr(_thread, "tape", None)
         if tape is not None:
             tape.append((out.key, [x.key if isinstance(x, Tensor) else None for x in inputs], vjp))
+        see = getattr(_thread, "see", None)
+        if see is not None:
+            see(fn.__name__, inputs, options, out)
         return out
 
     call.forward = lambda *arrays, **options: fn(*arrays, **options)[0]

@@ -13,7 +13,7 @@ MAX_PARAMETERS = 2**29    # 2 GiB of float32
 class ModelConfig:
     """The sizes of a Transformer, and which variant it is; UserError for sizes that make no model."""
     vocab_size: int = option(256, "token ids; the train command takes the tokenizer's number")
-    linear: str = option("ternary", "what the projections are", choices=tuple(VARIANTS))
+    linear: str = option("ternary", "what the projections are", choices=VARIANTS)
     d_model: int = option(128, "width of the residual stream")
     n_layers: int = option(4, "blocks")
     n_heads: int = option(4, "query heads; must divide d-model")

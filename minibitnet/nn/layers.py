@@ -38,6 +38,10 @@ class Module:
                     seen.add(p)
         return found
 
+    def arrays(self):
+        """{name: array} of the parameters."""
+        return {name: p.data for name, p in self.parameters().items()}
+
     def quantized(self, training=False):
         """The quantized model: a Module of the same class whose parameters have the same names. The weight of
         a BitLinear is another Tensor, a ``Quantized`` pair in place of the latent matrix, and that of a
@@ -176,11 +180,19 @@ PROJECTIONS = {"ternary": BitLinear, "binary": BinaryLinear, "float": Linear}
 NORMS = {RMS: RMSNorm, LAYER: LayerNorm, None: Identity}
 
 
+def projection_of(c):
+    """The class of a model's projections; that of a registered variant is a BitLinear with its quantizer."""
+    if c.linear in PROJECTIONS:
+        return PROJECTIONS[c.linear]
+    own = staticmethod(ste.straight_through(c.variant.quantize))
+    return type("OwnLinear", (BitLinear,), {"quantize_weight": own})
+
+
 class Attention(Module):
     """o(sub_norm(attention(rope(q), rope(k), v)))  with q, k, v from x."""
 
     def __init__(self, c, rng):
-        projection, sub_norm = PROJECTIONS[c.linear], NORMS[c.variant.sub_norm]
+        projection, sub_norm = projection_of(c), NORMS[c.variant.sub_norm]
         d_kv = c.n_kv_heads * c.head_dim
         self.q_proj = projection(c.d_model, c.d_model, rng)
         self.k_proj = projection(c.d_model, d_kv, rng)
@@ -205,7 +217,7 @@ class FeedForward(Module):
     """down(sub_norm(act(gate) * up))  with gate, up from x."""
 
     def __init__(self, c, rng):
-        projection, sub_norm = PROJECTIONS[c.linear], NORMS[c.variant.sub_norm]
+        projection, sub_norm = projection_of(c), NORMS[c.variant.sub_norm]
         self.gate_proj = projection(c.d_model, c.d_ffn, rng)
         self.up_proj = projection(c.d_model, c.d_ffn, rng)
         self.ffn_sub_norm = sub_norm(c.d_ffn, c.norm_eps)

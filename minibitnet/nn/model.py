@@ -67,3 +67,6 @@ class Transformer(Module):
 
     def loss(self, ids, targets):                # two (B, T) int -> (), mean nats per token
         return ops.cross_entropy(self(ids), targets)
+
+    def losses(self, ids, targets):              # two (B, T) int -> (N,), nats of every target, as an array
+        return ops.losses(self(ids).data, targets)

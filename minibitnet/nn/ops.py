@@ -269,18 +269,28 @@ def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
 
 @op
 def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
-    """Mean over the N tokens with a target of -log p[target],  p = softmax_V(logits) = e / Z, in nats.
-    A target below 0 is none: padding. With no target at all the mean is 0 / 0, nan."""
-    shape, logits, targets = logits.shape, logits.reshape(len(logits), -1), targets.ravel()
-    counts, token = targets >= 0, np.arange(targets.size)
-    N = int(np.count_nonzero(counts))
-    log_e = logits - logits.max(0)
-    log_e_target = log_e[np.maximum(targets, 0), token]                  # padding's is token 0's; not counted
-    e = exp(log_e)
-    Z = total(e)[0]                                                      # (B T,)
+    """Mean of ``losses`` over the N tokens with a target; with no target at all it is 0 / 0, nan."""
+    (shape, logits), targets = (logits.shape, logits.reshape(len(logits), -1)), targets.ravel()
+    each, e, Z = _losses(logits, targets)
+    counts, N = targets >= 0, len(each)
 
     def vjp(g):                                  # dlogits = g (p - onehot(targets)) / N
         dlogits = e * (counts * (g / (Z * N)))
-        dlogits[targets[counts], token[counts]] -= g / N
+        dlogits[targets[counts], np.flatnonzero(counts)] -= g / N
         return dlogits.reshape(shape), None
-    return total((log(Z) - log_e_target)[counts])[0] / N, vjp
+    return total(each)[0] / N, vjp
+
+
+def losses(logits, targets):                     # (V, B, T), (B, T) int -> (N,)
+    """-log p[target],  p = softmax_V(logits) = e / Z, in nats, of the N tokens with a target, in order.
+    A target below 0 is none: padding."""
+    return _losses(logits.reshape(len(logits), -1), targets.ravel())[0]
+
+
+def _losses(logits, targets):                    # (V, B T), (B T,) -> losses (N,), e (V, B T), Z (B T,)
+    counts = targets >= 0
+    log_e = logits - logits.max(0)
+    log_e_target = log_e[np.maximum(targets, 0), np.arange(targets.size)]     # padding's is not counted
+    e = exp(log_e)
+    Z = total(e)[0]
+    return (log(Z) - log_e_target)[counts], e, Z

@@ -6,11 +6,20 @@ quantizer was the identity: the gradient of the quantized values is handed, unch
 quantization. The scales count as constants. Finite differences reject each op here (``tests/nn/test_ste.py``
 shows it), and accept every op in ``ops.py``.
 
-The whole lie of BitNet's training is `return g,`, three times below. Each op returns a Tensor that
+The whole lie of BitNet's training is `return g,`, in each op below. Each op returns a Tensor that
 holds a ``Quantized`` pair; its gradient is an array, dL/d(codes * scale).
 """
 from .. import quant
 from .autograd import op
+
+
+def straight_through(quantize):
+    """A quantizer ``x -> Quantized`` of one's own as an op, with the same lie for a gradient."""
+    def own(w):
+        def vjp(g):                              # d(codes * scale)/dw := 1
+            return g,
+        return quantize(w), vjp
+    return op(own)
 
 
 @op

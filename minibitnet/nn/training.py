@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import NonFiniteError
-from ..exact import exp_float
+from ..exact import total
+from ..exact_functions import perplexity
 from ..formats import checkpoint
 from ..options import check_choices, check_range, option
-from ..threads import pool_of
+from ..threads import one_blas_thread, pool_of
 from ..variants import VARIANTS
 from .autograd import backward, record
 from .optim import clip_global_norm, cosine, two_stage
@@ -104,42 +105,54 @@ def number_of_shards(ids):
     return min(len(ids), max(2, ids.size // SHARD_TOKENS))
 
 
+def rows_of_a_shard(context):
+    """Sequences that make a shard of evaluation, which has no gradients to hold: it takes less memory than a
+    shard of training."""
+    return max(1, SHARD_TOKENS // context)
+
+
 def n_targets(targets):
     """How many targets count: those below 0 are padding."""
     return int(np.count_nonzero(targets >= 0))
 
 
-def mean_loss(loss, part, pool, batch=16, progress=iter):
-    """Nats per token over all targets of a Part of a corpus; loss(ids, targets) gives the mean of a batch.
-    progress wraps the iteration over batches (tqdm, say)."""
-    def nats(window):
-        ids, targets = window
+def mean_loss(losses, part, pool, rows=16, progress=iter):
+    """Nats per token over all targets of a Part of a corpus. losses(ids, targets) gives -log p of every
+    target that counts, in order, as ``ops.losses``. progress wraps the iteration over batches of so many
+    rows (tqdm, say). A batch is read shard by shard, and is one sum: memory depends on the shards, and the
+    result on ``rows`` alone."""
+    def nats(batch):
+        shards = max(1, len(batch[0]) // rows_of_a_shard(batch[0].shape[1]))
         with np.errstate(all="ignore"):          # a pool's threads do not inherit the caller's
-            return loss(ids, targets) * n_targets(targets)
-    return math.fsum(progress(pool.map(nats, part.all(batch)))) / part.n_targets
+            each = [losses(ids, targets) for ids, targets in zip(*(np.array_split(a, shards) for a in batch))]
+            each = np.concatenate(each)
+            return float(total(each)[0] / each.dtype.type(len(each))) * len(each)
+    return math.fsum(progress(pool.map(nats, part.all(rows)))) / part.n_targets
+
+
+def codes_of(quantized):
+    """The codes of a quantized model, an array for each matrix that has some."""
+    return [p.data.codes for p in quantized.parameters().values() if hasattr(p.data, "codes")]
 
 
 def code_statistics(before, after):
-    """Of two quantized models -> (share of zeros among the codes of after, share of codes that differ); None
-    without codes."""
-    pairs = zip(before.parameters().values(), after.parameters().values())
-    codes = [(p.data.codes, q.data.codes) for p, q in pairs if hasattr(p.data, "codes")]
-    size = sum(p.size for p, _ in codes)
+    """Codes before and after a step -> (share of zeros after it, share that changed); None without codes."""
+    size = sum(codes.size for codes in after)
     if not size:
         return None, None
-    zeros = sum(q.size - np.count_nonzero(q) for _, q in codes)
-    return zeros / size, sum(np.count_nonzero(p != q) for p, q in codes) / size
+    zeros = size - sum(np.count_nonzero(codes) for codes in after)
+    return zeros / size, sum(np.count_nonzero(p != q) for p, q in zip(before, after)) / size
 
 
-def step(model, quantized, optimizer, batch, c, number, pool):
-    """One step of training -> (loss, norm of its gradient, the model quantized anew). number: of the steps
-    before it; quantized: ``model.quantized(training=True)``."""
+def step(model, quantized, optimizer, batch, pool, *, lr, weight_decay, clip):
+    """One step of training -> (loss, norm of its gradient, the model quantized anew). quantized:
+    ``model.quantized(training=True)``; batch: ids, targets (B, T)."""
     loss, gradients = loss_and_gradients(quantized, *batch, pool)
-    norm = clip_global_norm(gradients, c.clip)
+    norm = clip_global_norm(gradients, clip)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise NonFiniteError(f"the loss is {loss}, the gradient norm {norm}; nothing was updated")
     # Straight through (ste.py): gradients by the quantized weights move the latent weights of the same names.
-    optimizer.step(gradients, *schedule(c, number))
+    optimizer.step(gradients, lr, weight_decay)
     return loss, norm, model.quantized(training=True)
 
 
@@ -148,19 +161,19 @@ def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda:
     where stopped() said so."""
     s = recorder.done
     try:
-        with pool_of(threads) as pool, np.errstate(all="ignore"):      # what overflows is refused below
-            after = model.quantized(training=True)
+        with one_blas_thread, pool_of(threads) as pool, np.errstate(all="ignore"):    # it is refused below
+            quantized = model.quantized(training=True)
             for s in range(recorder.done, c.steps):
-                began, before = time.perf_counter(), after
+                began, before = time.perf_counter(), codes_of(quantized)
                 ids, targets = training.random(s, seed=c.seed, batch=c.batch)
-                loss, norm, after = step(model, before, optimizer, (ids, targets), c, s, pool)
                 lr, weight_decay = schedule(c, s)
-                line = {"step": s + 1, "tokens": (s + 1) * ids.size,
-                        "loss": loss, "ppl": exp_float(min(loss, 700)),
+                loss, norm, quantized = step(model, quantized, optimizer, (ids, targets), pool, lr=lr,
+                                             weight_decay=weight_decay, clip=c.clip)
+                line = {"step": s + 1, "tokens": (s + 1) * ids.size, "loss": loss, "ppl": perplexity(loss),
                         "lr": lr, "weight_decay": weight_decay, "grad_norm": norm,
                         "tokens_per_s": ids.size / (time.perf_counter() - began)}
                 stop = stopped()
-                recorder.record(line, model, optimizer, c, before, after, pool, stop)
+                recorder.record(line, model, optimizer, c, before, codes_of(quantized), pool, stop)
                 if stop:
                     break
     except NonFiniteError as e:
@@ -173,22 +186,22 @@ def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda:
 class Recorder:
     """What a run leaves behind: lines of metrics, evaluations, checkpoints.
 
-    run: RunDirectory. settings: what its checkpoints carry as config. validation: a Part of the corpus, whose
-    targets stand for val_bytes bytes; floor: the least nats per token that any model could need for them,
-    where that is known. done, best: steps and lowest validation loss so far, of a run that goes on.
-    report(line) is called after every step, with the keys of a metrics line as far as they are known.
+    run: RunDirectory, or None for a run that leaves its ``lines`` alone. settings: what its checkpoints carry
+    as config. validation: a Part of the corpus, whose targets stand for val_bytes bytes; floor: the least
+    nats per token that any model could need for them, where that is known. done, best: steps and lowest
+    validation loss so far, of a run that goes on. report(line) is called after every step, with the keys of a
+    metrics line as far as they are known; progress wraps an evaluation's iteration over batches.
     """
 
     def __init__(self, run, settings, validation, val_bytes, *, floor=None, done=0, best=math.inf,
-                 report=lambda line: None):
-        self.run, self.settings, self.report = run, settings, report
+                 report=lambda line: None, progress=iter, lines=()):
+        self.run, self.settings, self.report, self.progress = run, settings, report, progress
         self.validation, self.val_bytes, self.floor = validation, val_bytes, floor
-        self.done, self.best = done, best
-        self.kept = f"{run.last} holds step {done:,}" if done else "there is no checkpoint yet"
+        self.done, self.best, self.lines = done, best, list(lines)
+        self.kept = f"{run.last} holds step {done:,}" if run and done else "there is no checkpoint yet"
 
     def record(self, line, model, optimizer, c, before, after, pool, stop=False):
-        """After a step: log, evaluate and save where one is due. before, after: the quantized model around
-        the step."""
+        """After a step: log, evaluate and save where one is due. before, after: the codes around the step."""
         self.done = line["step"]
         log, evaluate, save = (self.done == c.steps or self.done % every == 0
                                for every in (c.log_every, c.eval_every, c.save_every))
@@ -198,20 +211,23 @@ class Recorder:
             line |= self.evaluate(model.quantized(), pool)
             if line["val_loss"] < self.best:
                 self.best = line["val_loss"]
-                self.save(self.run.best, model)
+                if self.run:
+                    self.save(self.run.best, model)
         self.report(line)
         if log or evaluate:
-            self.run.log(line)
-        if save or stop:
+            self.lines.append(line)
+            if self.run:
+                self.run.log(line)
+        if self.run and (save or stop):
             self.save(self.run.last, model, optimizer)
             self.kept = f"{self.run.last} holds step {self.done:,}"
 
     def evaluate(self, quantized, pool):
         """The metrics of the validation text."""
-        loss = mean_loss(lambda ids, targets: float(quantized.loss(ids, targets).data), self.validation, pool)
+        loss = mean_loss(quantized.losses, self.validation, pool, progress=self.progress)
         if not math.isfinite(loss):
             raise NonFiniteError(f"the validation loss is {loss}; nothing was saved")
-        return {"val_loss": loss, "val_ppl": exp_float(min(loss, 700)), "floor": self.floor,
+        return {"val_loss": loss, "val_ppl": perplexity(loss), "floor": self.floor,
                 "bits_per_byte": self.validation.bits_per_byte(loss, self.val_bytes)}
 
     def save(self, path, model, optimizer=None):

@@ -63,6 +63,13 @@ class Part(NamedTuple):
         return random_document_batch(self.stream, self.windows, step, seed=seed, batch=batch,
                                      context=self.context)
 
+    def n_batches(self, rows=16):
+        """In how many batches of at most so many rows ``all`` reads it."""
+        if self.windows is not None:
+            return -(-len(self.windows.starts) // rows)
+        whole, rest = divmod(self.n_targets, self.context)
+        return -(-whole // rows) + bool(rest)
+
     def all(self, batch):
         """Every target exactly once; yields ids, targets (B, T) with B of at most ``batch``, targets that
         do not count IGNORED."""

@@ -12,6 +12,7 @@ document, and so on. A text without such a line has no documents.
 import codecs
 import difflib
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from pathlib import Path
 from ..data_files import packaged
 from ..errors import UserError
 from .downloads import DOWNLOADS, find, text_path
+from .kinds import SAMPLE, kind_of
 
+AS_IT_IS = "raw:"         # before a path: read it, even if it is no text
 BUILT_IN = ("stories", "pydoc")
 IN_MEMORY = 64 * 2**20      # bytes; a larger file is read in pieces
 PIECE = 2**20               # bytes of a piece
@@ -59,10 +62,34 @@ class Corpus:
                             f"nobody writes to")
 
 
+def corpus_of(data):
+    """A text of more than one line, or what ``load_corpus`` takes (a path too) -> (Corpus, the ``spec`` that
+    loads it again, or its name where it was a text)."""
+    if isinstance(data, os.PathLike):
+        data = os.fspath(data)
+    if not isinstance(data, str):
+        raise UserError(f"data of type {type(data).__name__}: expected a text, a corpus's name, or a path")
+    if "\n" not in data:
+        return load_corpus(data), data
+    try:
+        raw = data.encode()
+    except UnicodeEncodeError as e:
+        raise UserError(f"the text: {e.reason} at {e.start:,}: expected text that UTF-8 can hold") from None
+    if not data.strip():
+        raise UserError("the text is empty: expected words")
+    return Corpus("text", data, hashlib.sha256(raw).hexdigest(), 0, len(raw), _has_documents(data)), "text"
+
+
 def load_corpus(spec):
     """spec: the name of a built-in or a fetched corpus, or the path of a text file -> Corpus. Line ends
-    stay as they are; a leading byte order mark is dropped."""
-    path = _path_of(spec)
+    stay as they are; a leading byte order mark is dropped. "raw:PATH" reads a file whatever it is."""
+    spec = os.fspath(spec)
+    path, refuse = _path_of(spec.removeprefix(AS_IT_IS)), not spec.startswith(AS_IT_IS)
+    if path and refuse:
+        with open(path, "rb") as f:
+            if kind := kind_of(f.read(SAMPLE)):
+                raise UserError(f"corpus {spec!r} is {kind} (or, to train on its bytes as they are, name it "
+                                f"{AS_IT_IS}{spec})")
     if path and path.stat().st_size > IN_MEMORY:
         return _survey(spec, path)
     raw = path.read_bytes() if path else _pydoc()
@@ -70,7 +97,12 @@ def load_corpus(spec):
     if not text.strip():
         raise _empty(spec)
     return Corpus(path.stem if path else spec, text, hashlib.sha256(raw).hexdigest(), replaced, len(raw),
-                  any(p is DOCUMENT_END for p in pieces([text])))
+                  _has_documents(text))
+
+
+def _has_documents(text):
+    """Is there a line <|endoftext|>?"""
+    return any(p is DOCUMENT_END for p in pieces([text]))
 
 
 def _path_of(spec):

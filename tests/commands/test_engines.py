@@ -160,13 +160,15 @@ def test_pack_tells_the_bytes_of_everything(stories):
     command("pack", "--model", "run", cwd=stories)           # as the other tests expect it
 
 
-def test_a_packed_file_of_another_run_is_refused(stories, tmp_path):
+def test_a_model_file_of_another_run_is_refused(stories, tmp_path):
     shutil.copytree(stories / "run", tmp_path / "run")
     config = json.loads((tmp_path / "run/config.json").read_text())
     config["train"]["seed"] += 1
     (tmp_path / "run/config.json").write_text(json.dumps(config))
-    fails(1, "packed.safetensors is of another run", module="generate",
-          args=["--model", "run", "--prompt", "a", "--engine", "packed"], cwd=tmp_path)
+    for engine, file in (("packed", "packed.safetensors"), ("integer", "packed.safetensors"),
+                         ("float", "last.safetensors")):
+        fails(1, f"{file}: it is of another run", module="generate",
+              args=["--model", "run", "--prompt", "a", "--engine", engine], cwd=tmp_path)
 
 
 def rescale(folder, name, change):

@@ -99,9 +99,13 @@ TINY = ["--tiny", "--data", "text.txt", *SMALL]
 
 
 def test_a_finished_tiny_run_is_replaced_and_an_unfinished_one_is_not(here):
-    assert command("train", *TINY, cwd=here).returncode == 0
-    assert command("train", *TINY, "--seed", 1, cwd=here).returncode == 0
-    assert json.loads((here / "runs/tiny/config.json").read_text())["train"]["seed"] == 1
+    for _ in range(2):
+        assert command("train", *TINY, cwd=here).returncode == 0
+    before = (here / "runs/tiny/last.safetensors").read_bytes()
+    fails(1, "finished run", "--overwrite", args=[*TINY, "--seed", 1], cwd=here)       # it would be lost
+    assert command("train", *TINY, "--linear", "float", cwd=here).returncode == 0
+    assert (here / "runs/tiny-float/best.safetensors").exists()
+    assert (here / "runs/tiny/last.safetensors").read_bytes() == before
     (here / "runs/tiny/last.safetensors").unlink()            # what prev holds is one save before the end
     fails(1, "unfinished run", "--resume", "--overwrite", args=TINY, cwd=here)
     assert command("train", *TINY, "--overwrite", cwd=here).returncode == 0

@@ -3,7 +3,7 @@ and functions, one token per row."""
 import numpy as np
 import pytest
 
-from minibitnet.api import FloatEngine
+from minibitnet.language_model import FloatEngine
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minibitnet.api import FloatEngine, LanguageModel
+from minibitnet.language_model import FloatEngine, LanguageModel
 from minibitnet.errors import NonFiniteError
 from minibitnet.measure import random_models
 from minibitnet.formats import packed
@@ -205,9 +205,9 @@ def test_logits_too_far_apart_for_a_loss_are_refused():
     c = ModelConfig(vocab_size=2, d_model=4, n_layers=1, n_heads=1, context=2)
     speaker = LanguageModel(FloatEngine(Transformer(c)), SimpleNamespace(end=None), {"corpus": {}})
     speaker.engine = lambda ids: np.float32([2.4e38, -2.4e38])[:, None, None]
-    assert speaker.loss(np.zeros((1, 1), int), np.zeros((1, 1), int)) == 0
-    with pytest.raises(NonFiniteError, match="the loss is inf"):
-        speaker.loss(np.zeros((1, 1), int), np.ones((1, 1), int))
+    assert speaker.losses(np.zeros((1, 1), int), np.zeros((1, 1), int)) == [0]
+    with pytest.raises(NonFiniteError, match="a token's loss is not finite"):
+        speaker.losses(np.zeros((1, 1), int), np.ones((1, 1), int))
 
 
 def test_fewer_bits_in_the_cache_change_the_logits_more(rng):

@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from minibitnet.api import FloatEngine
+from minibitnet.language_model import FloatEngine
 from minibitnet import exact, exact_attention
 from minibitnet.experiments import operations
 from minibitnet.measure.counting import count, counted, counting

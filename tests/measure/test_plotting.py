@@ -1,33 +1,14 @@
 import pytest
 
+from minibitnet.errors import UserError
 from minibitnet.measure import plotting
 
 
 def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    assert plotting.loss_figure([], tmp_path / "loss.png") is False and not (tmp_path / "loss.png").exists()
-
-
-def test_the_loss_figure_is_a_small_png(tmp_path):
-    pytest.importorskip("matplotlib")
-    metrics = [{"tokens": 10**5 * i, "loss": 5 / i, **({"val_loss": 5.5 / i} if i % 2 else {})}
-               for i in range(1, 8)]
-    assert plotting.loss_figure(metrics, tmp_path / "loss.png")
-    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "loss.png").stat().st_size < 100_000
-
-
-def test_the_floor_is_a_line_of_the_loss_figure(tmp_path, monkeypatch):
-    figure = pytest.importorskip("matplotlib.figure")
-    drawn = []
-    monkeypatch.setattr(figure.Figure, "savefig",
-                        lambda self, path, dpi: drawn.append([line.get_label()
-                                                              for line in self.axes[0].lines]))
-    metrics = [{"tokens": 10**5, "loss": 2.0, "val_loss": 2.0, "floor": None}]
-    plotting.loss_figure(metrics, tmp_path / "loss.png")
-    plotting.loss_figure([metrics[0] | {"floor": 1.25}], tmp_path / "loss.png")
-    assert [len(labels) for labels in drawn] == [2, 3]
-    assert drawn[1][2] == "entropy of the source (1.250): the floor"
+    assert plotting.points({}, "", "", tmp_path / "p.png") is False and not (tmp_path / "p.png").exists()
+    with pytest.raises(UserError, match="matplotlib is not installed"):
+        plotting.new_figure()
 
 
 def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_markers(tmp_path, monkeypatch):

@@ -228,7 +228,7 @@ def test_more_tokens_than_the_context_are_refused(T, rng):
 
 def test_the_variants_are_the_choices_of_the_configuration():
     field = {f.name: f for f in dataclasses.fields(ModelConfig)}["linear"]
-    assert field.metadata["choices"] == tuple(PROJECTIONS)
+    assert tuple(field.metadata["choices"]) == tuple(PROJECTIONS)
 
 
 def test_a_mistyped_size_is_refused_before_memory_is_touched():

@@ -13,9 +13,8 @@ from minibitnet.nn.autograd import backward, record
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 from minibitnet.nn.optim import AdamW
-from minibitnet.nn.training import (Recorder, TrainConfig, code_statistics, default_lr, loss_and_gradients,
-                                    mean_loss, schedule,
-                                    train, with_defaults)
+from minibitnet.nn.training import (Recorder, TrainConfig, code_statistics, codes_of, default_lr,
+                                    loss_and_gradients, mean_loss, schedule, train, with_defaults)
 from minibitnet.text.batches import part_of
 from minibitnet.text.streams import TokenStream
 from minibitnet.text.tokenizer import ByteTokenizer
@@ -129,8 +128,7 @@ def test_mean_loss_scores_every_token_once(rng):
         logits = quantized(ids[None]).data[:, 0].astype(float)
         expected -= sum(logits[t, i] - np.log(np.exp(logits[:, i]).sum()) for i, t in enumerate(targets))
     with ThreadPoolExecutor(2) as pool:
-        loss = mean_loss(lambda *window: float(quantized.loss(*window).data),
-                         part_of(TokenStream(tokens, None), 8), pool)
+        loss = mean_loss(quantized.losses, part_of(TokenStream(tokens, None), 8), pool)
     assert loss == pytest.approx(expected / 19, rel=1e-5)
 
 
@@ -142,8 +140,7 @@ def test_mean_loss_counts_no_padding(rng):
     for ids, targets in ((tokens[:4], tokens[1:5]), (tokens[4:10], tokens[5:])):
         expected += float(quantized.loss(ids[None], targets[None]).data) * len(targets)
     with ThreadPoolExecutor(1) as pool:
-        loss = mean_loss(lambda *window: float(quantized.loss(*window).data),
-                         part_of(TokenStream(tokens, np.array([0, 4])), 8), pool)
+        loss = mean_loss(quantized.losses, part_of(TokenStream(tokens, np.array([0, 4])), 8), pool)
     assert loss == pytest.approx(expected / 10, rel=1e-6)
 
 
@@ -151,7 +148,7 @@ def test_an_evaluation_that_overflows_is_infinite_and_warns_of_nothing():
     """On a thread of the pool, where NumPy would warn (and the tests' settings make that an error): 3e38 * 10
     has no float32."""
     with ThreadPoolExecutor(1) as pool:
-        assert mean_loss(lambda ids, targets: float(np.float32(3e38) * np.float32(10)), VALIDATION,
+        assert mean_loss(lambda ids, targets: np.float32([3e38]) * np.float32(10), VALIDATION,
                          pool) == math.inf
 
 
@@ -195,16 +192,15 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 def test_code_statistics_by_pencil():
     """Codes 0 1 -1 become 0 0 -1: two thirds zeros after, one third changed."""
     model = Transformer(SMALL)
-    before, after = model.quantized(), model.quantized()
-    for quantized, first in ((before, 1), (after, 0)):
-        for p in quantized.parameters().values():
-            if hasattr(p.data, "codes"):
-                p.data.codes[...] = np.resize([0, first, -1], p.data.codes.shape)
+    before, after = (codes_of(model.quantized()) for _ in range(2))
+    for found, first in ((before, 1), (after, 0)):
+        for codes in found:
+            codes[...] = np.resize([0, first, -1], codes.shape)
     zeros, flips = code_statistics(before, after)
     assert zeros == pytest.approx(2 / 3, abs=0.01) and flips == pytest.approx(1 / 3, abs=0.01)
     float_model = Transformer(ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8,
                                           linear="float"))
-    assert code_statistics(float_model.quantized(), float_model.quantized()) == (None, None)
+    assert code_statistics(codes_of(float_model.quantized()), []) == (None, None)
 
 
 def test_schedules_use_the_filled_in_defaults():

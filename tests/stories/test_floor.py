@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from minibitnet.api import FloatEngine, LanguageModel
+from minibitnet.language_model import FloatEngine, LanguageModel
 from minibitnet.evaluate import scores
 from minibitnet.formats.rundir import RunDirectory
 from minibitnet.nn.config import ModelConfig

@@ -1,0 +1,235 @@
+"""Training as a call: ``fit``. The command train is the same ``Training`` with files and print around it."""
+import copy
+import math
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import jobs
+from .drawing import save_loss
+from .errors import UserError
+from .formats import checkpoint, packed
+from .language_model import FloatEngine, LanguageModel
+from .measure import held_out
+from .nn.model import Transformer
+from .nn.optim import AdamW
+from .nn.training import Recorder, train
+from .text.batches import repeated
+from .text.corpora import corpus_of
+from .threads import available_cpus, keep_freed_memory
+
+
+class Training:
+    """A Job's model on its way: ``go`` makes the steps that are left, ``model()`` is what there is so far.
+
+    report(line) is called after every step, progress(batches) wraps the batches of an evaluation.
+    """
+
+    def __init__(self, job, report=lambda line: None, progress=iter):
+        c, saved, run = job.train_config, job.saved, job.run
+        self.job, self.start = job, saved.step if saved else 0
+        self.transformer = Transformer(job.model_config, c.seed)
+        self.optimizer = AdamW(self.transformer.parameters(), c.beta1, c.beta2)
+        if saved:
+            for ours, theirs in ((self.transformer.arrays(), saved.parameters), (self.optimizer.m, saved.m),
+                                 (self.optimizer.v, saved.v)):
+                checkpoint.copy_into(ours, theirs, run.last)
+            self.optimizer.t = self.start
+        elif job.weights:
+            checkpoint.copy_into(self.transformer.arrays(), job.weights, "the model to start from")
+        if run:
+            run.cut_metrics(self.start)
+        entropy = held_out.floor(job.validation, job.tokenizer)
+        self.repeats = 0 if entropy is None else repeated(job.validation, job.training)
+        floor = None if self.repeats else entropy            # what is learnt by heart can cost less
+        self.recorder = Recorder(run, job.settings, job.validation,
+                                 job.validation.count_bytes(job.tokenizer), floor=floor,
+                                 done=self.start, best=saved.best_val_loss if saved else math.inf,
+                                 report=report, progress=progress, lines=run.metrics() if run else ())
+
+    @property
+    def floor(self):
+        """The least nats per token that any model could need for the validation part; None where unknown."""
+        return self.recorder.floor
+
+    @property
+    def finished(self):
+        """Are all its steps made?"""
+        return self.recorder.done >= self.job.train_config.steps
+
+    @property
+    def complete(self):
+        """Is it finished, and what a finished run leaves there?"""
+        return self.finished and (self.job.run.packed.exists() or not self.job.model_config.variant.has_codes)
+
+    def go(self, threads, stopped=lambda: False):
+        """Make the steps that are left, or as many as stopped() allows."""
+        train(self.transformer, self.optimizer, self.job.train_config, self.job.training, self.recorder,
+              threads=threads, stopped=stopped)
+
+    def model(self):
+        """The LanguageModel of the steps made so far."""
+        transformer = copy.deepcopy(self.transformer)        # which more training does not move
+        model = LanguageModel(FloatEngine(transformer), self.job.tokenizer, self.job.settings,
+                              self.recorder.done)
+        model.training = self
+        return model
+
+    def finish(self):
+        """Whatever a finished run leaves beside its checkpoints: packed.safetensors, loss.png -> was it
+        drawn?"""
+        run, c = self.job.run, self.job.model_config
+        if c.variant.has_codes:
+            packed.save(run.packed, self.job.settings, self.recorder.done,
+                        *packed.pack(self.transformer.arrays(), c))
+        return save_loss(History(self.recorder.lines, self.floor), run.path / "loss.png")
+
+
+class History(Mapping):
+    """How a run went: ``history["loss"]`` is an array over ``history["step"]``, as the lines of
+    metrics.jsonl; an evaluation's columns (val_loss, val_ppl, bits_per_byte) are NaN between evaluations.
+    ``floor``: the least validation loss that any model could reach, in nats, or None where the source is not
+    known."""
+
+    def __init__(self, lines, floor=None):
+        names = dict.fromkeys(name for line in lines for name in line if name != "floor")
+        self._columns = {name: np.array([np.nan if line.get(name) is None else line[name] for line in lines])
+                         for name in names}
+        self.floor = floor
+
+    def __getitem__(self, name) -> NDArray:
+        return self._columns[name]
+
+    def __iter__(self):
+        return iter(self._columns)
+
+    def __len__(self):
+        return len(self._columns)
+
+    def __repr__(self):
+        if not self:
+            return "<History: no step>"
+        losses = self["val_loss"][~np.isnan(self["val_loss"])] if "val_loss" in self else ()
+        last = f", validation loss {losses[-1]:.4f}" if len(losses) else ""
+        floor = "" if self.floor is None else f" (floor {self.floor:.4f})"
+        return f"<History: {self['step'][-1]:,} steps{last}{floor}; {', '.join(self)}>"
+
+
+class Fit(NamedTuple):
+    """What ``fit`` gives: ``model, tokenizer, history = minibitnet.fit(...)``."""
+    model: LanguageModel
+    tokenizer: Any
+    history: History
+
+
+def fit(data: str | os.PathLike | None = None, *, model: LanguageModel | None = None,
+        out: str | os.PathLike | None = None, overwrite: bool = False, tiny: bool = False,
+        threads: int | None = None, progress: bool = True, **options: Any) -> Fit:
+    """Train a language model -> (model, tokenizer, history).
+
+    data: a text (of more than one line); or the name of a corpus (``python -m minibitnet.data list``), or the
+    path of a text file. options: any field of ``ModelConfig`` and ``TrainConfig`` (``linear="float"``,
+    ``steps=200``, ``tokenizer="bpe:512"``), with the defaults of the command train; ``tiny=True`` is --tiny.
+
+    model: start from this one's weights, with its sizes and its tokenizer, in a new schedule of learning
+    rates. Without data: go on with its own run, where that was interrupted; the result is that of a run
+    without interruption, to the last byte.
+
+    Nothing is written unless out names a directory, for what the command train leaves. The interrupt of a
+    notebook, or Ctrl-C, ends the run after the step it is at, and the call gives what there is so far.
+    threads: at most so many, by default one for every processor; the result does not depend on it. Meanwhile
+    BLAS is held to one thread. The process keeps freed memory from then on (``threads.keep_freed_memory``).
+    """
+    keep_freed_memory()
+    if data is None and model is not None and not (options or out or tiny):
+        training = model.training
+        if training is None or training.finished:
+            state = "is finished" if training else "is not in memory"
+            raise UserError(f"fit(model=...): this model's run {state}: expected data to train it on")
+    elif data is None and not tiny:
+        raise UserError("fit() without data: expected a text, the name of a corpus, or the path of a file")
+    else:
+        training = Training(_job(data, model, out, overwrite, tiny, options))
+    try:
+        with bar(training, progress), Interruption(hard=False) as interruption:
+            training.go(threads or available_cpus(), stopped=lambda: interruption.signal)
+        if training.job.run and training.finished:
+            training.finish()
+    finally:
+        if training.job.run:
+            training.job.run.close()
+    trained = training.model()
+    return Fit(trained, trained.tokenizer, History(training.recorder.lines, training.floor))
+
+
+def _job(data, model, out, overwrite, tiny, options):
+    """The Job of a call of ``fit``."""
+    given = jobs.sections(options)
+    if model is not None:
+        if not hasattr(model.engine, "transformer"):
+            raise UserError("fit(model=...): this model has no latent weights, which training moves: "
+                            "expected one of the float engine")
+        jobs.take_sizes(model.settings, given)
+    chosen = jobs.resolved(given, tiny=tiny)
+    corpus, chosen["train"]["data"] = corpus_of(jobs.TINY["train"]["data"] if data is None else data)
+    job = jobs.job_of(chosen, corpus, tokenizer=model and model.tokenizer)
+    if model is not None:
+        job.weights = {name: a.copy() for name, a in model.engine.transformer.arrays().items()}
+    return jobs.with_directory(job, chosen, out, overwrite=overwrite) if out else job
+
+
+class Interruption:
+    """Inside this block the first Ctrl-C (or SIGTERM) only sets ``signal``. The second ends the process at
+    once (hard), or raises KeyboardInterrupt. Outside the main thread, which alone hears them, nothing is
+    changed."""
+
+    def __init__(self, hard, say=lambda text: None):
+        self.signal, self.hard, self.say = None, hard, say
+        numbers = (signal.SIGINT, signal.SIGTERM) if hard else (signal.SIGINT,)
+        self.numbers = numbers if threading.current_thread() is threading.main_thread() else ()
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._handle) for number in self.numbers}
+        return self
+
+    def _handle(self, number, frame):
+        if self.signal and self.hard:
+            # every file is written under another name first, so nothing is lost
+            os._exit(128 + number)
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+        self.say("\nstopping after this step; again to stop at once")
+
+    def __exit__(self, *exception):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def bar(training, show):
+    """A progress bar while the training of this block runs: a widget in a notebook that has ipywidgets, else
+    text."""
+    if not show:
+        yield
+        return
+    try:
+        import ipywidgets  # noqa: F401
+        from tqdm.auto import tqdm
+    except ImportError:
+        from tqdm import tqdm
+    recorder = training.recorder
+    with tqdm(total=training.job.train_config.steps, initial=recorder.done, unit="step") as shown:
+        def report(line):
+            validation = f", validation {line['val_loss']:.4f}" if "val_loss" in line else ""
+            if validation or line["step"] % 10 == 0:
+                shown.set_postfix_str(f"loss {line['loss']:.4f}{validation}", refresh=False)
+            shown.update()
+        recorder.report = report
+        yield

@@ -1,0 +1,272 @@
+"""A trained language model: it writes, scores, shows what it is made of, and is kept."""
+import functools
+import math
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import looking
+from .errors import NonFiniteError, UsageError, UserError
+from .exact import total
+from .formats import checkpoint, packed
+from .formats.rundir import RunDirectory
+from .inference.cache import KINDS
+from .inference.cache import caches as caches_of
+from .inference.integer import IntegerModel
+from .inference.packed_engine import PackedModel
+from .inference.sampling import check_sampling, decode
+from .inference.scoring import finite, surprisal
+from .nn import ops
+from .nn.autograd import Tensor
+from .threads import one_blas_thread
+
+ENGINES = ("float", "packed", "integer")
+
+
+def alone(call):
+    """The call, with BLAS held to one thread meanwhile."""
+    @functools.wraps(call)
+    def held(*arguments, **options):
+        with one_blas_thread:
+            return call(*arguments, **options)
+    return held
+
+
+class FloatEngine:
+    """The training model, running: weights quantized once, products of whole-number codes in float32."""
+    logit_scale = 1.0
+
+    def __init__(self, transformer):
+        self.transformer, self.config = transformer, transformer.config
+        self.quantized = transformer.quantized()
+
+    def new_caches(self, batch=1):
+        return caches_of(self.config, batch)
+
+    @finite
+    def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T); last: (V, B, 1)
+        x = self.quantized.encode(ids, caches)
+        return self.quantized.score(Tensor(x.data[..., -1:].copy()) if last else x).data
+
+
+class LanguageModel:
+    """A trained model: ``generate``, ``logits`` and ``loss`` run it, ``layers`` and ``trace`` look inside,
+    ``pack`` and ``save`` keep it.
+
+    ``tokenizer``, ``config`` (ModelConfig) and ``settings`` (the run's config.json), ``step`` that it was
+    trained to, ``path`` of the file that it was read from; ``training``: the run in memory that made it, if
+    there is one. ``engine`` maps ids (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
+
+    def __init__(self, engine: Any, tokenizer: Any, settings: dict[str, Any], step: int = 0,
+                 path: Path | None = None) -> None:
+        self.training: Any = None
+        self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
+        self.step, self.path = step, path
+        self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
+        # what a document begins and ends with
+        self.begin = tokenizer.end if settings["corpus"].get("documents") else None
+
+    def __repr__(self):
+        c = self.config
+        return (f"<LanguageModel: {c.linear}, {c.n_parameters:,} parameters, {c.n_layers} layers {c.d_model} "
+                f"wide, {c.vocab_size:,} tokens, context {c.context:,}; step {self.step:,}, "
+                f"{type(self.engine).__name__}>")
+
+    @alone
+    def logits(self, ids: ArrayLike) -> NDArray:
+        """(T,) token ids -> (T, vocab_size): row t scores the token after ids[:t + 1]. float32, or of the
+        integer engine int32."""
+        ids = self._checked(ids)
+        if len(ids) > self.config.context:
+            raise UserError(f"{len(ids):,} token ids: expected at most the context of "
+                            f"{self.config.context:,}")
+        return self.engine(ids[None])[:, 0].T
+
+    def loss(self, text: str) -> float:
+        """Mean nats per token of a text of at most a context, as a document of its own where the model knows
+        documents. (``python -m minibitnet.evaluate`` scores longer ones.)"""
+        each, _ = self.along(text)
+        return float(total(each)[0]) / len(each)
+
+    def losses(self, ids: NDArray, targets: NDArray) -> NDArray:
+        """Two (B, T) -> -log p, in nats, of every target that is not below 0, in order, in the float32 of
+        training: ``ops.losses``."""
+        logits = self.engine(ids)
+        nats = logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale)
+        losses = ops.losses(nats, targets)
+        if not np.isfinite(losses).all():                            # finite logits may be too far apart
+            raise NonFiniteError("a token's loss is not finite: expected numbers; are the model's gains or "
+                                 "embeddings off?")
+        return losses
+
+    def stream(self, prompt: str, tokens: int = 200, *, temperature: float = 0.8, top_k: int = 0,
+               top_p: float = 1.0, seed: int | None = 0, stop: str = "") -> Iterator[str]:
+        """Yield the continuation of the text prompt piece by piece, of at most ``tokens`` tokens, up to the
+        text ``stop`` if there is one. A model that was trained on documents takes the prompt, which may be
+        empty, for the beginning of one and stops where it ends. When the context is full, its newest half
+        is kept.
+
+        The same seed writes the same text, and so does the default; None draws anew at every call.
+        temperature 0: always the likeliest token."""
+        seed = secrets.randbits(62) if seed is None else seed
+        check_sampling(temperature, top_k, top_p, seed)
+        if not (isinstance(tokens, Integral) and tokens >= 1):
+            raise UserError(f"tokens = {tokens!r}: expected a count, at least 1")
+        if not (isinstance(prompt, str) and isinstance(stop, str)):
+            raise UserError(f"prompt = {prompt!r}, stop = {stop!r}: expected two texts (stop may be empty: "
+                            f"none)")
+        ids = self._checked(self.encode(prompt))
+        text_of, held = self.tokenizer.decode_stream(), ""
+        drawn = decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        while True:
+            with one_blas_thread:                                    # for one token; what follows is not ours
+                i = next(drawn, self.begin)
+            if i == self.begin:
+                break
+            held += text_of(i)
+            if stop and stop in held:
+                yield held[:held.index(stop)]
+                return
+            # perhaps the beginning of stop
+            open_end = max((n for n in range(1, len(stop)) if held.endswith(stop[:n])), default=0)
+            yield held[:len(held) - open_end]
+            held = held[len(held) - open_end:]
+        if held:
+            yield held
+
+    def encode(self, text: str) -> NDArray:
+        """Token ids of a text that begins a document, with the document's begin token where the model knows
+        documents."""
+        ids = self.tokenizer.encode(text)
+        return ids if self.begin is None else np.concatenate([np.array([self.begin], ids.dtype), ids])
+
+    @alone
+    def log_likelihoods(self, context: str, continuations: Sequence[str]) -> NDArray:
+        """log p(continuation | context) in nats, of each. Both are tokenized together; the continuation's
+        tokens are those from the first on that context alone does not have. What exceeds the model's
+        context is cut off on the left."""
+        alone, rows = self.encode(context), [self.encode(context + text) for text in continuations]
+        if self.begin is None and not len(alone):
+            raise UserError("an empty context: expected text, for this model was not trained on documents "
+                            "and cannot begin one")
+        kept = [row[-self.config.context - 1:] for row in rows]
+        ids, targets = np.zeros((2, len(rows), max(map(len, kept)) - 1), np.int64)
+        targets -= 1                                                 # no target, but for
+        for row, last, padded_ids, padded_targets in zip(rows, kept, ids, targets):
+            given = next((i for i, (a, b) in enumerate(zip(alone, row)) if a != b), min(len(alone), len(row)))
+            n = min(max(1, len(row) - given), len(last) - 1)         # the continuation's
+            padded_ids[:len(last) - 1] = last[:-1]
+            padded_targets[len(last) - 1 - n:len(last) - 1] = last[-n:]
+        each = [self.surprisal(ids[i:i + 1], targets[i:i + 1]) for i in range(len(ids))]   # a row's memory
+        return -total(np.where(targets >= 0, np.concatenate(each), 0), 1)[:, 0]
+
+    def surprisal(self, ids: NDArray, targets: NDArray) -> NDArray:
+        """Two (B, T) -> -log p(target | the ids up to its place), (B, T) float64; of a target below 0 a
+        number without meaning."""
+        return surprisal(self.engine(ids) * np.float64(self.logit_scale), np.maximum(targets, 0))
+
+    @alone
+    def along(self, text: str) -> tuple[NDArray, NDArray]:
+        """Where a document costs what -> (nats of each token, where each ends in the text, in characters),
+        its end token last. Beside ``stories.entropy.along``: on average over fresh documents no model's
+        cumulative sums are below those."""
+        ids = np.append(self._checked(self.encode(text)),
+                        [] if self.begin is None else [self.begin]).astype(np.int64)
+        if len(ids) > self.config.context + 1:
+            raise UserError(f"{len(ids) - 1:,} tokens: expected at most the context of "
+                            f"{self.config.context:,}")
+        text_of = self.tokenizer.decode_stream()
+        return self.surprisal(ids[None, :-1], ids[None, 1:])[0], np.cumsum([len(text_of(i)) for i in ids[1:]])
+
+    def layers(self) -> list[looking.Layer]:
+        """Every BitLinear's name, codes, scale, share of zeros and latent weights: ``looking.layers``."""
+        return looking.layers(self._transformer("layers()"))
+
+    @alone
+    def trace(self, ids: ArrayLike) -> dict[str, NDArray]:
+        """Every intermediate of a forward pass over ids (T,), by its name: ``looking.trace``."""
+        return looking.trace(self._transformer("trace()"), self._checked(ids))
+
+    def pack(self, engine: Literal["packed", "integer"] = "packed", threads: int = 1,
+             kv_bits: Literal[32, 16, 8, 4] = 32) -> "LanguageModel":
+        """The same model on another engine, in memory: two bits a weight. threads, kv_bits: as ``load``."""
+        transformer = self._transformer("pack()")
+        check_engine(engine, threads, kv_bits)
+        if engine == "float" or not self.config.variant.has_codes:
+            raise UserError(f"pack({engine!r}) of a model with linear = {self.config.linear!r}: expected "
+                            "packed or integer, and weights that are codes")
+        arrays = {name: a.copy() for name, a in transformer.arrays().items()}        # training may move them
+        running = engine_of(engine, self.config, *packed.pack(arrays, self.config), threads, kv_bits)
+        return LanguageModel(running, self.tokenizer, self.settings, self.step)
+
+    def save(self, path: str | os.PathLike, overwrite: bool = False) -> Path:
+        """Write a run directory, for ``load`` and the commands: config.json, tokenizer.json, last.safetensors
+        (with what an interrupted run needs to go on) and, of weights that are codes, packed.safetensors."""
+        transformer, run = self._transformer("save()"), RunDirectory(path)
+        optimizer = self.training and self.training.optimizer
+        run.create(self.settings | {"derived": {}}, self.tokenizer, overwrite=overwrite)
+        try:
+            arrays = transformer.arrays()
+            moments = ({}, {}) if optimizer is None else (optimizer.m, optimizer.v)
+            whole = checkpoint.Checkpoint(self.step, math.inf, self.settings, arrays, *moments)
+            checkpoint.save(run.last, whole)
+            if self.config.variant.has_codes:
+                packed.save(run.packed, self.settings, self.step, *packed.pack(arrays, self.config))
+        finally:
+            run.close()
+        return run.path
+
+    def _transformer(self, call):
+        """The model with its latent weights; UserError where the engine has none."""
+        if not hasattr(self.engine, "transformer"):
+            raise UserError(f"{call} of a model on the {type(self.engine).__name__}, which has no latent "
+                            "weights: expected the float engine")
+        return self.engine.transformer
+
+    def generate(self, prompt: str, tokens: int = 200, **sampling: Any) -> str:
+        """The continuation of the text prompt, as text; keywords as in ``stream``."""
+        return "".join(self.stream(prompt, tokens, **sampling))
+
+    def _checked(self, ids):
+        expected = f"expected integers from 0 to {self.config.vocab_size - 1}"
+        if isinstance(ids, str):
+            raise UserError(f"a text, {ids[:40]!r}: {expected}, as model.encode(text) gives them")
+        try:
+            ids = np.asarray(ids)
+        except ValueError:                           # NumPy's word for lists of unequal lengths
+            raise UserError(f"token ids in lists of unequal lengths: {expected} in one list") from None
+        if ids.ndim != 1 or not ids.size:
+            raise UserError(f"expected at least one token id, got "
+                            f"{'an empty prompt' if not ids.size else f'shape {ids.shape}'}")
+        if ids.dtype.kind not in "iu":
+            raise UserError(f"token ids of type {ids.dtype}: {expected}")
+        if ids.min() < 0 or ids.max() >= self.config.vocab_size:
+            raise UserError(f"token ids from {ids.min()} to {ids.max()}: {expected}")
+        return ids
+
+
+
+
+def check_engine(engine, threads, kv_bits):
+    """UserError for an engine that is none, or for settings that it does not take."""
+    if engine not in ENGINES:
+        raise UserError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
+    if not isinstance(kv_bits, Integral) or kv_bits not in KINDS:
+        raise UserError(f"kv_bits = {kv_bits!r}: expected {', '.join(map(str, KINDS))}")
+    if not (isinstance(threads, Integral) and threads >= 1):
+        raise UserError(f"threads = {threads!r}: expected a count, at least 1")
+    if kv_bits != 32 and engine != "packed":
+        raise UsageError(f"--kv-bits {kv_bits} with the {engine} engine: expected --engine packed (the float "
+                         "engine's cache has 32 bits, the integer engine's 8)")
+
+
+def engine_of(engine, c, matrices, arrays, threads=1, kv_bits=32):
+    """The packed or the integer engine of a model in two bits a weight."""
+    return PackedModel(c, matrices, arrays, threads, kv_bits) if engine == "packed" else \
+        IntegerModel(c, matrices, arrays)

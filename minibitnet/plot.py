@@ -1,0 +1,34 @@
+"""Draw a finished run again:  python -m minibitnet.plot runs/tiny"""
+from . import _command  # first: from here on Ctrl-C is heard
+
+from pathlib import Path
+
+from .api import run_at
+from .drawing import draw_loss
+from .errors import UserError
+from .fitting import History
+
+DESCRIPTION = """Draw the loss of a run from its metrics.jsonl, and the floor where it is known."""
+
+
+def main(argv):
+    """argv -> exit code."""
+    parser = _command.Parser("plot", DESCRIPTION)
+    parser.add_argument("model", metavar="DIR", help="the directory of a run")
+    parser.add_argument("--out", type=Path, metavar="FILE",
+                        help="the picture, .png, .svg or .pdf (DIR/loss.png)")
+    args = parser.parse_args(argv)
+    run = run_at(args.model)
+    lines = run.metrics()
+    if not lines:
+        raise UserError(f"{run.path / 'metrics.jsonl'} has no line: expected those of a run")
+    out = args.out or run.path / "loss.png"
+    if out.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"--out {out}: expected the name of a file that ends in .png, .svg or .pdf")
+    draw_loss(History(lines, lines[-1].get("floor"))).savefig(out, dpi=120)
+    print(out)
+    return _command.DONE
+
+
+if __name__ == "__main__":
+    _command.run(main)
