@@ -184,6 +184,19 @@ def test_every_module_has_a_floor():
     assert len(FLOORS) == len(" ".join(ON_FLOOR.values()).split()), "and no module has two"
 
 
+def test_no_folder_does_anything_when_it_is_imported():
+    """An __init__.py with an import would be a module without a floor. (The package's own has the table of
+    its names.)"""
+    assert [path for path in ROOT.glob("*/__init__.py") if path.read_text(encoding="utf-8").strip()] == []
+
+
+def test_nothing_is_imported_by_a_name_in_a_text():
+    """But for the table of public names, and what the first word of a command names."""
+    by_text = {name for name, tree in modules() for node in ast.walk(tree)
+               if getattr(node, "attr", getattr(node, "id", "")) in ("import_module", "run_module", "__import__")}
+    assert by_text == {"__main__"}
+
+
 def test_imports_point_down():
     assert [v for name, tree in modules() for v in violations(name, tree)] == []
 

@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
     def random(self, step, *, seed, batch):
         """The training batch of a step -> ids, targets (B, T); a pure function of (seed, step): a run has
-        no place to lose."""
+        no iterator state to save."""
         if self.windows is None:
             return random_batch(self.stream.tokens, step, seed=seed, batch=batch, context=self.context)
         return random_document_batch(self.stream, self.windows, step, seed=seed, batch=batch,
@@ -107,8 +107,8 @@ def split(tokens, context, fraction):
 
 
 def random_batch(tokens, step, *, seed, batch, context):
-    """B windows at random places -> two (B, T) arrays. A pure function of (seed, step): a run has no place
-    to lose."""
+    """B windows at random places -> two (B, T) arrays. A pure function of (seed, step): a run has no
+    iterator state to save."""
     starts = Random((seed, step)).integers(len(tokens) - context, batch)
     windows = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int32)
     return windows[:, :-1], windows[:, 1:]
