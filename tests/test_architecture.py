@@ -192,8 +192,9 @@ def test_no_folder_does_anything_when_it_is_imported():
 
 def test_nothing_is_imported_by_a_name_in_a_text():
     """But for the table of public names, and what the first word of a command names."""
+    calls = "import_module", "run_module", "__import__"
     by_text = {name for name, tree in modules() for node in ast.walk(tree)
-               if getattr(node, "attr", getattr(node, "id", "")) in ("import_module", "run_module", "__import__")}
+               if getattr(node, "attr", getattr(node, "id", "")) in calls}
     assert by_text == {"__main__"}
 
 
