@@ -2,8 +2,11 @@
 import difflib
 import json
 from dataclasses import field, fields
+from numbers import Integral, Real
 
 from .errors import UserError
+
+KINDS = {int: Integral, float: Real, str: str, bool: bool}    # what a field of this type takes: NumPy's too
 
 
 def option(default, help, choices=None):
@@ -16,19 +19,33 @@ def from_json(config_class, values, where):
     range. where: the file the values come from, for messages; None for flags."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected a JSON object of options, got {json.dumps(values)[:40]}")
-    types = {f.name: f.type for f in fields(config_class)}
-    for name, value in values.items():
-        if name not in types:
-            near = difflib.get_close_matches(name, types, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UserError(f"{where}: unknown option {name!r}{hint}")
-        accepted = (int, float) if types[name] is float else types[name]
-        if not isinstance(value, accepted) or (isinstance(value, bool) and types[name] is not bool):
-            raise UserError(f"{where}: {name} = {json.dumps(value)[:40]}: expected {types[name].__name__}")
+    check_names(values, config_class, where=where)
     try:
         return config_class(**values)
     except UserError as e:
         raise UserError(f"{where}: {e}" if where else str(e)) from None
+
+
+def check_names(values, *config_classes, where=None):
+    """UserError for a name that is no field of these classes, with its nearest neighbour."""
+    known = [f.name for config_class in config_classes for f in fields(config_class)]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"{where}: " * bool(where) + f"unknown option {name!r}{hint}")
+
+
+def check_types(config):
+    """UserError for a field of another type: 64.0 or True is no count. A number of NumPy's becomes Python's,
+    which JSON holds."""
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if not isinstance(value, KINDS[f.type]) or isinstance(value, bool) and f.type is not bool:
+            shown = json.dumps(value, default=repr)[:40]
+            raise UserError(f"{f.name} = {shown}: expected {f.type.__name__}")
+        if not isinstance(value, (int, float, str)):
+            object.__setattr__(config, f.name, int(value) if isinstance(value, Integral) else float(value))
 
 
 def check_range(config, **bounds):

@@ -3,7 +3,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import UserError
-from ..options import check_choices, check_range, option
+from ..options import check_choices, check_range, check_types, option
 from ..variants import RMS, VARIANTS, Variant
 
 MAX_PARAMETERS = 2**29    # 2 GiB of float32
@@ -27,6 +27,7 @@ class ModelConfig:
     norm_eps: float = option(1e-6, "added to the mean square inside every norm")
 
     def __post_init__(self):
+        check_types(self)
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
         object.__setattr__(self, "d_ffn", self.d_ffn or 11 * self.d_model // 4)
         check_choices(self)
@@ -46,6 +47,12 @@ class ModelConfig:
     @property
     def variant(self) -> Variant:
         return VARIANTS[self.linear]
+
+    @property
+    def summary(self) -> str:
+        """The variant and the sizes, in words."""
+        return (f"{self.linear}, {self.n_parameters:,} parameters, {self.n_layers} layers {self.d_model} "
+                f"wide, {self.vocab_size:,} tokens, context {self.context:,}")
 
     def tensor_shapes(self):
         """{name: shape} of every parameter, in the model's order: matrices, outputs by inputs, and gains.

@@ -9,7 +9,7 @@ from ..errors import NonFiniteError
 from ..exact import total
 from ..exact_functions import perplexity
 from ..formats import checkpoint
-from ..options import check_choices, check_range, option
+from ..options import check_choices, check_range, check_types, option
 from ..threads import one_blas_thread, pool_of
 from ..variants import VARIANTS
 from .autograd import backward, record
@@ -42,6 +42,7 @@ class TrainConfig:
     save_every: int = option(0, "steps between checkpoints; 0: a tenth of steps")
 
     def __post_init__(self):
+        check_types(self)
         check_choices(self)
         check_range(self, steps=(1, 10**9), batch=(1, 10**6), lr=(0, 1e9), second_lr=(0, 1e9),
                     warmup=(-1, 10**9), weight_decay=(0, 10), beta1=(0, 0.99999), beta2=(0, 0.99999),
