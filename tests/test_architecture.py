@@ -9,7 +9,8 @@ import minibitnet
 ROOT = Path(minibitnet.__file__).parent
 ON_FLOOR = {
     -1: "exact_functions errors",
-    0: "exact packing float16 files threads nn.autograd text.kinds stories.storybook experiments.lines",
+    0: "exact packing float16 files threads shapes nn.autograd text.kinds stories.storybook "
+       "experiments.lines",
     1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "

@@ -46,8 +46,7 @@ head (_out); j: the places that ``narrow`` took away. ``a >> k`` and ``a // b`` 
 
 **What cancels.** Absmax codes do not change when x is multiplied by a positive number: codes are taken
 of y = x gain, and 1/rms goes into the output's scale. (In 1/rms = sqrt(m / S) sqrt(m) is a constant, in the
-BitLinear's mantissa.) For the same reason the shift that narrows a token need not be undone in front of a
-norm: only eps must know it.
+BitLinear's mantissa.) Nor need the shift that narrows a token be undone before a norm: only eps knows it.
 
 **A cache changes no bit.** Each number above belongs to one token (or one token and head), except the sums
 over keys, and those are exact in any order; a key that a query may not see has the weight 0, exactly. So
@@ -60,6 +59,7 @@ import numpy as np
 from ..float16 import row_blocks
 from ..nn import ops
 from ..quant import QB
+from ..shapes import new_positions
 from .fixed_point import EXP2_BITS, FRACTION_BITS, MANTISSA_BITS, MOST_SHIFT
 from .fixed_point import bit_length, divide, exp2_minus, narrow, ratio, shift
 from .integer_convert import KEY_SHIFT, LOG2E_BITS, LOG2E_FIXED, NARROW_BITS, ROTARY_BITS, VALUE_BITS
@@ -262,7 +262,7 @@ class IntegerModel:
         return unit(self.logit_bits)
 
     def encode(self, ids, caches=None):          # (B, T) -> residual stream (C, B, T), int64
-        X, tables = self.embedding, self.rotary[..., ops.new_positions(ids, caches, self.config.context)]
+        X, tables = self.embedding, self.rotary[..., new_positions(ids, caches, self.config)]
         x = X.codes[ids].astype(np.int64) << self.bits - X.bits[ids].astype(np.int64)[..., None]  # 1
         x = x.transpose(2, 0, 1)
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):

@@ -20,6 +20,7 @@ from ..exact import FINE, Grid, fine, product, whole
 from ..float16 import ScaledRows, row_blocks, scaled_rows, widen
 from ..nn import ops
 from ..quant import absmax_int8, split_groups
+from ..shapes import new_positions
 from ..threads import pool_of, share_out
 from ..variants import LAYER
 from .cache import caches
@@ -57,7 +58,7 @@ class PackedModel:
 
     @finite
     def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T); last: (V, B, 1)
-        new = ops.new_positions(ids, caches, self.config.context)
+        new = new_positions(ids, caches, self.config)
         rotary = ops.rotary_of(self.rotary, new, len(ids))
         x = self.embedding.row(ids) if isinstance(self.embedding, ScaledRows) else widen(self.embedding[ids])
         x = np.ascontiguousarray(x.transpose(2, 0, 1))                               # (C, B, T)

@@ -13,6 +13,7 @@ BitLinear's input is normed once and quantized once. One word changes the varian
     linear="float"     the full-precision LLaMA baseline: no quantizers, no sub-norms
 """
 from ..exact import Random
+from ..shapes import new_positions
 from . import ops
 from .config import check_size
 from .layers import NORMS, Attention, Embedding, FeedForward, Head, Module, RMSNorm
@@ -55,7 +56,7 @@ class Transformer(Module):
         return self.score(self.encode(ids, caches))
 
     def encode(self, ids, caches=None):          # (B, T) int -> residual stream (C, B, T)
-        new = ops.new_positions(ids, caches, self.config.context)
+        new = new_positions(ids, caches, self.config)
         rotary = ops.rotary_of(self.rotary, new, len(ids))
         x = self.embed_tokens(ids)
         for block, cache in zip(self.layers, caches or [None] * len(self.layers), strict=True):

@@ -26,6 +26,7 @@ from ..exact import (Grid, Operand, coarse, cos_sin, exp, fine, fine_gradient, f
                      product, rest_of, sigmoid, sum_runs, total, whole)
 from ..exact_attention import Values, shared_out, weighted_gradient, weighted_sums
 from ..quant import QB, split_groups
+from ..shapes import same_shape
 from .autograd import op
 
 QUERY_BLOCK = 64     # queries that attention handles at a time
@@ -51,6 +52,8 @@ def embedding(table, ids):                       # (V, C), (B, T) int -> (C, B, 
 @op
 def add(x, y):                                   # two arrays of one shape -> the same
     """x + y, the residual connection."""
+    same_shape("add", x.shape, y.shape)
+
     def vjp(g):                                  # dx = g,  dy = g
         return g, g
     return x + y, vjp
@@ -59,6 +62,7 @@ def add(x, y):                                   # two arrays of one shape -> th
 @op
 def rms_norm(x, gain, *, eps):                   # (C, B, T), (C,) -> (C, B, T)
     """y = n gain,  n = x r,  r = (mean_C(x^2) + eps)^(-1/2).   [rmsnorm] eq. 4, plus eps"""
+    same_shape("rms_norm's features and gain", x.shape[:-2], gain.shape)
     r = 1 / np.sqrt(total(x * x) / len(x) + eps)                         # (1, B, T)
     n = x * r
 
@@ -173,15 +177,6 @@ def split_heads(x, head_dim, n_kv_heads=None):   # (H D, B, T) -> (B, K, H/K, D,
     return x.reshape(n_kv_heads or len(x) // head_dim, -1, head_dim, *x.shape[1:]).transpose(3, 0, 1, 2, 4)
 
 
-def new_positions(ids, caches, context):         # (B, T), caches of the layers or None -> a slice
-    """Where the T new tokens stand: behind those that the caches have."""
-    start = caches[0].length if caches else 0
-    end = start + ids.shape[1]
-    if end > context:
-        raise ValueError(f"{end} tokens: expected at most the context of {context}")
-    return slice(start, end)
-
-
 def rotary_of(tables, positions, batch):         # two (D/2, length), a slice -> two (D/2, B, T)
     """What ``rope`` takes: cos and sin of these positions, repeated for every sequence of the batch, for it
     then multiplies contiguous arrays."""
@@ -205,6 +200,8 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, L), (K 
     and values, each serves H/K consecutive query heads (grouped-query attention).
     """
     D, (_, B, T) = head_dim, q.shape
+    if not isinstance(k, Grid):
+        same_shape("causal_attention's keys and values", k.shape, v.shape, (len(k), B, max(T, k.shape[-1])))
     keys = k if isinstance(k, Grid) else fine(split_heads(k, D), -2)     # (B, K, 1, D, L), as from a cache
     values = v if isinstance(v, Values) else shared_out(split_heads(v, D))
     K, L = keys.values.shape[1], keys.values.shape[-1]
@@ -249,6 +246,7 @@ def causal_attention(q, k, v, *, head_dim):      # (H D, B, T), (K D, B, L), (K 
 @op
 def swiglu(gate, up):                            # two (F, B, T) -> (F, B, T)
     """y = silu(gate) up,  silu(x) = x s,  s = 1 / (1 + exp(-x)).   [swiglu] eq. 5"""
+    same_shape("swiglu", gate.shape, up.shape)
     s = sigmoid(gate)
 
     def vjp(g):                                  # dgate = g up (s + silu (1 - s)),  dup = g silu
@@ -260,6 +258,7 @@ def swiglu(gate, up):                            # two (F, B, T) -> (F, B, T)
 @op
 def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
     """y = relu(gate)^2 up, the squared ReLU in place of SiLU.   [2b4t] §2"""
+    same_shape("relu2_gate", gate.shape, up.shape)
     r = np.maximum(gate, 0)
 
     def vjp(g):                                  # dgate = 2 g up relu(gate),  dup = g relu(gate)^2
@@ -270,7 +269,7 @@ def relu2_gate(gate, up):                        # two (F, B, T) -> (F, B, T)
 @op
 def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
     """Mean of ``losses`` over the N tokens with a target; with no target at all it is 0 / 0, nan."""
-    (shape, logits), targets = (logits.shape, logits.reshape(len(logits), -1)), targets.ravel()
+    shape, (logits, targets) = logits.shape, _flat(logits, targets)
     each, e, Z = _losses(logits, targets)
     counts, N = targets >= 0, len(each)
 
@@ -284,7 +283,12 @@ def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
 def losses(logits, targets):                     # (V, B, T), (B, T) int -> (N,)
     """-log p[target],  p = softmax_V(logits) = e / Z, in nats, of the N tokens with a target, in order.
     A target below 0 is none: padding."""
-    return _losses(logits.reshape(len(logits), -1), targets.ravel())[0]
+    return _losses(*_flat(logits, targets))[0]
+
+
+def _flat(logits, targets):                      # (V, B, T), (B, T) -> (V, B T), (B T,)
+    same_shape("logits' tokens and targets", logits.shape[1:], targets.shape)
+    return logits.reshape(len(logits), -1), targets.ravel()
 
 
 def _losses(logits, targets):                    # (V, B T), (B T,) -> losses (N,), e (V, B T), Z (B T,)
