@@ -14,12 +14,15 @@ Sources: [bpe] Sennrich et al., arXiv 1508.07909 · [gpt2] Radford et al., "Lang
 Multitask Learners".
 """
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from heapq import heapify, heappop, heappush, heapreplace
+
+import numpy as np
 
 from ..errors import UserError
 
 MAX_RANKS = 2**20
+NONE = -1            # between two pieces, and inside a token
 
 # Words with the space or apostrophe before them, numbers of up to three digits, punctuation, and white
 # space with control characters. Every character is in just one of the four classes, so that no text is
@@ -29,7 +32,21 @@ MAX_RANKS = 2**20
 _SPACE, _DIGIT = r"\x00-\x20\x7f", r"0-9"
 _MARK = (r"\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e"                 # of ASCII
          r"\x80-\xbf\u2000-\u206f\u3000-\u303f")                  # of Latin-1, general, CJK
-PATTERN = f"[ ']?[^{_SPACE}{_DIGIT}{_MARK}]+| ?[{_DIGIT}]{{1,3}}| ?[{_MARK}]+|[{_SPACE}]+"
+_WIDE = r"\ufe30-\ufe6f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"          # full-width and kin
+
+
+def _pattern(mark):
+    return f"[ ']?[^{_SPACE}{_DIGIT}{mark}]+| ?[{_DIGIT}]{{1,3}}| ?[{mark}]+|[{_SPACE}]+"
+
+
+PATTERN, EARLIER_PATTERN = _pattern(_MARK + _WIDE), _pattern(_MARK)
+
+
+def pattern_of(ranks):
+    """The pattern that goes with ranks of our own. The earlier one takes full-width punctuation for letters.
+    Where every token of more than one byte is ASCII both give the same tokens for every text, and the earlier
+    one is kept: a tokenizer.json stays the same to the last byte."""
+    return EARLIER_PATTERN if all(len(token) == 1 or token.isascii() for token in ranks) else PATTERN
 
 
 # ---- encoding
@@ -66,16 +83,24 @@ def characters_of(text):
 
 def train(texts, n_ranks, progress=iter):
     """Learn {token bytes: rank}: the 256 bytes in order, then n_ranks - 256 joins. texts: a str or an
-    iterable of them, which need not fit in memory together; progress wraps the loop over the joins."""
-    words = Counter()                # piece -> how often it occurs; the order of pieces does not matter
+    iterable of them, which need not fit in memory together; progress wraps the loop over the joins.
+
+    All different pieces lie in one line, with a NONE before and after each, each byte at its place. A token
+    is noted at its first and at its last place, so that its neighbours are found from there, and a join costs
+    what is joined, however long a piece is.
+    """
+    pieces = Counter()                   # piece -> how often it occurs; the order of pieces does not matter
     for text in chunks(texts):
-        words.update(re.findall(PATTERN, characters_of(text)))
-    words, times = [list(piece.encode()) for piece in words], list(words.values())   # a word: a list of ranks
-    pairs, seen_in = Counter(), defaultdict(set)     # pair -> how often it occurs, which words (may) have it
-    for w, word in enumerate(words):
-        for pair in zip(word, word[1:]):
-            pairs[pair] += times[w]
-            seen_in[pair].add(w)
+        pieces.update(re.findall(PATTERN, characters_of(text)))
+    encoded = [b" ", *(piece.encode() + b" " for piece in pieces)]
+    sizes = np.array([len(piece) for piece in encoded])
+    line = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int32)
+    line[np.cumsum(sizes) - 1] = NONE
+    times = np.repeat(np.array([0, *pieces.values()], np.int64), sizes)   # of the piece that a place is in
+    at = np.flatnonzero((line[:-1] != NONE) & (line[1:] != NONE))
+    pairs, places = Counter(), {}        # pair -> how often it occurs, where it begins (joins took some)
+    for code, n, where in _by_token(line[at] << 8 | line[at + 1], at, times):
+        pairs[divmod(code, 256)], places[divmod(code, 256)] = n, where
     queue = [(-n, pair) for pair, n in pairs.items()]
     heapify(queue)
 
@@ -86,19 +111,20 @@ def train(texts, n_ranks, progress=iter):
             raise UserError(f"the text has no pair of tokens twice after {new:,} of {n_ranks:,} ranks: "
                             f"expected more text, or a vocabulary of at most {new + 1:,} (--tokenizer "
                             f"bpe:{new + 1}, or char)")
-        tokens.append(tokens[pair[0]] + tokens[pair[1]])
-        born = set()
-        for w in seen_in.pop(pair):
-            word, words[w] = words[w], _replace(words[w], pair, new)
-            for gone in zip(word, word[1:]):
-                pairs[gone] -= times[w]
-            for there in zip(words[w], words[w][1:]):
-                pairs[there] += times[w]
-                if new in there:
-                    seen_in[there].add(w)
-                    born.add(there)
-        for pair in born:                                  # no other pair has become more frequent
-            heappush(queue, (-pairs[pair], pair))
+        left, right = pair
+        tokens.append(tokens[left] + tokens[right])
+        at = _join_all(places.pop(pair), line, pair, len(tokens[left]), new, len(tokens[new]))
+        before, after = line[at - 1], line[at + len(tokens[new])]
+        both = after == new                                # two joins side by side: told as before the second
+        born = [((right if token == new else token, left), (token, new), n, where - len(tokens[token]))
+                for token, n, where in _by_token(before, at, times)]
+        born += [((right, token), (new, token), n, where)
+                 for token, n, where in _by_token(after[~both], at[~both], times)]
+        for gone, there, n, where in born:                 # no other pair has become more frequent
+            pairs[gone] -= n
+            pairs[there], places[there] = n, where
+            heappush(queue, (-n, there))
+        del pairs[pair]
     return {token: rank for rank, token in enumerate(tokens)}
 
 
@@ -119,14 +145,25 @@ def _most_frequent(queue, pairs):
     return None
 
 
-def _replace(word, pair, new):
-    """The word with every occurrence of the pair, from the left, replaced by the rank new."""
-    out, i = [], 0
-    while i < len(word):
-        if word[i] == pair[0] and tuple(word[i:i + 2]) == pair:
-            out.append(new)
-            i += 2
-        else:
-            out.append(word[i])
-            i += 1
-    return out
+def _join_all(at, line, pair, to_right, new, size):
+    """Put the rank new into the line at the places of a pair that are still there, from the left -> those
+    places. to_right, size: the bytes of the pair's left token and of the new one."""
+    at = at[(line[at] == pair[0]) & (line[at + to_right] == pair[1])]
+    if pair[0] == pair[1]:                                 # of a run of overlapping ones every other
+        number = np.arange(len(at))
+        begins = np.diff(at, prepend=-size) != to_right
+        at = at[(number - np.maximum.accumulate(number * begins)) % 2 == 0]
+    line[at + to_right - 1] = line[at + to_right] = NONE
+    line[at] = line[at + size - 1] = new
+    return at
+
+
+def _by_token(tokens, at, times):
+    """Yield each token but NONE, how often its places occur, and those places, from the left."""
+    order = np.argsort(tokens, kind="stable")
+    order = order[np.searchsorted(tokens, NONE, "right", sorter=order):]          # NONE is the lowest
+    tokens, at = tokens[order], at[order]
+    starts = np.flatnonzero(np.diff(tokens, prepend=NONE))
+    if len(starts):
+        yield from zip(tokens[starts].tolist(), np.add.reduceat(times[at], starts).tolist(),
+                       np.split(at, starts[1:]))

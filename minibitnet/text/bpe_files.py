@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..errors import UserError
 from ..files import write_atomically
-from .bpe import MAX_RANKS, PATTERN, join
+from .bpe import MAX_RANKS, join, pattern_of
 
 END_TOKEN = "<|endoftext|>"            # the token between documents
 MAX_TOKEN_BYTES = 1024
@@ -35,7 +35,7 @@ class Vocabulary(NamedTuple):
 
 def with_end(ranks):
     """Ranks of our own -> Vocabulary, with the token END_TOKEN between documents."""
-    return Vocabulary(ranks, PATTERN, {END_TOKEN: len(ranks)})
+    return Vocabulary(ranks, pattern_of(ranks), {END_TOKEN: len(ranks)})
 
 
 # ---- rank files

@@ -272,6 +272,6 @@ def _without_line_end(text):
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
-def texts(corpus):
-    """The text of a corpus in pieces, without its lines <|endoftext|>."""
-    return (piece for piece in pieces(corpus.chunks(), corpus.has_documents) if piece is not DOCUMENT_END)
+def texts(corpus, report=lambda n: None):
+    """The text of a corpus in pieces, without its lines <|endoftext|>; report as of ``chunks``."""
+    return (piece for piece in pieces(corpus.chunks(report), corpus.has_documents) if piece is not DOCUMENT_END)

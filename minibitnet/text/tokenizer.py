@@ -141,16 +141,18 @@ class BPETokenizer(_ByteLevel):
 
 # ---- making and loading
 
-def make_tokenizer(spec, text, with_end=False):
+def make_tokenizer(spec, text, with_end=False, progress=iter):
     """spec: "char" or "bpe:SIZE" (trained on text, a str or an iterable of them), "byte", or the path of a
     ``tokenizer.json`` (a run's or Hugging Face's) or rank file. with_end: whether there are documents to
-    keep apart; bpe can always, and its SIZE counts that token, so that it is the model's vocab_size."""
+    keep apart; bpe can always, and its SIZE counts that token, so that it is the model's vocab_size.
+    progress: as of ``bpe.train``."""
     if spec == "char":
         return CharTokenizer.train(text, with_end)
     if spec == "byte":
         return ByteTokenizer(with_end)
     if spec.startswith("bpe:"):
-        return BPETokenizer(bpe_files.with_end(bpe.train(text, bpe_size(spec.removeprefix("bpe:")) - 1)))
+        size = bpe_size(spec.removeprefix("bpe:"))
+        return BPETokenizer(bpe_files.with_end(bpe.train(text, size - 1, progress)))
     return load_tokenizer(spec)
 
 
@@ -204,7 +206,7 @@ def _bpe_tokenizer(vocabulary, path):
         # deep nesting would overflow the parser's stack
         if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
             raise ValueError(f"expected a str of at most {MAX_PATTERN:,} characters")
-        if pattern != bpe.PATTERN:
+        if pattern not in (bpe.PATTERN, bpe.EARLIER_PATTERN):
             _encoding(pattern, {bytes([b]): b for b in range(256)})
     except ValueError as e:
         raise UserError(f"{path}: its pattern {str(pattern)[:60]!r} does not compile: "

@@ -1,6 +1,7 @@
 import random
 import re
 import sys
+import time
 from collections import Counter
 from itertools import zip_longest
 
@@ -8,10 +9,14 @@ import pytest
 import tiktoken
 
 from minibitnet.errors import UserError
+from minibitnet.formats.rundir import tokenizer_sha256
+from minibitnet.measure import results
 from minibitnet.text import bpe
-from minibitnet.text.bpe import PATTERN, characters_of, encode_plain, join, train
+from minibitnet.text.bpe import (EARLIER_PATTERN, PATTERN, characters_of, encode_plain, join, pattern_of,
+                                 train)
 from minibitnet.text.bpe_files import with_end
-from minibitnet.text.tokenizer import BPETokenizer
+from minibitnet.text.corpora import load_corpus, texts
+from minibitnet.text.tokenizer import BPETokenizer, make_tokenizer
 
 BYTES = {bytes([b]): b for b in range(256)}
 WORDS = "she sells sea shells on the sea shore; the shells that she sells are sea shells, I'm sure. " * 3
@@ -118,6 +123,33 @@ def test_every_token_is_the_join_of_two_of_lower_rank():
     assert all(len(join(t, ranks, below=r)) == 2 for t, r in ranks.items() if len(t) > 1)
 
 
+def seconds(text, n_ranks):
+    """CPU seconds of training, the least of three times."""
+    def once():
+        began = time.process_time()
+        train(text, n_ranks)
+        return time.process_time() - began
+    return min(once() for _ in range(3))
+
+
+def test_text_without_spaces_takes_at_most_4_times_as_long_as_words():
+    """One piece of 400 kB, and lines of Chinese of all lengths, beside English."""
+    rng, words = random.Random(5), load_corpus("pydoc").text[:400_000]
+    genes = "".join(rng.choice("ACGT") for _ in range(len(words)))
+    chinese = "".join(rng.choice("的一是不了人我在有他这中大来上国个到说们为子和你地出道也时年")
+                      + "\n" * (rng.random() < 0.01) for _ in range(len(words) // 3))
+    limit = 4 * seconds(words, 511)
+    assert seconds(genes, 511) < limit and seconds(chinese, 511) < limit
+
+
+def test_the_stories_have_the_tokenizer_of_every_release():
+    """bpe:512 of the tiny run, whose sha256 data/results/exact.json has."""
+    tiny = results.load("exact")["result"]["tiny"]["settings"]
+    corpus = load_corpus("stories")
+    tokenizer = make_tokenizer(tiny["train"]["tokenizer"], texts(corpus), with_end=True)
+    assert tokenizer_sha256(tokenizer) == tiny["corpus"]["tokenizer_sha256"]
+
+
 def test_a_corpus_may_come_in_chunks():
     assert train(iter(["she sees", " sea shells", " sea shore"]),
                  260) == train("she sees sea shells sea shore", 260)
@@ -129,6 +161,25 @@ def test_words_keep_the_space_or_apostrophe_before_them():
     pieces = re.findall(PATTERN, "I don't owe  $12345.67 (né Zoë)\n\n 你好、世界!")
     assert pieces == ["I", " don", "'t", " owe", "  ", "$", "123", "45", ".", "67", " (", "né", " Zoë", ")",
                       "\n\n ", "你好", "、", "世界", "!"]
+
+
+def test_full_width_punctuation_is_no_letter():
+    """So no token runs across a comma, whatever it is made of."""
+    pieces = re.findall(PATTERN, "你好，世界！（Ａ１：ｂ）")
+    assert pieces == ["你好", "，", "世界", "！（", "Ａ１", "：", "ｂ", "）"]
+    learnt = [token.decode(errors="replace") for token in list(train("你好，世界。" * 9, 270))[256:]]
+    assert "你好" in learnt and not any("，" in token and token != "，" for token in learnt), learnt
+
+
+def test_a_vocabulary_of_ascii_keeps_the_earlier_pattern_and_encodes_alike_under_both():
+    """The bytes of the stories' tokenizer.json are those of every release."""
+    ascii_only, rng = train(WORDS + " 'tis (so) -- 100" * 2, 290), random.Random(4)
+    assert pattern_of(ascii_only) == with_end(ascii_only).pattern == EARLIER_PATTERN != PATTERN
+    assert pattern_of(RANKS) == PATTERN
+    one, other = (BPETokenizer(with_end(ascii_only)._replace(pattern=p)) for p in (PATTERN, EARLIER_PATTERN))
+    for _ in range(2000):
+        text = "".join(rng.choice("，！（ａ' .,sh 1\nel你é") for _ in range(rng.randint(1, 30)))
+        assert one.encode(text).tolist() == other.encode(text).tolist(), text
 
 
 def test_every_character_begins_a_piece_and_ends_one():
@@ -219,6 +270,12 @@ def test_a_run_of_two_million_spaces_is_no_trouble():
     text = " " * 2_000_000 + "a"
     tokenizer = BPETokenizer(with_end(BYTES | {b"  ": 256}))
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_marker_inside_a_line_is_text():
+    """Versions of tiktoken before 0.11 lose it."""
+    text = "a <|endoftext|> b"
+    assert BPETokenizer(with_end(RANKS)).encode(text).tolist() == encode_plain(text, RANKS)
 
 
 def test_surrogates_are_joined_in_pairs_and_replaced_alone():
