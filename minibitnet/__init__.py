@@ -1,10 +1,15 @@
 """minibitnet: BitNet (1-bit language models) in pure NumPy, written to be read.
 
-Names load on first use (PEP 562), so that ``import minibitnet`` costs nothing and a command can set thread
-counts before NumPy starts. README.md says in which order to read the source.
+    model, tokenizer, history = minibitnet.fit(text)          # or minibitnet.load("runs/tiny")
+    model.generate("The "), model.logits(ids), model.layers(), model.trace(ids), model.pack(), model.save(DIR)
+    minibitnet.draw_loss(history)
+
+Names and modules load on first use (PEP 562), so that ``import minibitnet`` costs nothing. README.md says in
+which order to read the source.
 """
 import difflib
 import importlib
+import sys
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -34,23 +39,32 @@ _HOMES = {
     "straight_through": "nn.ste",
     "vjp_error": "nn.gradcheck",
 }
-_FOLDERS = ("experiments", "formats", "inference", "measure", "nn", "stories", "text")
 __all__ = sorted([*_HOMES, "__version__"])
 
 
-def __getattr__(name):
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    elif name in __dir__():
-        value = importlib.import_module(f".{name}", __name__)
-    else:
-        near = difflib.get_close_matches(name, __dir__(), 1)
-        raise AttributeError(f"module 'minibitnet' has no attribute {name!r}" +
-                             (f"; did you mean {near[0]!r}?" if near else ""))
-    globals()[name] = value                      # found once
-    return value
+def _lazy(package, homes):
+    """Let a package import its modules, and the names in homes {name: module}, when they are asked for."""
+    [folder] = package.__path__
+
+    def names():
+        return sorted({*homes, *(path.stem for path in Path(folder).glob("[a-z]*.py")),
+                       *(path.parent.name for path in Path(folder).glob("*/__init__.py"))})
+
+    def find(name):
+        if name in homes:
+            value = getattr(importlib.import_module(f".{homes[name]}", package.__name__), name)
+        elif name in names():
+            value = importlib.import_module(f".{name}", package.__name__)
+        else:
+            near = difflib.get_close_matches(name, names(), 1)
+            raise AttributeError(f"module {package.__name__!r} has no attribute {name!r}" +
+                                 (f"; did you mean {near[0]!r}?" if near else ""))
+        setattr(package, name, value)            # found once
+        return value
+    special = [name for name in vars(package) if name.startswith("__")]
+    package.__getattr__, package.__dir__ = find, lambda: sorted({*names(), *special})
 
 
-def __dir__():
-    modules = (path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-    return sorted({*__all__, *_FOLDERS, *modules})
+_lazy(sys.modules[__name__], _HOMES)
+for _folder in Path(__file__).parent.glob("*/__init__.py"):                  # they are empty
+    _lazy(importlib.import_module(f".{_folder.parent.name}", __name__), {})

@@ -69,6 +69,8 @@ def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] 
 
 def run_at(path):
     """The RunDirectory at a path; UserError where there is none."""
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise UserError(f"model {path!r}: expected the directory of a run")
     run = RunDirectory(path)
     if run.path.is_file() and run.path.suffix == ".safetensors":
         raise UserError(f"{run.path} is a file: expected the directory of its run, of which an engine runs "

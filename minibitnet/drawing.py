@@ -53,6 +53,7 @@ def save_loss(history, path):
 
 def draw_weights(layer: Layer, rows: int = 64, columns: int = 64) -> Any:
     """The first rows (outputs) and columns (inputs) of a layer, latent and quantized."""
+    need_latent(layer)
     figure, panels = new_figure(panels=2, size=(4.6, 4.6))
     corner = slice(rows), slice(columns)
     latent = layer.latent[corner]
@@ -70,6 +71,7 @@ def draw_weights(layer: Layer, rows: int = 64, columns: int = 64) -> Any:
 def draw_histogram(layer: Layer) -> Any:
     """How a layer's latent weights are spread, and where one code ends and the next begins: halfway between
     their values, for rounding."""
+    need_latent(layer)
     figure, [axes] = new_figure()
     w, codes = layer.latent.ravel(), layer.codes.ravel()
     axes.hist(w, bins=121, color="0.7")
@@ -119,6 +121,13 @@ def draw_bytes(layer: Layer, count: int = 8) -> Any:
     axes.set(title=f"{layer.name}: bytes of input 0", ylabel="byte", yticks=range(len(packed)))
     axes.set_xticks(range(4), ["bits 7, 6", "bits 5, 4", "bits 3, 2", "bits 1, 0"])
     return figure
+
+
+def need_latent(layer):
+    """UserError for a layer of a packed model."""
+    if layer.latent is None:
+        raise UserError(f"{layer.name} is of a packed model, which has no latent weights: expected a layer "
+                        "of the float engine (draw_bytes shows this one)")
 
 
 def sign(code):

@@ -3,9 +3,11 @@ import copy
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +17,11 @@ from . import jobs
 from .drawing import save_loss
 from .errors import UserError
 from .formats import checkpoint, packed
-from .language_model import FloatEngine, LanguageModel
+from .language_model import FloatEngine, LanguageModel, check_threads
 from .measure import held_out
 from .nn.model import Transformer
 from .nn.optim import AdamW
+from .options import check_names
 from .nn.training import Recorder, train
 from .text.batches import repeated
 from .text.corpora import corpus_of
@@ -28,10 +31,11 @@ from .threads import available_cpus, keep_freed_memory
 class Training:
     """A Job's model on its way: ``go`` makes the steps that are left, ``model()`` is what there is so far.
 
-    report(line) is called after every step, progress(batches) wraps the batches of an evaluation.
+    report(line) is called after every step, progress(batches) wraps the batches of an evaluation; lines: of
+    the metrics so far, of a run without a directory that goes on.
     """
 
-    def __init__(self, job, report=lambda line: None, progress=iter):
+    def __init__(self, job, report=lambda line: None, progress=iter, lines=()):
         c, saved, run = job.train_config, job.saved, job.run
         self.job, self.start = job, saved.step if saved else 0
         self.transformer = Transformer(job.model_config, c.seed)
@@ -39,7 +43,7 @@ class Training:
         if saved:
             for ours, theirs in ((self.transformer.arrays(), saved.parameters), (self.optimizer.m, saved.m),
                                  (self.optimizer.v, saved.v)):
-                checkpoint.copy_into(ours, theirs, run.last)
+                checkpoint.copy_into(ours, theirs, run.last if run else "the interrupted run")
             self.optimizer.t = self.start
         elif job.weights:
             checkpoint.copy_into(self.transformer.arrays(), job.weights, "the model to start from")
@@ -51,7 +55,7 @@ class Training:
         self.recorder = Recorder(run, job.settings, job.validation,
                                  job.validation.count_bytes(job.tokenizer), floor=floor,
                                  done=self.start, best=saved.best_val_loss if saved else math.inf,
-                                 report=report, progress=progress, lines=run.metrics() if run else ())
+                                 report=report, progress=progress, lines=run.metrics() if run else lines)
 
     @property
     def floor(self):
@@ -74,11 +78,14 @@ class Training:
               threads=threads, stopped=stopped)
 
     def model(self):
-        """The LanguageModel of the steps made so far."""
-        transformer = copy.deepcopy(self.transformer)        # which more training does not move
-        model = LanguageModel(FloatEngine(transformer), self.job.tokenizer, self.job.settings,
-                              self.recorder.done)
-        model.training = self
+        """The LanguageModel of the steps made so far, which more training does not move."""
+        recorder, optimizer = self.recorder, self.optimizer
+        model = LanguageModel(FloatEngine(copy.deepcopy(self.transformer)), self.job.tokenizer,
+                              self.job.settings, recorder.done)
+        if not self.finished:
+            saved = checkpoint.Checkpoint(recorder.done, recorder.best, self.job.settings, model.latent(),
+                                          *copy.deepcopy((optimizer.m, optimizer.v)))
+            model.paused = Paused(replace(self.job, saved=saved), tuple(recorder.lines))
         return model
 
     def finish(self):
@@ -89,6 +96,12 @@ class Training:
             packed.save(run.packed, self.job.settings, self.recorder.done,
                         *packed.pack(self.transformer.arrays(), c))
         return save_loss(History(self.recorder.lines, self.floor), run.path / "loss.png")
+
+
+class Paused(NamedTuple):
+    """What an interrupted run needs to go on."""
+    job: jobs.Job                # whose ``saved`` is the step that it is at
+    lines: tuple                 # of its metrics so far
 
 
 class History(Mapping):
@@ -133,32 +146,37 @@ def fit(data: str | os.PathLike | None = None, *, model: LanguageModel | None = 
         threads: int | None = None, progress: bool = True, **options: Any) -> Fit:
     """Train a language model -> (model, tokenizer, history).
 
-    data: a text (of more than one line); or the name of a corpus (``python -m minibitnet.data list``), or the
-    path of a text file. options: any field of ``ModelConfig`` and ``TrainConfig`` (``linear="float"``,
-    ``steps=200``, ``tokenizer="bpe:512"``), with the defaults of the command train; ``tiny=True`` is --tiny.
+    data: a text (of more than one line, or of 1,000 characters); or the name of a corpus (``python -m
+    minibitnet.data list``), or the path of a text file. options: any field of ``ModelConfig`` and
+    ``TrainConfig`` (``linear="float"``, ``steps=200``, ``tokenizer="bpe:512"``), with the defaults of the
+    command train; ``tiny=True`` is --tiny.
 
     model: start from this one's weights, with its sizes and its tokenizer, in a new schedule of learning
     rates. Without data: go on with its own run, where that was interrupted; the result is that of a run
-    without interruption, to the last byte.
+    without interruption, to the last byte. The model itself stays what it is.
 
-    Nothing is written unless out names a directory, for what the command train leaves. The interrupt of a
-    notebook, or Ctrl-C, ends the run after the step it is at, and the call gives what there is so far.
-    threads: at most so many, by default one for every processor; the result does not depend on it. Meanwhile
-    BLAS is held to one thread. The process keeps freed memory from then on (``threads.keep_freed_memory``).
+    Nothing is written unless out names a directory, for what the command train leaves; overwrite: replace the
+    run that is there. The interrupt of a notebook, or Ctrl-C, ends the run after the step it is at, and the
+    call gives what there is so far; a second one ends it at once, and nothing is given. threads: at most so
+    many, by default one for every processor; the result does not depend on it. Meanwhile BLAS is held to one
+    thread. The process keeps freed memory from then on (``threads.keep_freed_memory``).
+
+    UserError for options that are none or do not go together; NonFiniteError where the loss is no number.
     """
+    threads = available_cpus() if threads is None else threads
+    check_threads(threads)
     keep_freed_memory()
-    if data is None and model is not None and not (options or out or tiny):
-        training = model.training
-        if training is None or training.finished:
-            state = "is finished" if training else "is not in memory"
-            raise UserError(f"fit(model=...): this model's run {state}: expected data to train it on")
+    if model is not None and not isinstance(model, LanguageModel):
+        raise UserError(f"model = {repr(model)[:60]}: expected a model, as fit or load gives it")
+    if data is None and model is not None and not (options or out or overwrite or tiny):
+        training = _going_on(model)
     elif data is None and not tiny:
         raise UserError("fit() without data: expected a text, the name of a corpus, or the path of a file")
     else:
         training = Training(_job(data, model, out, overwrite, tiny, options))
     try:
         with bar(training, progress), Interruption(hard=False) as interruption:
-            training.go(threads or available_cpus(), stopped=lambda: interruption.signal)
+            training.go(threads, stopped=lambda: interruption.signal)
         if training.job.run and training.finished:
             training.finish()
     finally:
@@ -168,19 +186,33 @@ def fit(data: str | os.PathLike | None = None, *, model: LanguageModel | None = 
     return Fit(trained, trained.tokenizer, History(training.recorder.lines, training.floor))
 
 
+def _going_on(model):
+    """The Training of a model whose run was interrupted."""
+    if model.paused is None:
+        raise UserError("fit(model=...): this model's run is finished (or in files: train --resume goes on "
+                        "with those): expected data to train the model on")
+    job, lines = model.paused
+    if job.run:
+        saved, _ = job.run.resume(job.settings)
+        if saved is None or saved.step != model.step:
+            job.run.close()
+            raise UserError(f"fit(model=...): the run in {job.run.path} went on, to another step than this "
+                            f"model's, {model.step:,}: expected its newest model")
+    return Training(job, lines=lines)
+
+
 def _job(data, model, out, overwrite, tiny, options):
     """The Job of a call of ``fit``."""
-    given = jobs.sections(options)
+    check_names(options, *jobs.CONFIGS.values())
+    given = {section: {f.name: options[f.name] for f in fields(config) if f.name in options}
+             for section, config in jobs.CONFIGS.items()}
+    weights = model and model.latent("fit(model=...)")
     if model is not None:
-        if not hasattr(model.engine, "transformer"):
-            raise UserError("fit(model=...): this model has no latent weights, which training moves: "
-                            "expected one of the float engine")
         jobs.take_sizes(model.settings, given)
+    corpus, given["train"]["data"] = corpus_of(jobs.TINY["train"]["data"] if data is None else data)
     chosen = jobs.resolved(given, tiny=tiny)
-    corpus, chosen["train"]["data"] = corpus_of(jobs.TINY["train"]["data"] if data is None else data)
     job = jobs.job_of(chosen, corpus, tokenizer=model and model.tokenizer)
-    if model is not None:
-        job.weights = {name: a.copy() for name, a in model.engine.transformer.arrays().items()}
+    job.weights = weights
     return jobs.with_directory(job, chosen, out, overwrite=overwrite) if out else job
 
 
@@ -216,7 +248,7 @@ class Interruption:
 def bar(training, show):
     """A progress bar while the training of this block runs: a widget in a notebook that has ipywidgets, else
     text."""
-    if not show:
+    if not show or sys.stderr is None:           # pythonw, or a closed one
         yield
         return
     try:

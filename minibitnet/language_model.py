@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import looking
 from .errors import NonFiniteError, UsageError, UserError
 from .exact import total
+from .float16 import all_finite
 from .formats import checkpoint, packed
 from .formats.rundir import RunDirectory
 from .inference.cache import KINDS
@@ -24,6 +25,7 @@ from .inference.sampling import check_sampling, decode
 from .inference.scoring import finite, surprisal
 from .nn import ops
 from .nn.autograd import Tensor
+from .shapes import token_ids
 from .threads import one_blas_thread
 
 ENGINES = ("float", "packed", "integer")
@@ -60,12 +62,13 @@ class LanguageModel:
     ``pack`` and ``save`` keep it.
 
     ``tokenizer``, ``config`` (ModelConfig) and ``settings`` (the run's config.json), ``step`` that it was
-    trained to, ``path`` of the file that it was read from; ``training``: the run in memory that made it, if
-    there is one. ``engine`` maps ids (B, T) to logits (V, B, T), which times ``logit_scale`` are nats."""
+    trained to, ``path`` of the file that it was read from; ``paused``: what the run that made it needs to go
+    on, where ``fit`` was interrupted. ``engine`` maps ids (B, T) to logits (V, B, T), which times
+    ``logit_scale`` are nats."""
 
     def __init__(self, engine: Any, tokenizer: Any, settings: dict[str, Any], step: int = 0,
                  path: Path | None = None) -> None:
-        self.training: Any = None
+        self.paused: Any = None
         self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
         self.step, self.path = step, path
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
@@ -73,20 +76,13 @@ class LanguageModel:
         self.begin = tokenizer.end if settings["corpus"].get("documents") else None
 
     def __repr__(self):
-        c = self.config
-        return (f"<LanguageModel: {c.linear}, {c.n_parameters:,} parameters, {c.n_layers} layers {c.d_model} "
-                f"wide, {c.vocab_size:,} tokens, context {c.context:,}; step {self.step:,}, "
-                f"{type(self.engine).__name__}>")
+        return f"<LanguageModel: {self.config.summary}; step {self.step:,}, {type(self.engine).__name__}>"
 
     @alone
     def logits(self, ids: ArrayLike) -> NDArray:
         """(T,) token ids -> (T, vocab_size): row t scores the token after ids[:t + 1]. float32, or of the
         integer engine int32."""
-        ids = self._checked(ids)
-        if len(ids) > self.config.context:
-            raise UserError(f"{len(ids):,} token ids: expected at most the context of "
-                            f"{self.config.context:,}")
-        return self.engine(ids[None])[:, 0].T
+        return self.engine(self._window(ids))[:, 0].T
 
     def loss(self, text: str) -> float:
         """Mean nats per token of a text of at most a context, as a document of its own where the model knows
@@ -118,10 +114,12 @@ class LanguageModel:
         check_sampling(temperature, top_k, top_p, seed)
         if not (isinstance(tokens, Integral) and tokens >= 1):
             raise UserError(f"tokens = {tokens!r}: expected a count, at least 1")
-        if not (isinstance(prompt, str) and isinstance(stop, str)):
-            raise UserError(f"prompt = {prompt!r}, stop = {stop!r}: expected two texts (stop may be empty: "
-                            f"none)")
-        ids = self._checked(self.encode(prompt))
+        if not isinstance(stop, str):
+            raise UserError(f"stop = {stop!r}: expected a text (empty: none)")
+        ids = self.encode(prompt)
+        if not len(ids):
+            raise UserError("an empty prompt: expected at least one token, for this model was not trained on "
+                            "documents and cannot begin one")
         text_of, held = self.tokenizer.decode_stream(), ""
         drawn = decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
         while True:
@@ -143,6 +141,8 @@ class LanguageModel:
     def encode(self, text: str) -> NDArray:
         """Token ids of a text that begins a document, with the document's begin token where the model knows
         documents."""
+        if not isinstance(text, str):
+            raise UserError(f"{repr(text)[:40]}: expected a text")
         ids = self.tokenizer.encode(text)
         return ids if self.begin is None else np.concatenate([np.array([self.begin], ids.dtype), ids])
 
@@ -176,8 +176,10 @@ class LanguageModel:
         """Where a document costs what -> (nats of each token, where each ends in the text, in characters),
         its end token last. Beside ``stories.entropy.along``: on average over fresh documents no model's
         cumulative sums are below those."""
-        ids = np.append(self._checked(self.encode(text)),
-                        [] if self.begin is None else [self.begin]).astype(np.int64)
+        ids = np.append(self.encode(text), [] if self.begin is None else [self.begin]).astype(np.int64)
+        if len(ids) < 2:
+            raise UserError(f"a text of {len(ids)} tokens: expected at least two, for the first one has "
+                            "nothing before it")
         if len(ids) > self.config.context + 1:
             raise UserError(f"{len(ids) - 1:,} tokens: expected at most the context of "
                             f"{self.config.context:,}")
@@ -185,35 +187,39 @@ class LanguageModel:
         return self.surprisal(ids[None, :-1], ids[None, 1:])[0], np.cumsum([len(text_of(i)) for i in ids[1:]])
 
     def layers(self) -> list[looking.Layer]:
-        """Every BitLinear's name, codes, scale, share of zeros and latent weights: ``looking.layers``."""
+        """Every BitLinear's name, codes (int8), scale, share of zeros and, where there are some, latent
+        weights: ``looking.layers``."""
+        if isinstance(self.engine, PackedModel):
+            return looking.packed_layers(self.engine)
         return looking.layers(self._transformer("layers()"))
 
     @alone
     def trace(self, ids: ArrayLike) -> dict[str, NDArray]:
-        """Every intermediate of a forward pass over ids (T,), by its name: ``looking.trace``."""
-        return looking.trace(self._transformer("trace()"), self._checked(ids))
+        """Every intermediate of a forward pass over ids (T,), by its name, (features, T) each, "logits" last;
+        and attention's weights: ``looking.trace``."""
+        self._transformer("trace()")
+        return looking.trace(self.engine.quantized, self._window(ids)[0])
 
     def pack(self, engine: Literal["packed", "integer"] = "packed", threads: int = 1,
              kv_bits: Literal[32, 16, 8, 4] = 32) -> "LanguageModel":
         """The same model on another engine, in memory: two bits a weight. threads, kv_bits: as ``load``."""
-        transformer = self._transformer("pack()")
+        arrays = self.latent("pack()")
         check_engine(engine, threads, kv_bits)
         if engine == "float" or not self.config.variant.has_codes:
             raise UserError(f"pack({engine!r}) of a model with linear = {self.config.linear!r}: expected "
                             "packed or integer, and weights that are codes")
-        arrays = {name: a.copy() for name, a in transformer.arrays().items()}        # training may move them
         running = engine_of(engine, self.config, *packed.pack(arrays, self.config), threads, kv_bits)
         return LanguageModel(running, self.tokenizer, self.settings, self.step)
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> Path:
         """Write a run directory, for ``load`` and the commands: config.json, tokenizer.json, last.safetensors
         (with what an interrupted run needs to go on) and, of weights that are codes, packed.safetensors."""
-        transformer, run = self._transformer("save()"), RunDirectory(path)
-        optimizer = self.training and self.training.optimizer
+        arrays, run, paused = self.latent("save()"), RunDirectory(path), self.paused
         run.create(self.settings | {"derived": {}}, self.tokenizer, overwrite=overwrite)
         try:
-            arrays = transformer.arrays()
-            moments = ({}, {}) if optimizer is None else (optimizer.m, optimizer.v)
+            for line in paused.lines if paused else ():
+                run.log(line)
+            moments = (paused.job.saved.m, paused.job.saved.v) if paused else ({}, {})
             whole = checkpoint.Checkpoint(self.step, math.inf, self.settings, arrays, *moments)
             checkpoint.save(run.last, whole)
             if self.config.variant.has_codes:
@@ -221,6 +227,15 @@ class LanguageModel:
         finally:
             run.close()
         return run.path
+
+    def latent(self, call: str = "latent()") -> dict[str, NDArray]:
+        """{name: array} of its parameters, copied: what training moved. NonFiniteError for one that is no
+        number. call: for messages."""
+        arrays = {name: a.copy() for name, a in self._transformer(call).arrays().items()}
+        for name, a in arrays.items():
+            if not all_finite(a):
+                raise NonFiniteError(f"{call}: {name} is not finite everywhere: expected numbers")
+        return arrays
 
     def _transformer(self, call):
         """The model with its latent weights; UserError where the engine has none."""
@@ -233,24 +248,13 @@ class LanguageModel:
         """The continuation of the text prompt, as text; keywords as in ``stream``."""
         return "".join(self.stream(prompt, tokens, **sampling))
 
-    def _checked(self, ids):
-        expected = f"expected integers from 0 to {self.config.vocab_size - 1}"
-        if isinstance(ids, str):
-            raise UserError(f"a text, {ids[:40]!r}: {expected}, as model.encode(text) gives them")
-        try:
-            ids = np.asarray(ids)
-        except ValueError:                           # NumPy's word for lists of unequal lengths
-            raise UserError(f"token ids in lists of unequal lengths: {expected} in one list") from None
-        if ids.ndim != 1 or not ids.size:
-            raise UserError(f"expected at least one token id, got "
-                            f"{'an empty prompt' if not ids.size else f'shape {ids.shape}'}")
-        if ids.dtype.kind not in "iu":
-            raise UserError(f"token ids of type {ids.dtype}: {expected}")
-        if ids.min() < 0 or ids.max() >= self.config.vocab_size:
-            raise UserError(f"token ids from {ids.min()} to {ids.max()}: {expected}")
-        return ids
-
-
+    def _window(self, ids):
+        """(T,) token ids, at most a context of them -> (1, T)"""
+        ids = token_ids(ids, self.config.vocab_size, ndim=1)
+        if len(ids) > self.config.context:
+            raise UserError(f"{len(ids):,} token ids: expected at most the context of "
+                            f"{self.config.context:,}")
+        return ids[None]
 
 
 def check_engine(engine, threads, kv_bits):
@@ -259,11 +263,16 @@ def check_engine(engine, threads, kv_bits):
         raise UserError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
     if not isinstance(kv_bits, Integral) or kv_bits not in KINDS:
         raise UserError(f"kv_bits = {kv_bits!r}: expected {', '.join(map(str, KINDS))}")
-    if not (isinstance(threads, Integral) and threads >= 1):
-        raise UserError(f"threads = {threads!r}: expected a count, at least 1")
+    check_threads(threads)
     if kv_bits != 32 and engine != "packed":
         raise UsageError(f"--kv-bits {kv_bits} with the {engine} engine: expected --engine packed (the float "
                          "engine's cache has 32 bits, the integer engine's 8)")
+
+
+def check_threads(threads):
+    """UserError for what is no number of threads."""
+    if not (isinstance(threads, Integral) and threads >= 1):
+        raise UserError(f"threads = {threads!r}: expected a count, at least 1")
 
 
 def engine_of(engine, c, matrices, arrays, threads=1, kv_bits=32):

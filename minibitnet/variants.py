@@ -39,30 +39,50 @@ OWN = frozenset(VARIANTS)
 
 def register_variant(name: str, quantize: Callable, *, like: str = "ternary",
                      lr: float | None = None) -> None:
-    """Make ``linear=name`` a variant: the model of ``like`` with another quantizer of its weights.
+    """Make ``linear=name`` a variant: the model of ``like`` with another quantizer of its weights, and one
+    scale for the activations of each token.
 
-    quantize: (n, m) float32 -> ``Quantized``(codes (n, m), whole numbers from -1 to 1 as float32; scale
-    (1, 1), above 0), with value ≈ codes * scale; its gradient is the straight-through one. It is tried on a
-    random matrix first. lr: the peak learning rate at width 128, by default that of ``like``. Registered
-    again, a name means the newer quantizer; the project's own names cannot be taken. A run's files know the
-    name alone: whoever loads them registers it first.
+        def threshold(w):                        # Ternary Weight Networks, arXiv 1605.04711
+            large = np.abs(w) > 0.7 * np.abs(w).mean()
+            return np.sign(w) * large, np.abs(w[large]).mean()
+        minibitnet.register_variant("twn", threshold)
+        model, tokenizer, history = minibitnet.fit(text, linear="twn")
+        minibitnet.vjp_error(minibitnet.straight_through(threshold), w)        # about 1: a chosen gradient
+
+    quantize: w (n, m) -> (codes (n, m) of -1, 0 and 1; scale, one number above 0), value ≈ codes * scale. Its
+    gradient is the straight-through one. What it gives is checked, of a random matrix now and at every call:
+    UserError. (Sums and functions of NumPy's own, as above, may differ in a last bit from machine to machine;
+    ``exact.py`` has others.) lr: the peak learning rate at width 128, by default that of ``like``.
+
+    Registered again, a name means the newer quantizer; the project's own names cannot be taken. A run's files
+    know the name alone: whoever loads them registers it first.
     """
-    if name in OWN or not name.isidentifier():
+    if not isinstance(name, str) or name in OWN or not name.isidentifier():
         raise UserError(f"variant {name!r}: expected a new name, as of a Python variable")
-    if like not in VARIANTS or VARIANTS[like].quantize is None:
+    if like not in VARIANTS or not VARIANTS[like].has_codes:
         raise UserError(f"like = {like!r}: expected a variant whose weights are codes: "
-                        f"{', '.join(n for n, v in VARIANTS.items() if v.quantize)}")
-    w = Random(0).standard_normal((8, 12)).astype(np.float32)
-    try:
-        codes, scale = quantize(w)
-        codes, scale = np.asarray(codes), np.asarray(scale)
-    except (TypeError, ValueError) as e:
-        raise UserError(f"quantize of a (8, 12) float32 matrix: {e}: expected (codes, scale)") from None
-    if (codes.shape, scale.shape, codes.dtype) != (w.shape, (1, 1), w.dtype) or not (
-            np.isin(codes, (-1, 0, 1)).all() and np.isfinite(scale).all() and scale > 0):
-        raise UserError(f"quantize of a (8, 12) float32 matrix gave codes {codes.shape} {codes.dtype} from "
-                        f"{codes.min():g} to {codes.max():g} and a scale {scale.shape}: expected codes -1, "
-                        f"0, 1 of the same shape and type, and a scale (1, 1) above 0")
-    lr = VARIANTS[like].lr if lr is None else lr
-    VARIANTS[name] = VARIANTS[like]._replace(quantize=lambda w: Quantized(*quantize(w)), codes=(-1, 0, 1),
-                                             lr=lr)
+                        f"{', '.join(n for n, v in VARIANTS.items() if v.has_codes)}")
+    own = checked(name, quantize)
+    own(Random(0).standard_normal((8, 12)).astype(np.float32))
+    VARIANTS[name] = VARIANTS[like]._replace(quantize=own, codes=(-1, 0, 1),
+                                             lr=VARIANTS[like].lr if lr is None else lr)
+
+
+def checked(name, quantize):
+    """A quantizer that gives what products and packing rely on, or is a UserError."""
+    def own(w):                                  # (n, m) -> codes (n, m), scale (1, 1)
+        given = quantize(w)
+        try:
+            codes, scale = (np.asarray(part, w.dtype) for part in given)
+        except (TypeError, ValueError):
+            raise UserError(f"the quantizer of {name!r} gave {type(given).__name__}: expected (codes, scale)"
+                            ) from None
+        if not np.isfinite(w).all():
+            raise FloatingPointError("a weight is not finite: expected numbers to quantize")
+        if not (codes.shape == w.shape and scale.size == 1 and 0 < scale.item() < np.inf
+                and np.array_equal(codes, np.clip(np.rint(codes), -1, 1))):
+            raise UserError(f"the quantizer of {name!r} gave, of weights {w.shape}, codes {codes.shape} from "
+                            f"{codes.min():g} to {codes.max():g} and the scale {str(scale)[:40]}: expected "
+                            "codes -1, 0, 1 of the same shape, and a scale that is one number above 0")
+        return Quantized(codes, scale.reshape(1, 1))
+    return own

@@ -12,6 +12,7 @@ The tape names tensors by number and does not hold them: an array that no vjp cl
 forward pass still runs. Gradients live in a dictionary that ``backward`` returns, and each thread records its
 own tape: several threads can differentiate the same parameters at once.
 """
+import copy
 import functools
 import itertools
 import threading
@@ -30,6 +31,12 @@ class Tensor:
 
     def __init__(self, data):
         self.data, self.key = data, next(_keys)
+
+    def __deepcopy__(self, memo):                # with a number of its own
+        return Tensor(copy.deepcopy(self.data, memo))
+
+    def __repr__(self):
+        return f"<Tensor of {type(self.data).__name__} {getattr(self.data, 'shape', '')}>"
 
 
 @contextmanager

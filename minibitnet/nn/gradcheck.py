@@ -11,22 +11,30 @@ first.
 """
 import numpy as np
 
-from ..exact import Operand
-from ..quant import Quantized
+from ..errors import UserError
+from ..exact import Operand, Random
+from ..quant import Quantized, dequantize
 
 
-def vjp_error(fn, *inputs, rng, h=1e-6, **options):
-    """Largest relative error of fn's gradients over its floating-point inputs.
+def vjp_error(fn, *inputs, rng=None, h=1e-6, **options) -> float:
+    """Largest relative error of fn's gradients over its floating-point inputs: below 1e-6 where they are
+    derived, about 1 where they are chosen (straight-through).
 
-    fn: an op (``minibitnet.nn.ops``). inputs: its arrays in float64, Quantized pairs (differentiated by their
-    value, codes * scale, the scale held) or integers, the only ones whose gradient may be None.
-    AssertionError for a gradient that is None elsewhere or not of its input's shape.
+    fn: an op, of ``minibitnet.nn.ops``, or of ``minibitnet.straight_through``, or one's own
+    (``minibitnet.nn.autograd.op``). inputs: its arrays, taken in float64, Quantized pairs (differentiated by
+    their value, codes * scale, the scale held) or integers, the only ones whose gradient may be None. rng: of
+    the directions. AssertionError for a gradient that is None elsewhere or not of its input's shape.
 
     Returns |numeric - analytic| divided by the largest of |numeric|, the norm of the gradient (so that a
     projection that happens to be small is no error, while a gradient that is zero or far too large is one)
     and a thousandth of the norm of the output (where f does not depend on x, rounding leaves a numeric
     derivative of about 1e-10 of it).
     """
+    if not hasattr(fn, "forward"):
+        raise UserError(f"{fn!r}: expected an op, with its gradient: minibitnet.straight_through makes one "
+                        "of a quantizer, minibitnet.nn.autograd.op of a function that returns (out, vjp)")
+    rng = rng or Random(0)
+    inputs = [x.astype(np.float64) if getattr(x, "dtype", None) == np.float32 else x for x in inputs]
     out, vjp = fn.__wrapped__(*inputs, **options)
     out = _values(out)
     v = rng.standard_normal(np.shape(out))
@@ -53,6 +61,8 @@ def vjp_error(fn, *inputs, rng, h=1e-6, **options):
 
 
 def _values(out):
+    if isinstance(out, Quantized):
+        return dequantize(*out)
     return out.values if isinstance(out, Operand) else out
 
 

@@ -38,6 +38,12 @@ class Module:
                     seen.add(p)
         return found
 
+    def __repr__(self):
+        shapes = {path: p.data.shape for path, p in self.parameters().items()
+                  if hasattr(p.data, "shape")}                       # not of a model that is quantized
+        sizes = getattr(self, "config", None)
+        return f"<{type(self).__name__}: {sizes.summary if sizes else shapes}>"
+
     def arrays(self):
         """{name: array} of the parameters."""
         return {name: p.data for name, p in self.parameters().items()}

@@ -14,11 +14,11 @@ from .autograd import op
 
 
 def straight_through(quantize):
-    """A quantizer ``x -> Quantized`` of one's own as an op, with the same lie for a gradient."""
+    """A quantizer of one's own, ``x -> (codes, scale)``, as an op, with the same lie for a gradient."""
     def own(w):
         def vjp(g):                              # d(codes * scale)/dw := 1
             return g,
-        return quantize(w), vjp
+        return quant.Quantized(*quantize(w)), vjp
     return op(own)
 
 

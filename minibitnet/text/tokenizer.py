@@ -34,6 +34,9 @@ class CharTokenizer:
         self.vocab_size = len(self._texts)
         self.end = len(characters) if with_end else None
 
+    def __repr__(self):
+        return f"<CharTokenizer: {self.vocab_size:,} tokens, the end's is {self.end}>"
+
     @classmethod
     def train(cls, texts, with_end=False):
         characters = set()
@@ -73,6 +76,9 @@ class _ByteLevel:
         self._bytes = tokens
         self._lengths = np.array([len(token) for token in tokens])
         self.vocab_size = len(tokens)
+
+    def __repr__(self):
+        return f"<{type(self).__name__}: {self.vocab_size:,} tokens, the end's is {self.end}>"
 
     def decode(self, ids):
         return b"".join(self._bytes[i] for i in _checked(ids, self.vocab_size)).decode("utf-8", "replace")
