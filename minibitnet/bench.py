@@ -9,14 +9,16 @@ import re
 import shlex
 import shutil
 import time
+import tomllib
 from functools import partial
 
+from .data_files import packaged
 from .errors import UserError
-from .threads import available_cpus
 from .inference.kernels import exact_in_float32
 from .measure import decode_bench, kernel_bench, results, step_profile, train_bench
 from .measure.random_models import SHAPES
 from .nn.config import MAX_PARAMETERS
+from .threads import available_cpus
 
 DESCRIPTION = """Our speed, beside others' in the same run.
 
@@ -130,7 +132,7 @@ def run_and_record(what, argv, args, rows, in_words=None, all_in_words=None):
     exit code."""
     how = ("json", "record", "traceback")                    # and not what is measured
     config = {name: value for name, value in vars(args).items() if name not in how}
-    path = args.record and record_path(args.record)          # before the long part
+    path = args.record and record_path(args.record, what)    # before the long part
     began, found = time.perf_counter(), []
     for row in rows:
         found.append(row)
@@ -146,12 +148,16 @@ def run_and_record(what, argv, args, rows, in_words=None, all_in_words=None):
     return _command.DONE
 
 
-def record_path(name):
-    """Where a record goes; UserError where an experiment's result lies there, or nobody can write."""
+def record_path(name, action):
+    """Where a benchmark's record goes; UserError where the result of another one or of an experiment has its
+    place, or nobody can write."""
     path = results.home() / f"{name}.json"
     there = results.load(name) if path.is_file() else None
-    if there and not there["command"].startswith("python -m minibitnet.bench "):
+    if there and not there["command"].startswith(f"python -m minibitnet.bench {action} "):
         raise UserError(f"--record {name}: {path} is what {there['command']} found: expected another name")
+    claims = tomllib.loads(packaged("paper/claims.toml").read_text(encoding="utf-8"))
+    if name in {claim.get("experiment") for claim in claims.values()}:
+        raise UserError(f"--record {name}: the name of an experiment (reproduce {name}): expected another")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from .data_files import checkout
 from .errors import UserError
 from .experiments import claims, pages
 from .experiments.catalogue import EXPERIMENTS
@@ -50,7 +51,13 @@ def main(argv):
     if args.name is None:
         parser.error("NAME or --list is missing")
     if args.name == "pages":
-        print(*pages.write(results.home()), sep="\n")
+        if not checkout():
+            raise UserError("pages: they are of a checkout's data/results, and this is none: expected to run "
+                            "there")
+        written = pages.write(results.home())
+        print(*written, sep="\n")
+        if len(written) == len(pages.PAGES):
+            _command.say("note: no pictures: matplotlib is not installed (extra 'notebooks')")
         return _command.DONE
     if args.name == "report":
         print(report(writable(args.out or "report.md", (".md",))))

@@ -142,6 +142,17 @@ def test_a_record_takes_no_experiments_place(tmp_path, monkeypatch):
         bench.main(ARGV)
 
 
+def test_a_record_takes_no_other_benchmarks_place_and_no_experiments_name(tmp_path, monkeypatch):
+    """A page would read rows of another kind from it; and joules has no file yet."""
+    monkeypatch.setattr(results, "home", lambda: tmp_path)
+    command = "python -m minibitnet.bench decode --record kernels-a"
+    results.save(tmp_path / "kernels-a.json", results.envelope("kernels-a", {"config": {}}, 1, command))
+    with pytest.raises(UserError, match="is what python -m minibitnet.bench decode --record kernels-a found"):
+        bench.main(ARGV)
+    with pytest.raises(UserError, match="--record joules: the name of an experiment"):
+        bench.main([*ARGV[:ARGV.index("--record")], "--record", "joules"])
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "A", "x.json", "-x"])
 def test_a_record_has_a_name_and_no_path(name, capsys):
     with pytest.raises(SystemExit, match="2"):

@@ -71,6 +71,21 @@ def test_no_page_is_written_where_a_record_is_missing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_record_that_lacks_something_is_one_line_and_no_page_is_written(tmp_path, monkeypatch):
+    """As of a benchmark with other rows: speed.md looks for contenders."""
+    load = pages.results.load
+
+    def changed(name, *words):
+        found = json.loads(json.dumps(load(name, *words)))
+        if name == "train":
+            found["result"]["rows"] = [{"size": "S"}]
+        return found
+    monkeypatch.setattr(pages.results, "load", changed)
+    with pytest.raises(UserError, match="speed.md: a record that it is made of lacks something .KeyError: "):
+        pages.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_recorded_runs_are_those_that_every_machine_makes():
     """The tiny run's name is the one that the matrix of processors gave."""
     exact = json.loads((ROOT / "data/results/exact.json").read_text(encoding="utf-8"))["result"]["tiny"]

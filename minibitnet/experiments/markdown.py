@@ -29,7 +29,7 @@ def made_by(*names):
     """The last lines of a section: where its figures come from."""
     yield ""
     for found in map(record, names):
-        yield f"{results.origin(found)}, {found['environment']['blas_kernel']} kernels."
+        yield f"{results.origin(found)}."
         yield ""
 
 

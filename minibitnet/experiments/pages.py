@@ -4,21 +4,34 @@ when it was made. A page is a function of its records, so a test can make it aga
 from functools import partial
 from pathlib import Path
 
+from ..errors import UserError
 from ..measure import results
 from . import engines_page, quality_page, report, speed_page
 from .catalogue import EXPERIMENTS
 from .claims import rows
 from .markdown import page, record, table
 
-RECORDS = "recipes", "train", "compile", "profile", *engines_page.DECODING, "kernels"
+RECORDS = ("recipes", "train", "compile", "profile", *engines_page.DECODING, "kernels", "latency",
+           "throughput", "kv_cache", "exact")
 
 
 def write(folder):
     """Write every page and draw every picture -> the names of the files; UserError, and no page, where a
-    record is missing."""
-    for name, text in {name: make() for name, make in PAGES.items()}.items():
+    record is missing, or is not the one that a page is made of."""
+    for name in RECORDS:
+        record(name)
+    for name, text in {name: made(name) for name in PAGES}.items():
         folder.joinpath(name).write_text(text, encoding="utf-8", newline="\n")
     return [*PAGES, *(name for name, draw in PICTURES.items() if draw(folder / name))]
+
+
+def made(name):
+    """The text of a page; UserError where its records lack something."""
+    try:
+        return PAGES[name]()
+    except (LookupError, TypeError, ValueError, AttributeError) as e:
+        raise UserError(f"{name}: a record that it is made of lacks something ({type(e).__name__}: {e}): "
+                        f"expected {', '.join(RECORDS)} as data/README.md says how to make them") from None
 
 
 def index():
@@ -41,7 +54,7 @@ def papers():
     runs it, the command."""
     text, _, _ = report.page(rows(), Path("papers.md"), tell=lambda name: None,
                              draw=lambda experiment, result, path: experiment.figure is not None,
-                             runs=lambda experiment: experiment.measured is None)
+                             runs=lambda experiment: not (experiment.measured or experiment.full))
     return text
 
 

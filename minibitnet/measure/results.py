@@ -72,8 +72,10 @@ def origin(record):
     """Where a result comes from, in Markdown."""
     day = f", {record['date']}" if "date" in record else ""
     note = f"; {record['result']['note']}" if "note" in record["result"] else ""
+    where = record["environment"]
+    kernel = f" ({where['blas_kernel']} kernels)" if where.get("blas_kernel") else ""
     return (f"`{record['command']}`, {record['seconds']:,.0f} s on {machine(record)}, "
-            f"NumPy {record['environment']['numpy']}{day}{note}")
+            f"NumPy {where['numpy']}{kernel}{day}{note}")
 
 
 def machine(record):
