@@ -120,7 +120,7 @@ def measure(argv):
           f"sha256      {corpus.sha256}\n"
           f"characters  {length:,}, {len(characters):,} of them distinct\n"
           f"lines       {lines + (last != chr(10)):,}\n"
-          f"replaced    {corpus.replaced:,} (places that are not UTF-8, read as U+FFFD)\n"
+          f"replaced    {corpus.replaced_in_words or '0 places are not UTF-8'}\n"
           f"documents   {found}")
     if args.tokenizer:
         tokenizer = make_tokenizer(args.tokenizer, texts(corpus), with_end=corpus.has_documents)

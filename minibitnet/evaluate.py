@@ -81,7 +81,7 @@ def main(argv):
         if args.trigram:
             result["trigram_loss"] = trigram_loss(before.stream.tokens, part.stream.tokens,
                                                   model.config.vocab_size)
-    print(json.dumps(result) if args.json else "\n".join(in_words(result)))
+    print(json.dumps(result) if args.json else "\n".join(in_words(result, corpus.replaced_in_words)))
     return _command.DONE
 
 
@@ -182,8 +182,8 @@ def comparison(model, float_model, part):
             "token_by_token": agreement(TokenByTokenModel(model), model, pieces)._asdict()}
 
 
-def in_words(r):
-    """The lines that tell a result."""
+def in_words(r, replaced=""):
+    """The lines that tell a result; replaced: of a Corpus."""
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, "
            f"{r['bits_per_byte']:.4f} bits per byte over {r['tokens']:,} tokens ({r['engine']} engine, "
            f"step {r['step']:,})")
@@ -196,8 +196,8 @@ def in_words(r):
         yield (f"the entropy of these documents is perplexity {exp_float(r['entropy']):.3f}; that is no "
                f"floor, for the model was trained on {r['trained_on']:,} of the {r['documents']:,}, and what "
                "is learnt by heart can cost less")
-    if r["replaced"]:
-        yield f"{r['replaced']:,} places were not UTF-8 and were read as U+FFFD"
+    if replaced:
+        yield replaced
     if "trigram_loss" in r:
         yield (f"a trigram model of the training part has perplexity {exp_float(r['trigram_loss']):.3f}, "
                f"{exp_float(r['trigram_loss'] - r['loss']):.2f} times the model's")

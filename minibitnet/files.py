@@ -33,7 +33,9 @@ def write_atomically(path, chunks, size, keep=None):
 
 def found(path):
     """What is there in place of a file, in words."""
-    return "a directory" if path.is_dir() else "something else" if path.exists() else "nothing"
+    if path.is_symlink() and not path.exists():
+        return f"a symbolic link to {os.readlink(path)}, which leads nowhere"
+    return "a directory" if path.is_dir() else "not a regular file" if path.exists() else "nothing"
 
 
 def sync_directory(path):
@@ -58,6 +60,5 @@ def read_text(path, errors="strict"):
     """The text of a small file, a byte order mark dropped; UserError for a path that is no regular file (a
     FIFO would be waited for without end, a device may have no end)."""
     if path.exists() and not path.is_file():
-        kind = "a directory" if path.is_dir() else "not a regular file"
-        raise UserError(f"{path} is {kind}: expected a file of text")
+        raise UserError(f"{path} is {found(path)}: expected a file of text")
     return path.read_text(encoding="utf-8-sig", errors=errors)

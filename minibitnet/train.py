@@ -142,8 +142,7 @@ def beginning(training, threads):
         n = job.validation.n_documents
         known = (f", which has no floor: {training.repeats:,} of its {n:,} documents are in the training "
                  "text too")
-    replaced = (f", {job.corpus.replaced:,} places were not UTF-8 and became U+FFFD" if job.corpus.replaced
-                else "")
+    replaced = f", {job.corpus.replaced_in_words}" if job.corpus.replaced else ""
     yield (f"corpus   {job.corpus.name}: {job.corpus.size:,} bytes, {job.training.n_targets:,} tokens for "
            f"training, {job.validation.n_targets:,} for validation{known}{replaced}")
     yield (f"run      {job.run.path}, steps {training.start:,} to {c.steps:,} of {c.batch} x "

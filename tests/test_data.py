@@ -62,7 +62,7 @@ def test_a_byte_is_a_byte(tmp_path):
     text = "\n<|endoftext|>\n".join(["the theme of the thing"] * 9)
     (tmp_path / "book.txt").write_bytes(text.encode() + b"\xff\xfe")
     (tmp_path / "plain.txt").write_bytes(b"\xff" * 30)
-    for name in ("book.txt", "plain.txt"):
+    for name in ("book.txt", "raw:plain.txt"):
         assert ", 1.000 bytes each" in command("info", name, "--tokenizer", "byte", cwd=tmp_path).stdout
     trained = subprocess.run([sys.executable, "-m", "minibitnet.tokenizer", "train", "--data", "book.txt",
                               "--vocab-size", "260", "--out", "v.tiktoken"],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
+from ..text.kinds import kind_of
 from . import entropy, walk
 
 # kind: (slot, form) of the words that decide; None is any.
@@ -137,13 +138,17 @@ def read_jsonl(path):
     ``question``; ``choices`` or ``endings`` (a list, or {"text": [...], "label": [...]}) or ``sol1`` and
     ``sol2``; the right one as ``gold``, ``label``, ``answer`` or ``answerKey``: a number from 0, its
     digits, a letter from A, or one of the labels."""
+    expected = "expected a file of multiple-choice items, one JSON object a line"
     if Path(path).exists() and not Path(path).is_file():      # a FIFO would be waited for without end
-        raise UserError(f"{path}: expected a file of multiple-choice items, one JSON object a line")
+        raise UserError(f"{path}: {expected}")
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        raw = Path(path).read_bytes()
     except OSError as e:
-        raise UserError(f"{path}: {e.strerror}; expected a file of multiple-choice items, one JSON object a "
-                        f"line") from None
+        raise UserError(f"{path}: {e.strerror}; {expected}") from None
+    if kind := kind_of(raw):
+        raise UserError(f"{path} is {kind}")
+    try:
+        lines = raw.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as e:
         raise UserError(f"{path}: not UTF-8 at byte {e.start}") from None
     read = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ..errors import UserError
 from ..files import write_atomically
 from .bpe import MAX_RANKS, join, pattern_of
+from .kinds import kind_of
 
 END_TOKEN = "<|endoftext|>"            # the token between documents
 MAX_TOKEN_BYTES = 1024
@@ -49,6 +50,8 @@ def read_file(path):
     if len(data) > MAX_FILE_BYTES:
         raise UserError(f"tokenizer {str(path)!r} has more than {MAX_FILE_BYTES:,} bytes: expected a "
                         f"tokenizer.json or a rank file")
+    if kind := kind_of(data):
+        raise UserError(f"tokenizer {str(path)!r} is {kind}")
     return data
 
 

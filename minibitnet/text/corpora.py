@@ -19,8 +19,9 @@ from pathlib import Path
 
 from ..data_files import packaged
 from ..errors import UserError
+from ..files import found
 from .downloads import DOWNLOADS, find, text_path
-from .kinds import SAMPLE, kind_of
+from .kinds import SAMPLE, kind_of, replaced_in_words, too_many_nuls
 
 AS_IT_IS = "raw:"         # before a path: read it, even if it is no text
 BUILT_IN = ("stories", "pydoc")
@@ -45,6 +46,11 @@ class Corpus:
         return isinstance(self.source, str)
 
     @property
+    def replaced_in_words(self):
+        """What became of what is no UTF-8; "" where all is."""
+        return replaced_in_words(self.replaced, self.size)
+
+    @property
     def text(self):
         return self.source if self.in_memory else "".join(self.chunks())
 
@@ -63,20 +69,20 @@ class Corpus:
 
 
 def corpus_of(data):
-    """A text of more than one line, or what ``load_corpus`` takes (a path too) -> (Corpus, the ``spec`` that
-    loads it again, or its name where it was a text)."""
+    """A text of more than one line or of 1,000 characters, or what ``load_corpus`` takes (a path too) ->
+    (Corpus, the ``spec`` that loads it again, or its name where it was a text)."""
     if isinstance(data, os.PathLike):
         data = os.fspath(data)
     if not isinstance(data, str):
         raise UserError(f"data of type {type(data).__name__}: expected a text, a corpus's name, or a path")
-    if "\n" not in data:
+    if "\n" not in data and len(data) < 1000:            # no path is as long
         return load_corpus(data), data
     try:
         raw = data.encode()
     except UnicodeEncodeError as e:
         raise UserError(f"the text: {e.reason} at {e.start:,}: expected text that UTF-8 can hold") from None
     if not data.strip():
-        raise UserError("the text is empty: expected words")
+        raise UserError("the text is blank: expected words")
     return Corpus("text", data, hashlib.sha256(raw).hexdigest(), 0, len(raw), _has_documents(data)), "text"
 
 
@@ -87,17 +93,23 @@ def load_corpus(spec):
     path, refuse = _path_of(spec.removeprefix(AS_IT_IS)), not spec.startswith(AS_IT_IS)
     if path and refuse:
         with open(path, "rb") as f:
-            if kind := kind_of(f.read(SAMPLE)):
-                raise UserError(f"corpus {spec!r} is {kind} (or, to train on its bytes as they are, name it "
-                                f"{AS_IT_IS}{spec})")
+            _refuse(spec, kind_of(f.read(SAMPLE)))
     if path and path.stat().st_size > IN_MEMORY:
-        return _survey(spec, path)
+        return _survey(spec, path, refuse)
     raw = path.read_bytes() if path else _pydoc()
     text, replaced = decode_utf8(raw)
     if not text.strip():
-        raise _empty(spec)
+        raise _empty(spec, len(raw))
+    if refuse:
+        _refuse(spec, too_many_nuls(text.count("\0"), len(raw)))
     return Corpus(path.stem if path else spec, text, hashlib.sha256(raw).hexdigest(), replaced, len(raw),
                   _has_documents(text))
+
+
+def _refuse(spec, kind):
+    if kind:
+        raise UserError(f"corpus {spec!r} is {kind} (or, to take its bytes as they are, name it "
+                        f"{AS_IT_IS}{spec})")
 
 
 def _has_documents(text):
@@ -121,36 +133,38 @@ def _path_of(spec):
                             f"{download.name} ({download.size:,} bytes){here}")
         return text_path(spec)
     path = Path(spec)
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         near = difflib.get_close_matches(spec, [*BUILT_IN, *DOWNLOADS], 1)
         hint = f"did you mean {near[0]}?" if near else f"or one of: {', '.join([*BUILT_IN, *DOWNLOADS])}"
         raise UserError(f"corpus {spec!r} does not exist in {Path.cwd()}: expected a text file, {hint}")
     if not path.is_file():                       # a FIFO, say, would be waited for without end
-        kind = "a directory" if path.is_dir() else "not a regular file"
-        raise UserError(f"corpus {spec!r} is {kind}: expected a text file")
+        raise UserError(f"corpus {spec!r} is {found(path)}: expected a text file")
     return path
 
 
-def _survey(spec, path):
+def _survey(spec, path, refuse):
     """The Corpus of a large file, of which one pass finds what must be known."""
-    digest, sizes, replaced, blank = hashlib.sha256(), [], 0, True
+    digest, sizes, replaced, blank, nuls = hashlib.sha256(), [], 0, True, 0
 
     def chunks():
-        nonlocal replaced, blank
+        nonlocal replaced, blank, nuls
         for text, n in decode_pieces(_read_pieces(path, digest, sizes.append)):
-            replaced, blank = replaced + n, blank and not text.strip()
+            replaced, blank, nuls = replaced + n, blank and not text.strip(), nuls + text.count("\0")
             yield text
     texts = chunks()
     has_documents = any(piece is DOCUMENT_END for piece in pieces(texts))
     for _ in texts:                              # what stands after the first marker line
         pass
     if blank:
-        raise _empty(spec)
+        raise _empty(spec, sum(sizes))
+    if refuse:
+        _refuse(spec, too_many_nuls(nuls, sum(sizes)))
     return Corpus(path.stem, path, digest.hexdigest(), replaced, sum(sizes), has_documents)
 
 
-def _empty(spec):
-    return UserError(f"corpus {spec!r} is empty: expected text")
+def _empty(spec, size):
+    return UserError(f"corpus {spec!r} is {f'blank, {size:,} bytes of white space' if size else 'empty'}: "
+                     "expected text")
 
 
 # ---- bytes -> text
@@ -274,4 +288,5 @@ def _without_line_end(text):
 
 def texts(corpus, report=lambda n: None):
     """The text of a corpus in pieces, without its lines <|endoftext|>; report as of ``chunks``."""
-    return (piece for piece in pieces(corpus.chunks(report), corpus.has_documents) if piece is not DOCUMENT_END)
+    found = pieces(corpus.chunks(report), corpus.has_documents)
+    return (piece for piece in found if piece is not DOCUMENT_END)

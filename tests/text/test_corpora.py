@@ -30,13 +30,17 @@ def test_bytes_that_are_not_utf8_are_replaced_and_counted():
 
 @pytest.mark.parametrize("spec, message", [("absent.txt", "does not exist in "),
                                            ("pydocs", "did you mean pydoc"), ("empty", "is empty"),
-                                           ("blank", "is empty"), ("folder", "is a directory"),
+                                           ("blank", "is blank, 3 bytes of white space"),
+                                           ("folder", "is a directory"),
+                                           ("loop", "a symbolic link to loop, which leads nowhere"),
                                            ("fifo", "is not a regular file")])
 def test_what_cannot_be_read_is_one_line(spec, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "blank").write_bytes(b" \n\n")
     (tmp_path / "folder").mkdir()
+    if hasattr(os, "symlink") and spec == "loop":
+        os.symlink("loop", "loop")
     if spec == "fifo":
         if not hasattr(os, "mkfifo"):
             pytest.skip("no FIFOs on this system")
@@ -97,7 +101,7 @@ def test_a_large_corpus_is_read_in_pieces_and_is_the_same(tmp_path, monkeypatch)
     with pytest.raises(UserError, match="changed while it was read"):
         list(large.chunks())
     (tmp_path / "blank.txt").write_bytes(b" \n" * 200)
-    with pytest.raises(UserError, match="is empty"):
+    with pytest.raises(UserError, match="is blank, 400 bytes"):
         load_corpus(str(tmp_path / "blank.txt"))
 
 

@@ -226,7 +226,7 @@ def test_a_damaged_tokenizer_file_is_one_line(text, tmp_path):
 
 
 def test_a_file_of_other_bytes_and_an_absent_one_are_one_line(tmp_path):
-    (tmp_path / "t.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "t.json").write_bytes(b"{}\xff")
     with pytest.raises(UserError, match="is not JSON"):
         load_tokenizer(tmp_path / "t.json")
     with pytest.raises(UserError, match="expected char, byte, bpe:SIZE, or the path"):
