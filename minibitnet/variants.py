@@ -81,8 +81,9 @@ def checked(name, quantize):
             raise FloatingPointError("a weight is not finite: expected numbers to quantize")
         if not (codes.shape == w.shape and scale.size == 1 and 0 < scale.item() < np.inf
                 and np.array_equal(codes, np.clip(np.rint(codes), -1, 1))):
+            shown = f"the scale {scale.item():g}" if scale.size == 1 else f"scales {scale.shape}"
             raise UserError(f"the quantizer of {name!r} gave, of weights {w.shape}, codes {codes.shape} from "
-                            f"{codes.min():g} to {codes.max():g} and the scale {str(scale)[:40]}: expected "
-                            "codes -1, 0, 1 of the same shape, and a scale that is one number above 0")
+                            f"{codes.min():g} to {codes.max():g} and {shown}: expected codes -1, 0, 1 of the "
+                            "same shape, and a scale that is one number above 0")
         return Quantized(codes, scale.reshape(1, 1))
     return own

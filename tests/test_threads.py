@@ -1,8 +1,13 @@
-"""A pool of threads where the system starts them, the caller where it does not: the same results."""
+"""A pool of threads where the system starts them, the caller where it does not: the same results. One thread
+for BLAS meanwhile, and what it had before after."""
+import subprocess
+import sys
 import threading
 
 import pytest
+import threadpoolctl
 
+import minibitnet
 from minibitnet import threads
 from minibitnet.nn import training
 from minibitnet.nn.config import ModelConfig
@@ -117,3 +122,127 @@ def test_training_gives_the_same_bytes_where_no_thread_starts(linear, monkeypatc
     assert results[0][1] == results[1][1] == results[2][1]
     targets[3, 7] = (targets[3, 7] + 1) % 13                  # the comparison sees another target
     assert result()[1] != results[0][1]
+
+
+# ---- one thread for BLAS
+
+def blas():
+    """How many threads each BLAS of this process has."""
+    return {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()
+            if pool["user_api"] == "blas"}
+
+
+@pytest.fixture
+def three(request):
+    """BLAS has three threads in this test, whatever the machine."""
+    if not blas():
+        pytest.skip("a BLAS that threadpoolctl does not know")
+    with threadpoolctl.threadpool_limits(3, "blas"):
+        yield
+        assert set(blas().values()) == {3}, "and has them again after it"
+
+
+def held():
+    return set(blas().values()) == {1}
+
+
+def test_blas_has_one_thread_inside_and_what_it_had_after(three):
+    """Nested, too; and after an exception."""
+    with threads.one_blas_thread:
+        with threads.one_blas_thread:
+            assert held()
+        assert held(), "the inner one ends, the outer one goes on"
+    assert not held()
+    with pytest.raises(KeyError), threads.one_blas_thread:
+        raise KeyError
+    assert not held()
+
+
+def test_the_last_of_several_threads_gives_it_back(three):
+    """Of two that are inside at once, whichever leaves first leaves it held for the other."""
+    inside, leave, found = threading.Barrier(2), threading.Event(), []
+
+    def work():
+        with threads.one_blas_thread:
+            inside.wait(timeout=60)
+            leave.wait(timeout=60)
+        found.append(held())
+    thread = threading.Thread(target=work)
+    with threads.one_blas_thread:
+        thread.start()
+        inside.wait(timeout=60)
+        leave.set()
+        thread.join()
+        assert found == [True] and held()
+    assert not held()
+
+
+def test_work_on_a_model_holds_it_and_gives_it_back(three, monkeypatch):
+    """fit, in its steps; logits, loss, trace, and a generator in its tokens but not between them."""
+    found, step = [], training.step
+
+    def seen(*arguments, **options):
+        found.append(held())
+        return step(*arguments, **options)
+    monkeypatch.setattr(training, "step", seen)
+    text = "to be or not to be\n" * 20
+    model, _, _ = minibitnet.fit(text, progress=False, d_model=16, n_layers=1, n_heads=2, context=16, batch=4,
+                                 steps=2)
+    assert found == [True, True] and not held()
+    engine = model.engine
+    monkeypatch.setattr(model, "engine", SeenEngine(engine, found))
+    model.logits([1, 2]), model.loss("to be"), model.log_likelihoods("to", [" be", " do"[:1]])
+    assert found[2:] == [True] * 4 and not held()
+    for piece in model.stream("to", 3):
+        assert not held(), "the caller's own work has all of BLAS"
+    assert found[6:] == [True] * 3
+    with pytest.raises(minibitnet.UserError):
+        model.logits([-1])
+    assert not held()
+
+
+class SeenEngine:
+    """An engine that notes how many threads BLAS has."""
+
+    def __init__(self, engine, found):
+        self.engine, self.found, self.config = engine, found, engine.config
+        self.new_caches = engine.new_caches
+
+    def __call__(self, *arguments, **options):
+        self.found.append(held())
+        return self.engine(*arguments, **options)
+
+
+def test_importing_sets_no_environment_variable():
+    """Whoever sets OPENBLAS_NUM_THREADS and its like does it for all that the process starts."""
+    code = ("import os; before = dict(os.environ); import minibitnet, minibitnet.train, minibitnet._command; "
+            "minibitnet.fit; assert dict(os.environ) == before")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("how", ["fit", "command"])
+def test_blas_is_held_where_numpy_came_first(how, tmp_path):
+    """In a notebook NumPy is there long before; what sets variables would come too late."""
+    (tmp_path / "t.txt").write_text("to be or not to be\n" * 20)
+    code = f"""
+import numpy, sys, threadpoolctl
+from minibitnet.nn import training
+step = training.step
+def seen(*arguments, **options):
+    print(*(p["num_threads"] for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"))
+    return step(*arguments, **options)
+training.step = seen
+small = dict(d_model=16, n_layers=1, n_heads=2, context=16, batch=4, steps=1)
+if {how!r} == "fit":
+    import minibitnet
+    minibitnet.fit("t.txt", progress=False, **small)
+else:
+    from minibitnet import _command, train
+    flags = (("--" + name.replace("_", "-"), str(value)) for name, value in small.items())
+    sys.argv[1:] = ["--data", "t.txt", *(word for flag in flags for word in flag)]
+    _command.run(train.main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          check=True)
+    seen = [line for line in done.stdout.splitlines() if set(line.split()) <= set("0123456789")]
+    assert seen and set(seen[0].split()) <= {"1"}
