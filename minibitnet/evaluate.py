@@ -17,12 +17,13 @@ from .measure.held_out import text_to_score
 from .measure.trigram import trigram_loss
 from .formats import checkpoint
 from .formats.safetensors import FormatError
-from .nn.training import mean_loss, rows_of_a_shard
+from .nn.training import mean_loss, most_threads, tokens_at_once
 from .stories import tasks
 from .text.batches import repeated
 from .threads import pool_of
 
 BATCH = 16            # sequences at a time
+COMPARED = 2**22      # logits that a comparison, which has one thread, may hold
 ITEMS = 200           # questions of each kind
 TASK_SEED = 2**32     # no corpus is made with this seed: the stories of the questions are new to every model
 DESCRIPTION = """Loss, perplexity and bits per byte of a trained model, each token of the text scored once,
@@ -59,9 +60,9 @@ def main(argv):
     if args.items and args.tasks != "stories":
         parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has "
                      f"as many as it has")
-    with pool_of(args.threads) as pool:
-        model = load(args.model, args.engine, args.checkpoint,
-                     warn=lambda note: _command.say(f"note: {note}"))
+    model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
+    batch = model.settings["train"]["batch"]       # what was enough to train with is enough here
+    with pool_of(min(args.threads, most_threads(batch, model.config.context))) as pool:
         if args.tasks:
             result = answers(args, model, pool)
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
@@ -89,7 +90,8 @@ def scores(model, part, pool, learnt):
     """What a model needs for a text, and the least that any could need, where that is known. learnt: the
     Part that it was trained on, if the text is of the same corpus: documents that are in it have an
     entropy, but no floor."""
-    loss = mean_loss(model.losses, part, pool, BATCH, progress(part.n_batches(BATCH)))
+    tokens = tokens_at_once(model.settings["train"]["batch"], model.config)
+    loss = mean_loss(model.losses, part, pool, tokens, BATCH, progress(part.n_batches(BATCH)))
     entropy = held_out.floor(part, model.tokenizer)
     n_bytes = part.count_bytes(model.tokenizer)
     trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
@@ -174,12 +176,12 @@ def same_step(path, model):
 def comparison(model, float_model, part):
     """An engine beside the float engine on the same text, and beside itself reading token by token on the
     first windows."""
-    rows = min(BATCH, rows_of_a_shard(part.context))                 # both models' logits are in memory
-    all_of_it, first = part.n_batches(rows), min(2 * BATCH // rows, part.n_batches(rows))
-    whole = progress(all_of_it, "beside the float engine")(part.all(rows))
-    pieces = progress(first, "token by token")(islice(part.all(rows), first))
-    return {"against_float": agreement(model, float_model, whole)._asdict(),
-            "token_by_token": agreement(TokenByTokenModel(model), model, pieces)._asdict()}
+    tokens = max(tokens_at_once(model.settings["train"]["batch"], model.config),
+                 COMPARED // model.config.vocab_size)
+    whole = progress(part.n_batches(BATCH), "beside the float engine")(part.all(BATCH))
+    first = progress(min(2, part.n_batches(BATCH)), "token by token")(islice(part.all(BATCH), 2))
+    return {"against_float": agreement(model, float_model, whole, tokens)._asdict(),
+            "token_by_token": agreement(TokenByTokenModel(model), model, first, tokens)._asdict()}
 
 
 def in_words(r, replaced=""):

@@ -88,3 +88,9 @@ def row_blocks(matrix, weights=None):
     """The rows of a matrix, as slices of about so many weights each, or of ROWS."""
     rows = max(1, (weights or ROWS) // matrix.shape[1])
     return [slice(i, i + rows) for i in range(0, len(matrix), rows)]
+
+
+def column_blocks(matrix):
+    """The columns of a matrix, as slices of a quarter of it each, or of ROWS numbers: what is made of one
+    block after the other, several arrays at a time, takes little memory beside the matrix."""
+    return row_blocks(matrix.T, max(ROWS, -(-matrix.shape[1] // 4) * len(matrix)))

@@ -94,8 +94,9 @@ class LanguageModel:
         """Two (B, T) -> -log p, in nats, of every target that is not below 0, in order, in the float32 of
         training: ``ops.losses``."""
         logits = self.engine(ids)
-        nats = logits if self.logit_scale == 1 else logits * np.float32(self.logit_scale)
-        losses = ops.losses(nats, targets)
+        if self.logit_scale != 1:
+            logits = logits * np.float32(self.logit_scale)
+        losses = ops.losses(logits, targets)
         if not np.isfinite(losses).all():                            # finite logits may be too far apart
             raise NonFiniteError("a token's loss is not finite: expected numbers; are the model's gains or "
                                  "embeddings off?")
@@ -169,7 +170,7 @@ class LanguageModel:
     def surprisal(self, ids: NDArray, targets: NDArray) -> NDArray:
         """Two (B, T) -> -log p(target | the ids up to its place), (B, T) float64; of a target below 0 a
         number without meaning."""
-        return surprisal(self.engine(ids) * np.float64(self.logit_scale), np.maximum(targets, 0))
+        return surprisal(self.engine(ids), np.maximum(targets, 0), self.logit_scale)
 
     @alone
     def along(self, text: str) -> tuple[NDArray, NDArray]:

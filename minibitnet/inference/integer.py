@@ -292,9 +292,9 @@ class IntegerModel:
         y, j = narrow(y, NARROW_BITS)
         M, E = ratio(np.int64(1) << j, S)
         multiplier = (M * self.logit_mantissa) >> OUT_SHIFT
-        places = -OUT_SHIFT - self.logit_exponent - E + self.head.bits.astype(np.int64)[:, None, None]
-        logits = np.empty(places.shape, np.int32)
+        logits = np.empty((len(self.head.codes), *y.shape[1:]), np.int32)
         for rows in row_blocks(self.head.codes):
             sums = np.einsum("vc,cbt->vbt", self.head.codes[rows].astype(np.int64), y)
-            logits[rows] = shift(sums * multiplier, np.clip(places[rows], 0, MOST_SHIFT)).astype(np.int32)
+            places = -OUT_SHIFT - self.logit_exponent - E + self.head.bits[rows, None, None].astype(np.int64)
+            logits[rows] = shift(sums * multiplier, np.clip(places, 0, MOST_SHIFT)).astype(np.int32)
         return logits

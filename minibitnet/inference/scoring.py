@@ -10,14 +10,17 @@ import numpy as np
 
 from ..errors import NonFiniteError
 from ..exact import exp, log, total
-from ..float16 import all_finite
+from ..float16 import all_finite, column_blocks
 
 
-def surprisal(logits, targets):
-    """-log p(target) in nats, float64:  logits (V, ...), targets (...) int -> (...)."""
-    logits = logits.astype(np.float64)
-    logits -= logits.max(0)
-    return log(total(exp(logits))[0]) - np.take_along_axis(logits, targets[None], 0)[0]
+def surprisal(logits, targets, scale=1.0):
+    """-log p(target) in nats, float64:  logits (V, ...), in nats times scale, targets (...) int -> (...)."""
+    of_targets, places, nats = logits.reshape(len(logits), -1), targets.ravel(), np.empty(targets.size)
+    for some in column_blocks(of_targets):
+        x = of_targets[:, some] * np.float64(scale)
+        x -= x.max(0)
+        nats[some] = log(total(exp(x))[0]) - np.take_along_axis(x, places[None, some], 0)[0]
+    return nats.reshape(targets.shape)
 
 
 def finite(call):

@@ -3,7 +3,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..float16 import column_blocks
 from ..inference.scoring import surprisal
+from ..nn.training import SHARD_TOKENS, in_shards
 
 CLEAR = 0.1      # nats between the two best tokens, from which on a choice counts as clear
 MOVED = 0.001    # nats: far more than rounding moves a logit, less than a flipped code does
@@ -21,30 +23,36 @@ class Agreement(NamedTuple):
     identical: float         # share of targets whose logits are equal to the last bit
 
 
-def agreement(model, reference, batches):
-    """Two LanguageModels and (ids, targets) batches (targets below 0 do not count) -> Agreement."""
+def agreement(model, reference, batches, tokens=SHARD_TOKENS):
+    """Two LanguageModels and (ids, targets) batches (targets below 0 do not count) -> Agreement. tokens: of
+    a batch that are read at once; memory depends on it, the result does not."""
     totals, losses = np.zeros(6, np.int64), np.zeros(2)
-    for ids, targets in batches:
-        counts = targets >= 0
-        if not counts.any():
-            continue
-        ours, theirs = (scores(m, ids, counts) for m in (model, reference))
-        targets = targets[counts]
-        losses += [surprisal(logits, targets).sum() for logits in (ours, theirs)]
-        same = ours.argmax(0) == theirs.argmax(0)
-        alone = theirs[0] - np.inf, theirs[0]
-        second, best = np.partition(theirs, -2, axis=0)[-2:] if len(theirs) > 1 else alone
-        clear = best - second > CLEAR
-        moved, identical = (np.abs(ours - theirs) > MOVED).any(0), (ours == theirs).all(0)
-        totals += [len(targets), same.sum(), clear.sum(), (same & clear).sum(), moved.sum(), identical.sum()]
+    for batch in batches:
+        found = [some for shard in in_shards(batch, tokens) for some in compared(model, reference, *shard)]
+        for counted, *each in found:
+            totals += counted
+        losses += [np.concatenate(each).sum() for each in zip(*(each for _, *each in found))]
     n, same, clear, same_clear, moved, identical = totals.tolist()
     of_clear = same_clear / clear if clear else float("nan")
     return Agreement(n, *(losses / n).tolist(), same / n, clear, of_clear, moved / n, identical / n)
 
 
-def scores(model, ids, counts):                  # LanguageModel, (B, T), (B, T) bool -> (V, N) float
-    """The logits, in nats, before the targets that count."""
-    logits = model.engine(ids)[:, counts]
+def compared(model, reference, ids, targets):    # two LanguageModels, two (B, T)
+    """Yield of a few targets at a time what is counted of them, and the surprisals of both models."""
+    counts = targets >= 0
+    logits, targets = [m.engine(ids)[:, counts] for m in (model, reference)], targets[counts]
+    for some in column_blocks(logits[0]):
+        ours, theirs = (in_nats(m, a[:, some]) for m, a in zip((model, reference), logits))
+        same = ours.argmax(0) == theirs.argmax(0)
+        alone = theirs[0] - np.inf, theirs[0]
+        second, best = np.partition(theirs, -2, axis=0)[-2:] if len(theirs) > 1 else alone
+        clear = best - second > CLEAR
+        moved, identical = (np.abs(ours - theirs) > MOVED).any(0), (ours == theirs).all(0)
+        yield ([len(same), same.sum(), clear.sum(), (same & clear).sum(), moved.sum(), identical.sum()],
+               surprisal(ours, targets[some]), surprisal(theirs, targets[some]))
+
+
+def in_nats(model, logits):
     return logits if model.logit_scale == 1 else logits * np.float32(model.logit_scale)
 
 

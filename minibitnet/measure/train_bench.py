@@ -63,7 +63,7 @@ def our_step(config, ids, targets, pool):
 def gemms(config, ids, targets, pool):
     """The three products of every matrix of the model, y = W x, dx = W^T g, dW = g x^T, for every shard, and
     nothing else."""
-    parameters, shards = Transformer(config).parameters(), number_of_shards(ids)
+    parameters, shards = Transformer(config).parameters(), number_of_shards(*ids.shape)
     matrices = [p.data for name, p in parameters.items() if p.data.ndim == 2
                 and name != "embed_tokens.weight"]
     tokens = ids.size // shards

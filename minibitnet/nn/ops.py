@@ -7,16 +7,14 @@ longer than their formulas, for speed: ``causal_attention`` (blocks) and the gra
 (sorted); ``tests/nn/test_ops.py`` has the six lines and the ``np.add.at`` that they must equal.
 
 Products, sums and functions are those of ``exact*.py``: their bits do not depend on the library. ``product``
-multiplies two grids in their own type; ``fine_product`` multiplies in float64 and rounds once; ``whole`` says
-that an operand is of whole numbers.
+multiplies two grids in their own type, ``fine_product`` in float64, rounded once; ``whole``: whole numbers.
 
 Shapes: activations are (C, B, T), C features of B sequences of T tokens: features first, one token per
 column, as the papers write  y = W x.  It is also the fast order in NumPy: reductions over features and
 factors per token run along contiguous memory.
 
-Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [2b4t] arXiv 2504.12285 ·
-[rmsnorm] arXiv 1910.07467 · [swiglu] arXiv 2002.05202 · [rope] arXiv 2104.09864 ·
-[attention] arXiv 1706.03762.
+Sources (arXiv): [bitnet] 2310.11453 · [b158] 2402.17764 · [2b4t] 2504.12285 · [rmsnorm] 1910.07467 ·
+[swiglu] 2002.05202 · [rope] 2104.09864 · [attention] 1706.03762.
 """
 import math
 
@@ -25,6 +23,7 @@ import numpy as np
 from ..exact import (Grid, Operand, coarse, cos_sin, exp, fine, fine_gradient, fine_product, log, operand,
                      product, rest_of, sigmoid, sum_runs, total, whole)
 from ..exact_attention import Values, shared_out, weighted_gradient, weighted_sums
+from ..float16 import column_blocks
 from ..quant import QB, split_groups
 from ..shapes import same_shape
 from .autograd import op
@@ -282,8 +281,9 @@ def cross_entropy(logits, targets):              # (V, B, T), (B, T) int -> ()
 
 def losses(logits, targets):                     # (V, B, T), (B, T) int -> (N,)
     """-log p[target],  p = softmax_V(logits) = e / Z, in nats, of the N tokens with a target, in order.
-    A target below 0 is none: padding."""
-    return _losses(*_flat(logits, targets))[0]
+    A target below 0 is none: padding. A few tokens at a time: e takes little memory beside the logits."""
+    logits, targets = _flat(logits, targets)
+    return np.concatenate([_losses(logits[:, n], targets[n])[0] for n in column_blocks(logits)])
 
 
 def _flat(logits, targets):                      # (V, B, T), (B, T) -> (V, B T), (B T,)

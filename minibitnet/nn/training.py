@@ -2,6 +2,7 @@
 import math
 import time
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from .autograd import backward, record
 from .optim import clip_global_norm, cosine, two_stage
 
 SHARD_TOKENS = 512     # tokens in a shard of the batch, about: its arrays then stay in a core's cache
+FEW_LOGITS = 2**16     # so many of an evaluation's are no memory to speak of
+AHEAD = 64             # batches of an evaluation that a pool is given at a time
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def loss_and_gradients(quantized, ids, targets, pool):
     the pool, and the gradients are summed in the shards' order: the result does not depend on the number of
     threads.
     """
-    shards = zip(*(np.array_split(a, number_of_shards(ids)) for a in (ids, targets)))
+    shards = zip(*(np.array_split(a, number_of_shards(*ids.shape)) for a in (ids, targets)))
 
     def differentiate(shard):
         shard_ids, shard_targets = shard
@@ -101,15 +104,22 @@ def loss_and_gradients(quantized, ids, targets, pool):
     return total, summed
 
 
-def number_of_shards(ids):
+def number_of_shards(batch, context):
     """How many shards a batch (B, T) is cut into: a function of its shape alone."""
-    return min(len(ids), max(2, ids.size // SHARD_TOKENS))
+    return min(batch, max(2, batch * context // SHARD_TOKENS))
 
 
-def rows_of_a_shard(context):
-    """Sequences that make a shard of evaluation, which has no gradients to hold: it takes less memory than a
-    shard of training."""
-    return max(1, SHARD_TOKENS // context)
+def most_threads(batch, context):
+    """What a step can use is one for each shard, an evaluation any number: but of two of its threads, which
+    keep nothing for a backward pass, the memory is that of one shard."""
+    return 2 * number_of_shards(batch, context)
+
+
+def tokens_at_once(batch, model_config):
+    """The tokens that a thread of an evaluation may read together, so that it takes no more memory than one
+    of the training with batches of so many sequences: a shard's, or so many that their logits are few."""
+    shard = batch // number_of_shards(batch, model_config.context) * model_config.context
+    return max(shard, min(SHARD_TOKENS, FEW_LOGITS // model_config.vocab_size))
 
 
 def n_targets(targets):
@@ -117,18 +127,27 @@ def n_targets(targets):
     return int(np.count_nonzero(targets >= 0))
 
 
-def mean_loss(losses, part, pool, rows=16, progress=iter):
+def in_shards(batch, tokens):                    # ids, targets (B, T) -> [(ids, targets), ...] of rows
+    """A batch cut into shards of at most so many tokens, but of one row at least."""
+    rows = max(1, tokens // batch[0].shape[1])
+    return list(zip(*(np.array_split(a, -(-len(a) // rows)) for a in batch)))
+
+
+def mean_loss(losses, part, pool, tokens, rows=16, progress=iter):
     """Nats per token over all targets of a Part of a corpus. losses(ids, targets) gives -log p of every
     target that counts, in order, as ``ops.losses``. progress wraps the iteration over batches of so many
-    rows (tqdm, say). A batch is read shard by shard, and is one sum: memory depends on the shards, and the
-    result on ``rows`` alone."""
+    rows (tqdm, say). A batch is read by shards of at most so many tokens, and is one sum: memory depends on
+    ``tokens``, the result on ``rows`` alone."""
     def nats(batch):
-        shards = max(1, len(batch[0]) // rows_of_a_shard(batch[0].shape[1]))
         with np.errstate(all="ignore"):          # a pool's threads do not inherit the caller's
-            each = [losses(ids, targets) for ids, targets in zip(*(np.array_split(a, shards) for a in batch))]
-            each = np.concatenate(each)
+            each = np.concatenate([losses(*shard) for shard in in_shards(batch, tokens)])
             return float(total(each)[0] / each.dtype.type(len(each))) * len(each)
-    return math.fsum(progress(pool.map(nats, part.all(rows)))) / part.n_targets
+
+    def of_all():
+        batches = part.all(rows)
+        while some := list(islice(batches, AHEAD)):          # a pool would take them all, a whole corpus
+            yield from pool.map(nats, some)
+    return math.fsum(progress(of_all())) / part.n_targets
 
 
 def codes_of(quantized):
@@ -162,6 +181,7 @@ def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda:
     where stopped() said so."""
     s = recorder.done
     try:
+        threads = min(threads, most_threads(c.batch, training.context))
         with one_blas_thread, pool_of(threads) as pool, np.errstate(all="ignore"):    # it is refused below
             quantized = model.quantized(training=True)
             for s in range(recorder.done, c.steps):
@@ -209,7 +229,7 @@ class Recorder:
         if log:
             line["zero_fraction"], line["flip_rate"] = code_statistics(before, after)
         if evaluate:
-            line |= self.evaluate(model.quantized(), pool)
+            line |= self.evaluate(model.quantized(), pool, tokens_at_once(c.batch, model.config))
             if line["val_loss"] < self.best:
                 self.best = line["val_loss"]
                 if self.run:
@@ -223,9 +243,9 @@ class Recorder:
             self.save(self.run.last, model, optimizer)
             self.kept = f"{self.run.last} holds step {self.done:,}"
 
-    def evaluate(self, quantized, pool):
-        """The metrics of the validation text."""
-        loss = mean_loss(quantized.losses, self.validation, pool, progress=self.progress)
+    def evaluate(self, quantized, pool, tokens):
+        """The metrics of the validation text, read by so many tokens at once."""
+        loss = mean_loss(quantized.losses, self.validation, pool, tokens, progress=self.progress)
         if not math.isfinite(loss):
             raise NonFiniteError(f"the validation loss is {loss}; nothing was saved")
         return {"val_loss": loss, "val_ppl": perplexity(loss), "floor": self.floor,

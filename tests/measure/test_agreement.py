@@ -48,6 +48,17 @@ def test_whole_number_logits_count_in_their_unit():
     assert result.clear == 1
 
 
+@pytest.mark.parametrize("tokens", [1, 8, 17])
+def test_how_much_is_read_at_once_changes_no_bit(tokens, rng):
+    """Two models of whom row b, position t, id i says something of its own; a target of row 2 is padding."""
+    tables, scale = rng.standard_normal((2, 5, 40)).astype(np.float32), 1.0
+    model, reference = (SimpleNamespace(engine=lambda ids, t=t: t[:, ids], logit_scale=scale) for t in tables)
+    ids, targets = rng.integers(0, 40, (4, 7)), rng.integers(0, 5, (4, 7))
+    targets[2, 3:] = -1
+    assert agreement(model, reference, [(ids, targets)] * 2, tokens) == agreement(
+        model, reference, [(ids, targets)] * 2, 10**6)
+
+
 def test_token_by_token_feeds_one_at_a_time():
     seen = []
 

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from minibitnet.nn.training import (Recorder, TrainConfig, code_statistics, code
 from minibitnet.text.batches import part_of
 from minibitnet.text.streams import TokenStream
 from minibitnet.text.tokenizer import ByteTokenizer
+from minibitnet.threads import pool_of
 
 SMALL = ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8)
 TOKENS = np.random.default_rng(5).integers(0, 13, 600)
@@ -41,7 +43,7 @@ def start(tmp_path, name="run", model_config=SMALL, c=TEST_CONFIG, **options):
 def test_the_number_of_threads_changes_no_byte(linear, tmp_path, monkeypatch):
     """Four shards, so that four threads all have one."""
     monkeypatch.setattr(training, "SHARD_TOKENS", 8)
-    assert training.number_of_shards(np.zeros((4, 8))) == 4
+    assert training.number_of_shards(4, 8) == 4
     config = ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8, linear=linear)
     files = [start(tmp_path, str(n), config, threads=n)[0].last.read_bytes() for n in (1, 2, 4)]
     assert files[0] == files[1] == files[2]
@@ -128,7 +130,7 @@ def test_mean_loss_scores_every_token_once(rng):
         logits = quantized(ids[None]).data[:, 0].astype(float)
         expected -= sum(logits[t, i] - np.log(np.exp(logits[:, i]).sum()) for i, t in enumerate(targets))
     with ThreadPoolExecutor(2) as pool:
-        loss = mean_loss(quantized.losses, part_of(TokenStream(tokens, None), 8), pool)
+        loss = mean_loss(quantized.losses, part_of(TokenStream(tokens, None), 8), pool, 8)
     assert loss == pytest.approx(expected / 19, rel=1e-5)
 
 
@@ -140,7 +142,7 @@ def test_mean_loss_counts_no_padding(rng):
     for ids, targets in ((tokens[:4], tokens[1:5]), (tokens[4:10], tokens[5:])):
         expected += float(quantized.loss(ids[None], targets[None]).data) * len(targets)
     with ThreadPoolExecutor(1) as pool:
-        loss = mean_loss(quantized.losses, part_of(TokenStream(tokens, np.array([0, 4])), 8), pool)
+        loss = mean_loss(quantized.losses, part_of(TokenStream(tokens, np.array([0, 4])), 8), pool, 8)
     assert loss == pytest.approx(expected / 10, rel=1e-6)
 
 
@@ -149,7 +151,71 @@ def test_an_evaluation_that_overflows_is_infinite_and_warns_of_nothing():
     has no float32."""
     with ThreadPoolExecutor(1) as pool:
         assert mean_loss(lambda ids, targets: np.float32([3e38]) * np.float32(10), VALIDATION,
-                         pool) == math.inf
+                         pool, 8) == math.inf
+
+
+@pytest.mark.parametrize("linear", ["ternary", "binary", "float"])
+@pytest.mark.parametrize("starts", [None, np.arange(0, 480, 13)], ids=["a line", "documents"])
+def test_how_much_is_read_at_once_changes_no_bit_of_a_loss(linear, starts):
+    part = part_of(TokenStream(TOKENS[:494], starts), 8)
+    quantized = Transformer(replace(SMALL, linear=linear)).quantized()
+    with ThreadPoolExecutor(2) as pool:
+        losses = {mean_loss(quantized.losses, part, pool, tokens) for tokens in (1, 8, 24, 40, 9999)}
+    assert len(losses) == 1
+
+
+def test_shards_of_an_evaluation_by_pencil():
+    """16 rows of 8 in at most 25 tokens: 3 rows at a time, six shards. A step of 4 x 256 tokens has shards of
+    512; with a vocabulary of 20,000 an evaluation reads no more than a shard of training's, 64 tokens of a
+    step of 1 x 64, with one of 128 as many as 512."""
+    shards = training.in_shards(np.zeros((2, 16, 8)), 25)
+    assert [ids.shape for ids, _ in shards] == [(3, 8)] * 4 + [(2, 8)] * 2
+    for vocab_size, batch, context, tokens in ((20_000, 4, 256, 512), (20_000, 1, 64, 64), (128, 1, 64, 512)):
+        c = replace(SMALL, vocab_size=vocab_size, context=context)
+        assert training.tokens_at_once(batch, c) == tokens
+
+
+@pytest.mark.parametrize("batch, context", [(1, 64), (5, 64), (16, 64), (7, 150)])
+def test_an_evaluation_takes_no_more_memory_than_a_step(batch, context):
+    """On as many threads as there are: a large vocabulary, whose logits take most of it."""
+    config = replace(SMALL, vocab_size=20_000, context=context)
+    tokens = np.arange(3700) % 4000
+    part, model = part_of(TokenStream(tokens, None), context), Transformer(config)
+    optimizer, quantized = AdamW(model.parameters()), model.quantized(training=True)
+    recorder = Recorder(None, {}, part, 99)
+
+    def peak(call):
+        tracemalloc.start()
+        call()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    with pool_of(min(8, training.most_threads(batch, context))) as pool:
+        rows = part.random(0, seed=0, batch=batch)
+        stepping = peak(lambda: training.step(model, quantized, optimizer, rows, pool, lr=0.01,
+                                              weight_decay=0.1, clip=1.0))
+        at_once = training.tokens_at_once(batch, config)
+        assert peak(lambda: recorder.evaluate(model.quantized(), pool, at_once)) < 1.1 * stepping
+
+
+def test_a_pool_is_not_given_a_whole_corpus_at_once():
+    class Counting:
+        stream, n_targets, drawn = VALIDATION.stream, 9999 * 8, 0
+
+        def all(self, rows):
+            for _ in range(9999):
+                self.drawn += 1
+                yield np.zeros((1, 8), int), np.zeros((1, 8), int)
+    part = Counting()
+
+    def losses(ids, targets):
+        assert part.drawn <= done[0] + training.AHEAD
+        done[0] += 1
+        return np.ones(8, np.float32)
+    done = [0]
+    with ThreadPoolExecutor(2) as pool:
+        assert mean_loss(losses, part, pool, 8) == 1
 
 
 def test_a_non_finite_loss_stops_before_the_step_and_before_any_save(tmp_path):
