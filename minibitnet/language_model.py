@@ -246,7 +246,8 @@ class LanguageModel:
         return self.engine.transformer
 
     def generate(self, prompt: str, tokens: int = 200, **sampling: Any) -> str:
-        """The continuation of the text prompt, as text; keywords as in ``stream``."""
+        """The continuation of the text prompt, as text; keywords as in ``stream``: the same text at every
+        call, or with seed=None another one."""
         return "".join(self.stream(prompt, tokens, **sampling))
 
     def _window(self, ids):
