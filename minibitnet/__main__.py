@@ -27,15 +27,22 @@ def main():
         # starts.
         runpy.run_module(f"{__package__}.{name}", run_name="__main__", alter_sys=True)
     elif name in ("--help", "-h"):
-        print(f"minibitnet {__version__}: BitNet (1-bit language models) in pure NumPy\n")
-        for name, what in COMMANDS.items():
-            print(f"  python -m minibitnet.{name:<10} {what}")
-        print("\nEach one explains itself with --help.")
+        from . import _command                   # for a pipe that nobody reads
+        _command.run(listing)
     else:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         print(f"error: unknown command {name}" + (f"; did you mean {near[0]}?" if near else "") +
               " (python -m minibitnet lists them)", file=sys.stderr)
         sys.exit(2)
+
+
+def listing(argv):
+    """Print the commands -> exit code."""
+    print(f"minibitnet {__version__}: BitNet (1-bit language models) in pure NumPy\n")
+    for name, what in COMMANDS.items():
+        print(f"  python -m minibitnet.{name:<10} {what}")
+    print("\nEach one explains itself with --help.")
+    return 0
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import difflib
 import os
+import shlex
 import signal
 import sys
 import warnings
 from dataclasses import fields
+from pathlib import Path
 
 _spec = getattr(sys.modules["__main__"], "__spec__", None)
 if _spec and _spec.name.startswith("minibitnet.") and "IPython" not in sys.modules:
@@ -51,12 +53,19 @@ class Parser(argparse.ArgumentParser):
         args = sys.argv[1:] if args is None else args
         known = self._option_string_actions
         flags = args[:args.index("--")] if "--" in args else args
-        for flag in (a.split("=")[0] for a in flags if a.startswith("--")):
-            # before argparse complains of what is missing instead
-            if flag not in known:
-                near = [name for name in known
-                        if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
-                self.error(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else ""))
+        for before, word in zip([None, *flags], flags):
+            # before argparse complains of what is missing instead; "- x", with its space, is a value to it
+            flag = word.split("=")[0]
+            number = self._negative_number_matcher.match(word)
+            if not word.startswith("-") or word == "-" or flag in known or number or " " in word:
+                continue
+            near = [name for name in known
+                    if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            if before in known and known[before].nargs is None:
+                self.error(f"{before} {word}: a value that begins with - is written "
+                           f"{before}={shlex.quote(word)}{hint}")
+            self.error(f"unknown argument {flag}{hint}")
         parsed = super().parse_args(args)
 
         def given(flag):
@@ -95,7 +104,7 @@ def add_threads(parser, what):
 
 def add_model_flags(parser, engines=()):
     """Which trained model: --model and --checkpoint; --engine where there are engines to choose from."""
-    parser.add_argument("--model", required=True, metavar="DIR", help="the directory of a run")
+    parser.add_argument("--model", required=True, type=named, metavar="DIR", help="the directory of a run")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
                         help="the newest or the one with the lowest validation loss (%(default)s)")
     if engines:
@@ -109,7 +118,7 @@ def dispatch(module, description, actions, argv):
     if argv[:1] and argv[0] in actions:
         return actions[argv[0]](argv[1:])
     parser = Parser(module, description)
-    parser.add_argument("action", choices=tuple(actions))
+    parser.add_argument("action", choices=tuple(actions), metavar="|".join(actions))
     parser.parse_args(argv)
     parser.error(f"{argv[0]}: expected {', '.join(actions)} as the first word")
 
@@ -123,6 +132,18 @@ def positive_int(text):
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
     return value
+
+
+def named(text):
+    """A type for flags: a name or a path. (As a path, "" would be the current folder.)"""
+    if not text:
+        raise argparse.ArgumentTypeError("'': expected a name or a path")
+    return text
+
+
+def path(text):
+    """A type for flags: a Path."""
+    return Path(named(text))
 
 
 def new_file(path, overwrite):
@@ -155,7 +176,10 @@ def run(main):
             stream.reconfigure(errors="replace")
     try:
         with one_blas_thread:
-            code = main(argv)
+            try:
+                code = main(argv)
+            except SystemExit as e:                       # of --help, or of a usage error
+                code = e.code
         sys.stdout.flush()
     except (UserError, NonFiniteError, OSError, MemoryError) as e:
         # `... | head` closed our output: nobody is left to tell

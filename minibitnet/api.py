@@ -1,6 +1,5 @@
 """From the files of a run to a model:  model = minibitnet.load("runs/tiny"); print(model.generate("The "))"""
 import os
-import shlex
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import UsageError, UserError
+from .files import found, typed
 from .formats import checkpoint as checkpoints
 from .formats import packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
@@ -49,7 +49,7 @@ def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] 
                     raise UserError(f"{run.path} is a run with linear = {c.linear!r}: expected ternary or "
                                     f"binary weights for the {engine} engine")
             raise UserError(f"{run.packed} is not there: expected a packed model (python -m minibitnet.pack "
-                            f"--model {shlex.quote(str(run.path))} makes it)")
+                            f"{typed('--model', run.path)} makes it)")
         path_read = run.packed
 
         def parse(config):
@@ -57,8 +57,8 @@ def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] 
         found = packed.load(path_read, parse)
         config, step = found.config, found.step
         if reason := foreign_to_run(run)(found):
-            raise UserError(f"{path_read}: {reason} (python -m minibitnet.pack --model "
-                            f"{shlex.quote(str(run.path))} makes it anew)")
+            raise UserError(f"{path_read}: {reason} (python -m minibitnet.pack "
+                            f"{typed('--model', run.path)} makes it anew)")
         running = engine_of(engine, found.c, found.matrices, found.arrays, threads, kv_bits)
     tokenizer = tokenizer_of(run, running.config.vocab_size, config["corpus"])
     train = from_json(TrainConfig, config["train"], path_read)
@@ -77,9 +77,9 @@ def run_at(path):
                         f"the last, the best or the packed one "
                         f"(float16.safetensors only shows the size of the papers' baseline)")
     if not run.path.is_dir():
-        raise UserError(f"{run.path} is {'not a directory' if run.path.exists() else 'not there'}: expected "
-                        f"the directory of a run "
-                        f"(python -m minibitnet.train --tiny makes runs/tiny)")
+        there = "not a directory" if run.path.exists() else "not there"
+        raise UserError(f"{run.path} is {found(run.path) if run.path.is_symlink() else there}: expected the "
+                        f"directory of a run (python -m minibitnet.train --tiny makes runs/tiny)")
     return run
 
 

@@ -40,7 +40,8 @@ def make_text(argv):
                         help="another seed, from 0 to 2^32 - 1, other stories (%(default)s)")
     parser.add_argument("--size", type=_command.positive_int, default=1_400_000, metavar="BYTES",
                         help="about this long (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("stories.txt"), metavar="FILE", help="(%(default)s)")
+    parser.add_argument("--out", type=_command.path, default=Path("stories.txt"), metavar="FILE",
+                        help="(%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     args = parser.parse_args(argv)
     if not 0 <= args.seed < 2**32:
@@ -59,7 +60,7 @@ def fetch_text(argv):
     parser = _command.Parser(
         "data fetch", "Download a corpus once, check its sha256, and keep it where --data NAME finds it.")
     parser.add_argument("name", choices=tuple(DOWNLOADS))
-    parser.add_argument("--from-file", type=Path, metavar="PATH",
+    parser.add_argument("--from-file", type=_command.path, metavar="PATH",
                         help="a copy of the file that would be downloaded (of a zip: the zip), for rooms "
                              "without network")
     args = parser.parse_args(argv)

@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import os
+import shlex
 import shutil
 
 from .errors import UserError
@@ -36,6 +37,12 @@ def found(path):
     if path.is_symlink() and not path.exists():
         return f"a symbolic link to {os.readlink(path)}, which leads nowhere"
     return "a directory" if path.is_dir() else "not a regular file" if path.exists() else "nothing"
+
+
+def typed(flag, value):
+    """A flag with its value as a shell takes them."""
+    value = str(value)
+    return f"{flag}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
 
 
 def sync_directory(path):

@@ -52,7 +52,13 @@ def check_range(config, **bounds):
     """UserError for a field outside its (low, high), both allowed; NaN is outside of everything."""
     for name, (low, high) in bounds.items():
         if not low <= getattr(config, name) <= high:
-            raise UserError(f"{name} = {getattr(config, name)}: expected a value from {low:g} to {high:g}")
+            raise UserError(f"{name} = {getattr(config, name)}: expected a value from {plain(low)} to "
+                            f"{plain(high)}")
+
+
+def plain(number):
+    """A limit as one reads it: 1,048,576, not 1.04858e+06."""
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
 def check_choices(config):

@@ -2,7 +2,6 @@
 from . import _command  # first: from here on Ctrl-C is heard
 
 import io
-from pathlib import Path
 
 from .api import run_at
 from .drawing import draw_loss
@@ -16,8 +15,8 @@ DESCRIPTION = """Draw the loss of a run from its metrics.jsonl, and the floor wh
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("plot", DESCRIPTION)
-    parser.add_argument("model", metavar="DIR", help="the directory of a run")
-    parser.add_argument("--out", type=Path, metavar="FILE",
+    parser.add_argument("model", type=_command.named, metavar="DIR", help="the directory of a run")
+    parser.add_argument("--out", type=_command.path, metavar="FILE",
                         help="the picture, .png, .svg or .pdf (DIR/loss.png)")
     args = parser.parse_args(argv)
     run = run_at(args.model)

@@ -35,7 +35,7 @@ def main(argv):
                         help="the whole experiment; its result goes to data/results")
     parser.add_argument("--json", action="store_true",
                         help="print the result, or with --list the rows, as JSON")
-    parser.add_argument("--out", metavar="FILE",
+    parser.add_argument("--out", type=_command.named, metavar="FILE",
                         help="report: where the page goes (report.md); otherwise where a picture goes")
     args = parser.parse_args(argv)
 

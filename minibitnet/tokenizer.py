@@ -3,9 +3,9 @@
 from . import _command  # first: from here on Ctrl-C is heard
 
 from functools import partial
-from pathlib import Path
 
 from .errors import UserError
+from .files import typed
 from .text import bpe, bpe_files
 from .text.corpora import load_corpus, texts
 from .text.streams import count
@@ -34,7 +34,7 @@ def train(argv):
                         help="a UTF-8 text file, or a name from python -m minibitnet.data list")
     parser.add_argument("--vocab-size", required=True, metavar="N",
                         help="tokens, with the 256 bytes and the end token")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE.tiktoken",
+    parser.add_argument("--out", required=True, type=_command.path, metavar="FILE.tiktoken",
                         help="the rank file to write: a line \"base64 rank\" for each token")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.tiktoken")
     args = parser.parse_args(argv)
@@ -48,7 +48,7 @@ def train(argv):
     tokenizer = BPETokenizer(bpe_files.with_end(ranks))
     _, _, bytes_each = count(corpus, tokenizer)
     print(f"{args.out}: {tokenizer.vocab_size:,} tokens, {bytes_each:.3f} bytes per token on {corpus.name}")
-    print(f"Try: python -m minibitnet.train --data {args.data} --tokenizer {args.out}")
+    print(f"Try: python -m minibitnet.train {typed('--data', args.data)} {typed('--tokenizer', args.out)}")
     return _command.DONE
 
 

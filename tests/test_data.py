@@ -97,7 +97,7 @@ def test_mistakes_are_one_line(tmp_path):
     assert list((tmp_path / "data").iterdir()) == []
     fails(2, "invalid choice: 'tinyshakespear'", args=["fetch", "tinyshakespear"], cwd=tmp_path)
     fails(2, "invalid choice: 'fetsch'", args=["fetsch"], cwd=tmp_path)
-    fails(2, "action", args=[], cwd=tmp_path)
+    fails(2, "required: make|fetch|list|info", args=[], cwd=tmp_path)
     fails(2, "did you mean --tokenizer", args=["info", "book.txt", "--tokenize", "char"], cwd=tmp_path)
     fails(1, "absent.txt", "does not exist", args=["info", "absent.txt"], cwd=tmp_path)
 

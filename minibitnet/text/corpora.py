@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def load_corpus(spec):
 def _refuse(spec, kind):
     if kind:
         raise UserError(f"corpus {spec!r} is {kind} (or, to take its bytes as they are, name it "
-                        f"{AS_IT_IS}{spec})")
+                        f"{shlex.quote(AS_IT_IS + spec)})")
 
 
 def _has_documents(text):
