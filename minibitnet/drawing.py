@@ -6,6 +6,7 @@
     draw_attention(trace, 0)      where each query of a layer looks, head by head
     draw_bytes(layer)             the first packed bytes of a layer, as fields of two bits
 """
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
+from .files import write_atomically
 from .looking import Layer
 from .measure.plotting import new_figure
 from .packing import pack_ternary
@@ -45,7 +47,9 @@ def save_loss(history, path):
     """``draw_loss`` to a file -> is it drawn? A run's result needs no picture, so whatever is wrong with
     matplotlib ends nothing."""
     try:
-        draw_loss(history).savefig(path, dpi=120)
+        picture = io.BytesIO()
+        draw_loss(history).savefig(picture, dpi=120, format="png")
+        write_atomically(path, [picture.getbuffer()], picture.tell())
     except Exception:                            # absent, or broken in a way of its own
         return False
     return True

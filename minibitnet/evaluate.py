@@ -6,7 +6,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from .api import load, model_of, run_at
+from .api import foreign_to_run, load, model_of, run_at
 from .errors import UserError
 from .exact import exp_float
 from .exact_functions import perplexity
@@ -35,7 +35,7 @@ def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("evaluate", DESCRIPTION)
     _command.add_model_flags(parser, ENGINES)
-    parser.add_argument("--data", metavar="PATH",
+    parser.add_argument("--data", type=_command.named, metavar="PATH",
                         help="a UTF-8 text file, or a name from python -m minibitnet.data list (the run's "
                              "own corpus)")
     parser.add_argument("--split", choices=("validation", "train", "all"),
@@ -45,7 +45,7 @@ def main(argv):
     parser.add_argument("--trigram", action="store_true",
                         help="also count trigrams on the text before the validation part, and score it "
                              "with them")
-    parser.add_argument("--tasks", metavar="stories|FILE",
+    parser.add_argument("--tasks", type=_command.named, metavar="stories|FILE",
                         help="answer multiple-choice questions instead: about stories, or of a file of JSON "
                              "lines")
     parser.add_argument("--items", type=_command.positive_int, metavar="N",
@@ -159,16 +159,20 @@ def answers_in_words(result):
 def same_step(path, model):
     """The float engine of the run's checkpoint that the model was made from, which is the one of its step."""
     run, found = run_at(path), []
+    foreign = foreign_to_run(run)
     for file in filter(Path.exists, (run.last, run.prev, run.best)):
         try:
             saved = checkpoint.load(file)
         except FormatError as e:
             found.append(str(e))
             continue
-        if saved.step == model.step and saved.config["model"] == model.settings["model"]:
+        if reason := foreign(saved):
+            found.append(f"{file.name}: {reason}")
+        elif saved.step == model.step and saved.config["model"] == model.settings["model"]:
             return LanguageModel(FloatEngine(model_of(saved, file)), model.tokenizer, model.settings,
                                  saved.step)
-        found.append(f"{file.name} is of step {saved.step:,}")
+        else:
+            found.append(f"{file.name} is of step {saved.step:,}")
     raise UserError(f"{run.packed} is of step {model.step:,}, and no checkpoint is "
                     f"({'; '.join(found) or 'there is none'}): pack again, then --compare")
 

@@ -69,8 +69,15 @@ class Training:
 
     @property
     def complete(self):
-        """Is it finished, and what a finished run leaves there?"""
-        return self.finished and (self.job.run.packed.exists() or not self.job.model_config.variant.has_codes)
+        """Is it finished, and what a finished run leaves there? A packed file from before it was made longer,
+        or a damaged one, is not."""
+        if not (self.finished and self.job.model_config.variant.has_codes):
+            return self.finished
+        try:
+            found = packed.load(self.job.run.packed, lambda config: self.job.model_config)
+            return found.config == self.job.settings
+        except UserError:
+            return False
 
     def go(self, threads, stopped=lambda: False):
         """Make the steps that are left, or as many as stopped() allows."""
@@ -95,7 +102,11 @@ class Training:
         if c.variant.has_codes:
             packed.save(run.packed, self.job.settings, self.recorder.done,
                         *packed.pack(self.transformer.arrays(), c))
-        return save_loss(History(self.recorder.lines, self.floor), run.path / "loss.png")
+        return self.draw()
+
+    def draw(self):
+        """loss.png, where it can be drawn -> is it there?"""
+        return save_loss(History(self.recorder.lines, self.floor), self.job.run.path / "loss.png")
 
 
 class Paused(NamedTuple):
@@ -211,8 +222,7 @@ def _job(data, model, out, overwrite, tiny, options):
         jobs.take_sizes(model.settings, given)
     corpus, given["train"]["data"] = corpus_of(jobs.TINY["train"]["data"] if data is None else data)
     chosen = jobs.resolved(given, tiny=tiny)
-    job = jobs.job_of(chosen, corpus, tokenizer=model and model.tokenizer)
-    job.weights = weights
+    job = jobs.job_of(chosen, corpus, tokenizer=model and model.tokenizer, weights=weights)
     return jobs.with_directory(job, chosen, out, overwrite=overwrite) if out else job
 
 

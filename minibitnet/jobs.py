@@ -1,10 +1,13 @@
 """A training run before its first step: options and a text -> a Job in which all has been checked."""
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
-from .api import latest, tokenizer_of
+import numpy as np
+
+from .api import latest, model_of, tokenizer_of
 from .errors import UserError
 from .files import read_text
 from .formats import checkpoint
@@ -41,15 +44,6 @@ class Job:
     notes: tuple = ()                              # what its user should know, one line each
 
 
-def sections(options):
-    """{option: value} -> {"model": {...}, "train": {...}}; UserError for an unknown one."""
-    homes = {f.name: section for section, config in CONFIGS.items() for f in fields(config)}
-    if unknown := options.keys() - homes:
-        from_json(TrainConfig if len(unknown) else ModelConfig, {min(unknown): None}, None)
-    return {section: {name: value for name, value in options.items() if homes[name] == section}
-            for section in CONFIGS}
-
-
 def resolved(given, *, tiny=False, from_file=None):
     """Options as they were given -> all that are chosen: of --tiny, then of a config.json, then these."""
     from_file = from_file or {section: {} for section in CONFIGS}
@@ -65,9 +59,10 @@ def resolved(given, *, tiny=False, from_file=None):
     return options
 
 
-def job_of(options, corpus, *, where=None, tokenizer=None, report=lambda n: None):
-    """Chosen options and a Corpus -> a Job that writes nothing. tokenizer: one that is there already; where:
-    the file that options come from, for messages; report(n): after every n bytes that became tokens."""
+def job_of(options, corpus, *, where=None, tokenizer=None, weights=None, report=lambda n: None):
+    """Chosen options and a Corpus -> a Job that writes nothing. tokenizer: one that is there already; weights
+    {name: array}: what to start from; where: the file that options come from, for messages; report(n): after
+    every n bytes that became tokens."""
     train_config = from_json(TrainConfig, options["train"], where)
     if tokenizer is None:
         tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), with_end=corpus.has_documents)
@@ -86,15 +81,22 @@ def job_of(options, corpus, *, where=None, tokenizer=None, report=lambda n: None
                 "corpus": {"name": corpus.name, "sha256": corpus.sha256, "replaced": corpus.replaced,
                            "documents": validation.n_documents is not None,
                            "tokenizer_sha256": tokenizer_sha256(tokenizer)}}
-    return Job(model_config, train_config, corpus, tokenizer, training, validation, settings)
+    if weights:                                  # another start, another run
+        settings["corpus"]["start"] = checkpoint.parameters_sha256(weights)
+    return Job(model_config, train_config, corpus, tokenizer, training, validation, settings, weights=weights)
 
 
 def with_directory(job, options, path, **how):
     """The Job, with a run directory made for it. how: as of ``RunDirectory.create``."""
-    job.run = RunDirectory(path)
-    check_space(job.run.path, job.model_config)
+    job.run = run = RunDirectory(path)
+    check_space(run.path, job.model_config)
     made = job.settings | {"derived": derived(options, job.model_config, job.train_config)}
-    job.run.create(made, job.tokenizer, **how)
+    run.create(made, job.tokenizer, **how)
+    job.notes += (run.note,) if run.note else ()
+    if job.weights:                              # of step 0: a run that is killed early goes on from them
+        m, v = ({name: np.zeros_like(a) for name, a in job.weights.items()} for _ in "mv")
+        with run.let_go():
+            checkpoint.save(run.last, checkpoint.Checkpoint(0, math.inf, job.settings, job.weights, m, v))
     return job
 
 
@@ -132,7 +134,7 @@ def resumed_job(path, given, report=lambda n: None):
                                  train_config.val_fraction)
     saved, note = run.resume(settings)
     job = Job(model_config, train_config, corpus, tokenizer, training, validation, settings, run, saved,
-              notes=(note,) if note else ())
+              notes=tuple(filter(None, (run.note, note))))
     return longer(job, config, steps) if steps not in (None, train_config.steps) else job
 
 
@@ -189,34 +191,39 @@ def longer(job, config, steps):
     job.settings = old | {"train": asdict(job.train_config)}
     job.run.change(job.settings | {"derived": derived(options, job.model_config, job.train_config),
                                    "before": [*config["before"], old]})
-    done = job.saved.step if job.saved else 0
-    lr, _ = schedule(job.train_config, done)
-    job.notes += (f"from step {done:,} on, learning rate and weight decay are those of a run of {steps:,} "
-                  f"steps (now {lr:.2g}): the model will not be that of {steps:,} steps from the beginning",)
+    if done := job.saved.step if job.saved else 0:
+        lr, _ = schedule(job.train_config, done)
+        job.notes += (f"from step {done:,} on, learning rate and weight decay are those of a run of "
+                      f"{steps:,} steps (now {lr:.2g}): the model will not be that of {steps:,} steps from "
+                      "the beginning",)
     return job
 
 
 def is_same_run(path, settings):
-    """Is there a run in this directory with these settings? Its replacement is the same run again."""
+    """Is there a run in this directory with these settings? Its replacement is the same run again. (One that
+    was made longer since is another.)"""
     try:
-        return settings in (RunDirectory(path).configurations() or [])
+        return settings in (RunDirectory(path).configurations() or [])[:1]
     except UserError:
         return False
 
 
 class Start(NamedTuple):
-    """What a new run takes over from an older one."""
-    weights: dict        # {name: array}
-    tokenizer: Any
+    """What a new run takes over from an older one, if there is one."""
+    weights: dict | None = None        # {name: array}
+    tokenizer: Any = None
+    notes: tuple = ()
 
 
 def start_from(run, given):
     """The Start of another RunDirectory. Its sizes and its tokenizer are written into the options given;
     UserError for one that says something else."""
-    saved, path = latest(run)
-    take_sizes(saved.config, given)
-    tokenizer = tokenizer_of(run, saved.config["model"]["vocab_size"], saved.config["corpus"])
-    return Start(saved.parameters, tokenizer)
+    notes = []
+    saved, path = latest(run, warn=notes.append)
+    transformer = model_of(saved, path)
+    take_sizes({"model": asdict(transformer.config), "train": saved.config["train"]}, given)
+    tokenizer = tokenizer_of(run, transformer.config.vocab_size, saved.config["corpus"])
+    return Start(transformer.arrays(), tokenizer, tuple(notes))
 
 
 def take_sizes(settings, given):

@@ -1,7 +1,6 @@
 """Train a model:  python -m minibitnet.train --tiny"""
 from . import _command  # first: from here on Ctrl-C is heard
 
-import shlex
 import sys
 import time
 from contextlib import contextmanager
@@ -14,9 +13,10 @@ from tqdm import tqdm
 from .api import run_at
 from .errors import UserError
 from .exact import exp_float
+from .files import typed
 from .fitting import Interruption, Training
 from .formats import checkpoint
-from .jobs import (TINY, chosen, is_same_run, job_of, read_config, resolved, resumed_job, start_from,
+from .jobs import (TINY, Start, chosen, is_same_run, job_of, read_config, resolved, resumed_job, start_from,
                    with_directory)
 from .measure import results
 from .nn.config import ModelConfig
@@ -59,15 +59,15 @@ def parser():
     parser = _command.Parser("train", DESCRIPTION)
     parser.add_argument("--tiny", action="store_true",
                         help="the small model that trains in about two minutes")
-    parser.add_argument("--out", type=Path, metavar="DIR",
+    parser.add_argument("--out", type=_command.path, metavar="DIR",
                         help="where the run goes (runs/tiny, runs/tiny-LINEAR, or runs/DATA-LINEAR)")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in DIR")
-    parser.add_argument("--resume", type=Path, metavar="DIR",
+    parser.add_argument("--resume", type=_command.path, metavar="DIR",
                         help="go on with the run in DIR, with its own configuration; with a larger --steps, "
                              "longer")
-    parser.add_argument("--init-from", type=Path, metavar="DIR",
+    parser.add_argument("--init-from", type=_command.path, metavar="DIR",
                         help="begin with the weights of the run in DIR, its sizes and its tokenizer")
-    parser.add_argument("--config", type=Path, metavar="FILE",
+    parser.add_argument("--config", type=_command.path, metavar="FILE",
                         help="take options from a config.json; flags win over it, and what its run derived "
                              "(lr, d-ffn ..) follows them")
     _command.add_threads(parser, "threads to use; the result does not depend on it")
@@ -84,17 +84,19 @@ def new(args, given):
     from_file = chosen(read_config(args.config)) if args.config else None
     if from_file:
         from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
-    start = args.init_from and start_from(run_at(args.init_from), given)
+    start = start_from(run_at(args.init_from), given) if args.init_from else Start()
     options = resolved(given, tiny=args.tiny, from_file=from_file)
     corpus = load_corpus(options["train"].get("data", TrainConfig.data))
     with _command.bar(total=corpus.size, **TOKENS) as bar:
-        job = job_of(options, corpus, where=args.config, tokenizer=start and start.tokenizer,
+        job = job_of(options, corpus, where=args.config, tokenizer=start.tokenizer, weights=start.weights,
                      report=bar.update)
-    if start:
-        job.weights = start.weights
+    job.notes = start.notes
     linear = job.model_config.linear
     tiny = "tiny" if linear == TINY["model"]["linear"] else f"tiny-{linear}"
     path = args.out or Path("runs") / (tiny if args.tiny else f"{corpus.name}-{linear}")
+    if args.init_from and path.resolve() == args.init_from.resolve():
+        raise UserError(f"{path} is the run to start from: expected another directory (--out) for the "
+                        "new one")
     replace = args.tiny and not args.out and is_same_run(path, job.settings)
     return with_directory(job, options, path, overwrite=args.overwrite, replace_finished=replace)
 
@@ -111,6 +113,8 @@ def run(job, threads):
     progress = Progress(c.steps)
     training = Training(job, report=progress, progress=partial(progress.evaluating, job.validation))
     if training.complete:
+        if not (job.run.path / "loss.png").exists():
+            training.draw()
         print(f"{job.run.path} is finished: {training.start:,} steps of {c.steps:,}. Nothing to do. (--steps "
               "with a larger number trains it longer.)")
         return _command.DONE
@@ -121,11 +125,11 @@ def run(job, threads):
                      "other, and documents are not told apart")
     with Interruption(hard=True, say=_command.say) as interruption, progress.of(training):
         training.go(threads, stopped=lambda: interruption.signal)
-    if not training.finished:
+    drawn = training.finished and training.finish()
+    if interruption.signal:
         _command.say(f"interrupted after step {training.recorder.done:,}; saved. Go on with: python -m "
-                     f"minibitnet.train --resume {shlex.quote(str(job.run.path))}")
+                     f"minibitnet.train {typed('--resume', job.run.path)}")
         return 128 + interruption.signal
-    drawn = training.finish()
     for line in ending(training, drawn):
         print(line, flush=True)
     return _command.DONE
@@ -153,16 +157,18 @@ def beginning(training, threads):
 def ending(training, drawn):
     """The last evaluation, a sample, and where everything is."""
     job, floor = training.job, training.floor
-    last = [line for line in training.recorder.lines if "val_loss" in line][-1]
-    yield (f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.3f}, "
-           f"{last['bits_per_byte']:.3f} bits per byte")
-    yield from told_stories(training, last["val_loss"]) if floor is not None else sample(training)
+    evaluated = [line for line in training.recorder.lines if "val_loss" in line]
+    for last in evaluated[-1:]:                  # none, where somebody took metrics.jsonl away
+        yield (f"\nvalidation loss {last['val_loss']:.4f} nats/token, perplexity {last['val_ppl']:.3f}, "
+               f"{last['bits_per_byte']:.3f} bits per byte")
+    told = evaluated and floor is not None
+    yield from told_stories(training, last["val_loss"]) if told else sample(training)
     packed, picture = ", packed.safetensors" * job.run.packed.exists(), ", loss.png" * drawn
     yield (f"{job.run.path}: last.safetensors and best.safetensors (model){packed}, metrics.jsonl, "
            f"config.json{picture}")
-    prompt = "" if job.tokenizer.end is not None and job.settings["corpus"]["documents"] else opening(job)[:8]
-    yield (f"Try: python -m minibitnet.generate --model {shlex.quote(str(job.run.path))} "
-           f"--prompt {shlex.quote(prompt)}")
+    prompt = "" if job.tokenizer.end is not None and job.settings["corpus"]["documents"] else (
+        opening(job)[:8].partition("\n")[0])
+    yield f"Try: python -m minibitnet.generate {typed('--model', job.run.path)} {typed('--prompt', prompt)}"
     name = checkpoint.parameters_sha256(training.transformer.arrays())
     yield f"model sha256 {name}{known_name(job.settings, name)}"
 
@@ -244,12 +250,13 @@ class Progress:
                                      refresh=False)
             self.bar.update()
             if validation:
-                self.bar.write(f"step {line['step']:,}{validation}", file=sys.stderr)
+                with self.bar.external_write_mode(file=sys.stderr):
+                    _command.say(f"step {line['step']:,}{validation}")
         elif validation or line["step"] % self.every == 0:
             a_step = (time.perf_counter() - self.began) / (line["step"] - self.start)
             place, left = f"{line['step']:>{len(str(self.steps))}}/{self.steps}", self.steps - line["step"]
-            _command.say(f"step {place}  loss {line['loss']:.4f}  ppl {line['ppl']:.4g}  lr {line['lr']:.2e}  "
-                         f"{line['tokens_per_s']:,.0f} tok/s  ETA {a_step * left:.0f} s{validation}")
+            _command.say(f"step {place}  loss {line['loss']:.4f}  ppl {line['ppl']:.4g}  lr {line['lr']:.2e} "
+                         f" {line['tokens_per_s']:,.0f} tok/s  ETA {a_step * left:.0f} s{validation}")
 
 
 if __name__ == "__main__":

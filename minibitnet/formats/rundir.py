@@ -1,7 +1,10 @@
 """A run's directory: what lies in it, who may write to it, and how it is read back.
 
     config.json         {"model": ModelConfig, "train": TrainConfig, "corpus": {"name", "sha256", "replaced",
-                        "documents", "tokenizer_sha256"}}, which every model file of the run repeats
+                        "documents", "tokenizer_sha256"; "start", the sha256 of the weights that it began
+                        with, if those are another model's}}, which every model file of the run repeats; and
+                        "derived", what was not chosen, and "before", what it said before the run was made
+                        longer: files of then are its own
     tokenizer.json      the tokenizer; its sha256 is in config.json (early runs lack it)
     env.json            versions, machine and the BLAS kernel that ran; no number of the run depends on them
     metrics.jsonl       one JSON object a line: step, tokens, loss, ppl, lr, weight_decay, grad_norm,
@@ -20,12 +23,13 @@ import json
 import os
 import platform
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
-from ..files import read_text, write_atomically
+from ..files import read_text, typed, write_atomically
 from . import checkpoint
 
 TAKEN = (errno.EWOULDBLOCK, *([errno.EACCES] if os.name == "nt" else []))     # somebody has the lock
@@ -40,7 +44,7 @@ class RunDirectory:
         self.path = Path(path)
         self.last, self.prev, self.best, self.packed = (self.path / f"{name}.safetensors"
                                                         for name in ("last", "prev", "best", "packed"))
-        self._lock = None
+        self._lock = self.note = None            # note: what whoever writes to it should know
 
     # ---- writing
 
@@ -50,8 +54,8 @@ class RunDirectory:
         present = [name for name in FILES if (self.path / name).exists()]
         if present and not overwrite and not (replace_finished and self.is_finished()):
             state = "a finished run" if self.is_finished() else "an unfinished run"
-            raise UserError(f"{self.path} holds {state}: expected a new directory; go on with --resume "
-                            f"{self.path}, or replace it with --overwrite")
+            raise UserError(f"{self.path} holds {state}: expected a new directory; go on with "
+                            f"{typed('--resume', self.path)}, or replace it with --overwrite")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -60,35 +64,38 @@ class RunDirectory:
         except PermissionError as e:
             raise UserError(f"{self.path}: {e.strerror}: expected a place to write the run to; "
                             "give another with --out") from None
-        self.note = self._acquire()
-        self._remove_litter()
-        self._write("config.json", json.dumps(config, indent=2) + "\n")
-        self._write("tokenizer.json", tokenizer_json(tokenizer))
-        self._write("env.json", json.dumps(environment(), indent=2) + "\n")
-        self._write("metrics.jsonl", "")
-        for name in present:                     # only now: a full disk would have shown before
-            if name.endswith((".safetensors", ".png")):
-                (self.path / name).unlink()
+        with self.let_go():
+            self._take()
+            self._write("config.json", json.dumps(config, indent=2) + "\n")
+            self._write("tokenizer.json", tokenizer_json(tokenizer))
+            self._write("env.json", json.dumps(environment(), indent=2) + "\n")
+            self._write("metrics.jsonl", "")
+            for name in present:                 # only now: a full disk would have shown before
+                if name.endswith((".safetensors", ".png")):
+                    (self.path / name).unlink()
 
     def change(self, config):
         """Another config.json for the same run."""
-        self._write("config.json", json.dumps(config, indent=2) + "\n")
+        with self.let_go():
+            self._write("config.json", json.dumps(config, indent=2) + "\n")
 
     def resume(self, settings):
         """Take over the run with this config.json -> (Checkpoint or None before the first save, a note or
         None)."""
         if not (self.path / "config.json").is_file():
             raise UserError(f"{self.path}: expected the directory of a run (no config.json in it)")
-        self.note = self._acquire()
-        self._remove_litter()
-        if not self.last.exists() and not self.prev.exists():
-            newest, note = None, None
-        else:
+        with self.let_go():
+            self._take()
+            if not self.last.exists() and not self.prev.exists():
+                if "start" in settings["corpus"]:
+                    raise UserError(f"{self.path} began with another model's weights, and there is no "
+                                    "checkpoint with them: begin anew, with --init-from and --overwrite")
+                return None, None
             foreign = checkpoint.foreign_to(settings, self.configurations())
             newest, _, note = checkpoint.load_latest(self.last, self.prev, check=foreign)
             if note:                         # or the next save would move the damaged file over the good one
                 os.replace(self.prev, self.last)
-        return newest, note
+            return newest, note
 
     def cut_metrics(self, step):
         """Drop the lines after this step: they belong to steps that will be made again."""
@@ -101,6 +108,15 @@ class RunDirectory:
                 f.write(json.dumps(line) + "\n")
         except OSError as e:
             raise OSError(e.errno, f"cannot write {self.path / 'metrics.jsonl'}: {e.strerror}") from None
+
+    @contextmanager
+    def let_go(self):
+        """Where this block fails, the directory is no longer ours: a notebook goes on."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def close(self):
         if self._lock is not None:
@@ -140,13 +156,16 @@ class RunDirectory:
     def is_finished(self):
         try:
             newest, _, _ = checkpoint.load_latest(self.last, self.prev)
-            return newest.step >= newest.config["train"]["steps"]
+            config, *_ = self.configurations() or [newest.config]
+            return newest.step >= config["train"]["steps"]
         except (UserError, KeyError, TypeError):
             return False
 
     # ---- inside
 
-    def _remove_litter(self):                    # of saves that a kill cut short
+    def _take(self):
+        """Make it ours, without what a kill left of a save."""
+        self.note = self._acquire()
         for litter in self.path.glob("*.tmp-*"):
             litter.unlink()
 

@@ -7,8 +7,8 @@ atomically, read with every check.
     the rest         the arrays' bytes, C order, little endian, end to end; offsets count from here
 
 This file knows arrays and names, no model. ``save`` adds to the metadata "file_sha256", that of the whole
-file with 64 zeros in this place, and ``load`` verifies it where it is present. (Early files have "sha256", of
-the array bytes alone.)
+file with 64 zeros in this place, and ``load`` verifies it. (Early files have "sha256", of the array bytes
+alone.) A file whose "format" is one of this project's is damaged without it; others may have none.
 """
 import hashlib
 import json
@@ -27,6 +27,7 @@ DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", 
 NAMES = {np.dtype(d): name for name, d in DTYPES.items()}
 MAX_HEADER = 100_000_000
 UNKNOWN = "0" * 64       # stands for the file's sha256 while that is made
+OURS = "minibitnet "     # what "format" begins with in the metadata of this project's files
 FOREIGN = {b"PK": "a zip or npz archive", b"\x80": "a pickle", b"<": "an HTML page",
            b"version https://git-lfs": "a Git LFS pointer",
            b"GGUF": "a GGUF file", b"\x93NUMPY": "an npy file"}
@@ -86,6 +87,8 @@ def load(path):
             arrays[name] = np.empty(shape, dtype)
             f.readinto(arrays[name].reshape(-1).view(np.uint8))
             digest.update(arrays[name])
+    if expected is None and metadata.get("format", "").startswith(OURS):
+        raise FormatError(f"{path}: its header has no sha256, which {OURS}always writes; the file is damaged")
     if expected not in (None, digest.hexdigest()):
         raise FormatError(f"{path}: its bytes do not have the sha256 that its header says; "
                           "the file is damaged")

@@ -179,7 +179,7 @@ def load_tokenizer(path):
     if not str(path).endswith(".json") and not data.lstrip().startswith(b"{"):
         return BPETokenizer(bpe_files.with_end(bpe_files.parse_ranks(data, path)))
     try:
-        saved = json.loads(data.decode("utf-8"))
+        saved = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise UserError(f"tokenizer {str(path)!r} is not JSON: expected a tokenizer.json saved by a run, or "
                         f"Hugging Face's") from None

@@ -169,6 +169,21 @@ def test_a_model_file_of_another_run_is_refused(stories, tmp_path):
                          ("float", "last.safetensors")):
         fails(1, f"{file}: it is of another run", module="generate",
               args=["--model", "run", "--prompt", "a", "--engine", engine], cwd=tmp_path)
+    for module, *args in (["evaluate"], ["evaluate", "--checkpoint", "best"], ["pack"]):
+        fails(1, "it is of another run", module=module, args=["--model", "run", *args], cwd=tmp_path)
+
+
+def test_an_engine_is_not_compared_with_a_checkpoint_of_another_run(stories, tmp_path):
+    """One of the same sizes and of the same step, beside a packed file of the run's own."""
+    shutil.copytree(stories / "run", tmp_path / "run")
+    for name in ("last", "prev", "best"):
+        path = tmp_path / f"run/{name}.safetensors"
+        other = checkpoint.load(path)
+        other.config["train"]["seed"] += 1
+        checkpoint.save(path, other)
+    fails(1, "packed.safetensors is of step 30, and no checkpoint is", "it is of another run",
+          module="evaluate", args=["--model", "run", "--engine", "packed", "--compare", "--data",
+                                   stories / "s.txt"], cwd=tmp_path)
 
 
 def rescale(folder, name, change):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from minibitnet import train
 from minibitnet.formats import checkpoint, safetensors
 from running import SMALL, TEXT, command, fails
 
@@ -49,12 +50,14 @@ def test_killed_runs_resume_to_the_bytes_of_the_uninterrupted_one(here):
     flags = ["--data", "text.txt", *SMALL, "--steps", "400", "--save-every", "1"]
     assert command("train", "--out", "whole", *flags, cwd=here).returncode == 0
     args, seen = ["--out", "killed", *flags], set()
-    for pause in (0.5, 0.65, 0.8, 0.55, 0.7):
+    for pause in (0.02, 0.2, 0.35, 0.1, 0.25):
         process = subprocess.Popen([sys.executable, "-m", "minibitnet.train", *args], cwd=here,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        while process.stdout.readline().split()[:1] != [b"run"]:             # its first steps come next
+            assert process.poll() is None
         time.sleep(pause)
         process.kill()
-        process.wait()
+        process.communicate()
         if (here / "killed/config.json").exists():
             args = ["--resume", "killed"]
         if (here / "killed/last.safetensors").exists():
@@ -65,6 +68,71 @@ def test_killed_runs_resume_to_the_bytes_of_the_uninterrupted_one(here):
     for name in ("last.safetensors", "best.safetensors"):
         assert (here / "killed" / name).read_bytes() == (here / "whole" / name).read_bytes()
     assert not list((here / "killed").glob("*.tmp-*"))
+
+
+@signals
+def test_a_signal_at_the_last_step_ends_a_run_that_is_all_there(here, monkeypatch, capsys):
+    monkeypatch.chdir(here)
+    report = train.Progress.__call__
+
+    def with_signal(self, line):
+        report(self, line)
+        if line["step"] == 8:
+            signal.raise_signal(signal.SIGTERM)
+    monkeypatch.setattr(train.Progress, "__call__", with_signal)
+    assert train.main(["--data", "text.txt", "--out", "last", *SMALL]) == 143
+    assert "interrupted after step 8; saved" in capsys.readouterr().err
+    assert (here / "last/packed.safetensors").read_bytes() == (here / "run/packed.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, BrokenPipeError, OSError(28, "No space left")])
+def test_a_run_that_ends_while_it_writes_its_sample_is_packed(reason, here, monkeypatch):
+    monkeypatch.chdir(here)
+
+    def sample(training):
+        raise reason
+    monkeypatch.setattr(train, "sample", sample)
+    with pytest.raises(type(reason) if isinstance(reason, OSError) else reason):
+        train.main(["--data", "text.txt", "--out", "cut", *SMALL])
+    assert (here / "cut/packed.safetensors").read_bytes() == (here / "run/packed.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("state", ["missing", "damaged", "of before", "no metrics either"])
+def test_resume_makes_the_packed_file_that_a_finished_run_lacks(state, here):
+    """One that was there before the run was made longer does not count."""
+    run, missing = here / "run", ["packed.safetensors", "loss.png"]
+    if state == "of before":
+        old = (run / missing[0]).read_bytes()
+        assert command("train", "--resume", "run", "--steps", 9, cwd=here).returncode == 0
+    whole = (run / missing[0]).read_bytes()
+    drawn = (run / "loss.png").exists()
+    if state == "no metrics either":
+        missing.append("metrics.jsonl")
+    for name in missing:
+        (run / name).unlink(missing_ok=True)
+    if state == "of before":
+        (run / missing[0]).write_bytes(old)
+    elif state == "damaged":
+        (run / missing[0]).write_bytes(whole[:-1] + b"x")
+    result = command("train", "--resume", "run", cwd=here)
+    assert result.returncode == 0 and "A sample" in result.stdout, result.stderr
+    assert (run / missing[0]).read_bytes() == whole
+    assert (run / "loss.png").exists() == drawn or state == "no metrics either"
+    assert "Nothing to do" in command("train", "--resume", "run", cwd=here).stdout
+
+
+def test_resume_draws_the_picture_that_a_finished_run_lacks(here):
+    pytest.importorskip("matplotlib")
+    (here / "run/loss.png").unlink()
+    assert "Nothing to do" in command("train", "--resume", "run", cwd=here).stdout
+    assert (here / "run/loss.png").stat().st_size > 5000
+
+
+def test_a_file_that_was_packed_in_another_way_stays(here):
+    command("pack", "--model", "run", "--checkpoint", "best", "--dtype", "float16", cwd=here)
+    chosen = (here / "run/packed.safetensors").read_bytes()
+    assert "Nothing to do" in command("train", "--resume", "run", cwd=here).stdout
+    assert (here / "run/packed.safetensors").read_bytes() == chosen
 
 
 def test_resuming_a_finished_run_says_so_and_exits_0(home):

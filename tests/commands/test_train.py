@@ -106,6 +106,11 @@ def test_a_finished_tiny_run_is_replaced_and_an_unfinished_one_is_not(here):
     assert command("train", *TINY, "--linear", "float", cwd=here).returncode == 0
     assert (here / "runs/tiny-float/best.safetensors").exists()
     assert (here / "runs/tiny/last.safetensors").read_bytes() == before
+    assert command("train", "--resume", "runs/tiny", "--steps", 9, cwd=here).returncode == 0
+    longer = (here / "runs/tiny/last.safetensors").read_bytes()
+    fails(1, "finished run", "--overwrite", args=TINY, cwd=here)      # eight steps are not nine
+    assert (here / "runs/tiny/last.safetensors").read_bytes() == longer
+    assert command("train", *TINY, "--overwrite", cwd=here).returncode == 0
     (here / "runs/tiny/last.safetensors").unlink()            # what prev holds is one save before the end
     fails(1, "unfinished run", "--resume", "--overwrite", args=TINY, cwd=here)
     assert command("train", *TINY, "--overwrite", cwd=here).returncode == 0

@@ -113,11 +113,12 @@ def test_truncation_anywhere_is_noticed(tmp_path):
             load(tmp_path / "g")
 
 
-def test_every_byte_is_covered_by_the_sha256(tmp_path):
+@pytest.mark.parametrize("metadata", [{"config": '{"linear": "ternary"}'}, {"format": "minibitnet x 1"}],
+                         ids=["another's", "ours"])
+def test_every_byte_is_covered_by_the_sha256(metadata, tmp_path):
     """One bit after the other, in header and arrays: only where the key "file_sha256" gets another name,
-    nobody knows of the sum."""
-    save(tmp_path / "f", {"x": np.arange(6.0).reshape(2, 3), "y": np.zeros(3, np.int8)},
-         {"config": '{"linear": "ternary"}'})
+    nobody knows of the sum, but in a file of ours, which is never without."""
+    save(tmp_path / "f", {"x": np.arange(6.0).reshape(2, 3), "y": np.zeros(3, np.int8)}, metadata)
     raw, unseen = (tmp_path / "f").read_bytes(), []
     for i in range(len(raw)):
         (tmp_path / "g").write_bytes(raw[:i] + bytes([raw[i] ^ 1]) + raw[i + 1:])
@@ -127,7 +128,7 @@ def test_every_byte_is_covered_by_the_sha256(tmp_path):
         except FormatError:
             pass
     key = raw.index(b"file_sha256")
-    assert unseen == list(range(key, key + len("file_sha256")))
+    assert unseen == ([] if "format" in metadata else list(range(key, key + len("file_sha256"))))
 
 
 def test_the_sha256_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
@@ -142,10 +143,15 @@ def test_the_sha256_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
 
 
 def test_a_file_with_the_sha256_of_its_arrays_alone_is_still_read(tmp_path):
-    data = bytes.fromhex("0000803f000000c0")
-    (tmp_path / "f").write_bytes(file_of({"__metadata__": {"sha256": hashlib.sha256(data).hexdigest()},
-                                          "a": tensor()}, data))
+    """An early one of ours; without any, or under another name, it is damaged."""
+    data, early = bytes.fromhex("0000803f000000c0"), {"format": "minibitnet checkpoint 1"}
+    sha256 = hashlib.sha256(data).hexdigest()
+    (tmp_path / "f").write_bytes(file_of({"__metadata__": early | {"sha256": sha256}, "a": tensor()}, data))
     assert load(tmp_path / "f")[0]["a"].tolist() == [1, -2]
+    for sums in ({}, {"sha257": sha256}):
+        (tmp_path / "f").write_bytes(file_of({"__metadata__": early | sums, "a": tensor()}, data))
+        with pytest.raises(FormatError, match="f: its header has no sha256, which .*the file is damaged"):
+            load(tmp_path / "f")
 
 
 def test_mutated_files_are_read_or_refused(tmp_path):
