@@ -46,11 +46,15 @@ def typed(flag, value):
 
 
 def sync_directory(path):
-    """Make a rename durable, where the system lets a directory be opened (not on Windows)."""
+    """Make a rename durable, where the system lets a directory be opened (not on Windows) and the disk knows
+    of it (some network disks do not)."""
     if os.name == "posix":
         fd = os.open(path, os.O_RDONLY)
         try:
             os.fsync(fd)
+        except OSError as e:
+            if e.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+                raise
         finally:
             os.close(fd)
 

@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
@@ -185,6 +186,8 @@ def fit(data: str | os.PathLike | None = None, *, model: LanguageModel | None = 
         raise UserError("fit() without data: expected a text, the name of a corpus, or the path of a file")
     else:
         training = Training(_job(data, model, out, overwrite, tiny, options))
+    for note in training.job.notes:
+        warnings.warn(note, stacklevel=2)
     try:
         with bar(training, progress), Interruption(hard=False) as interruption:
             training.go(threads, stopped=lambda: interruption.signal)
@@ -254,6 +257,21 @@ class Interruption:
             signal.signal(number, handler)
 
 
+class Unfailing:
+    """sys.stderr, for a bar: what it cannot write is not written, and the work goes on."""
+
+    def write(self, text):
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self):
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name):
+        return getattr(sys.stderr, name)
+
+
 @contextmanager
 def bar(training, show):
     """A progress bar while the training of this block runs: a widget in a notebook that has ipywidgets, else
@@ -267,7 +285,8 @@ def bar(training, show):
     except ImportError:
         from tqdm import tqdm
     recorder = training.recorder
-    with tqdm(total=training.job.train_config.steps, initial=recorder.done, unit="step") as shown:
+    with tqdm(total=training.job.train_config.steps, initial=recorder.done, unit="step",
+              file=Unfailing()) as shown:
         def report(line):
             validation = f", validation {line['val_loss']:.4f}" if "val_loss" in line else ""
             if validation or line["step"] % 10 == 0:

@@ -59,13 +59,14 @@ def resolved(given, *, tiny=False, from_file=None):
     return options
 
 
-def job_of(options, corpus, *, where=None, tokenizer=None, weights=None, report=lambda n: None):
+def job_of(options, corpus, *, where=None, tokenizer=None, weights=None, report=lambda n: None,
+           learning=iter):
     """Chosen options and a Corpus -> a Job that writes nothing. tokenizer: one that is there already; weights
     {name: array}: what to start from; where: the file that options come from, for messages; report(n): after
-    every n bytes that became tokens."""
+    every n bytes that became tokens; learning: as ``progress`` of ``make_tokenizer``."""
     train_config = from_json(TrainConfig, options["train"], where)
     if tokenizer is None:
-        tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), with_end=corpus.has_documents)
+        tokenizer = make_tokenizer(train_config.tokenizer, texts(corpus), corpus.has_documents, learning)
     model_config = from_json(ModelConfig, {"vocab_size": tokenizer.vocab_size, **options["model"]}, where)
     if model_config.vocab_size != tokenizer.vocab_size:
         raise UserError(f"vocab_size = {model_config.vocab_size:,}: the tokenizer has "
@@ -147,6 +148,8 @@ def read_config(path):
         before = config.pop("before", [])
     except FileNotFoundError:
         raise UserError(f"{path} is not there: expected the config.json of a run") from None
+    except UserError:                            # of a path that is no file; also a ValueError
+        raise
     except (ValueError, RecursionError, AttributeError, TypeError):
         raise UserError(f"{path}: expected a JSON object with the parts model and train") from None
     objects = (*found.values(), *found["derived"].values())
@@ -177,9 +180,12 @@ def check_space(path, model_config):
     """A run holds up to three checkpoints of three arrays (one being written) and one of one array."""
     needed = 10 * 4 * model_config.n_parameters + 2**20
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if shutil.disk_usage(existing).free < needed:
-        raise UserError(f"{path}: the checkpoints need {needed:,} bytes, the disk has "
-                        f"{shutil.disk_usage(existing).free:,} free")
+    try:
+        free = shutil.disk_usage(existing).free
+    except OSError:                              # a disk that does not tell
+        return
+    if free < needed:
+        raise UserError(f"{path}: the checkpoints need {needed:,} bytes, the disk has {free:,} free")
 
 
 def longer(job, config, steps):

@@ -149,6 +149,8 @@ class RunDirectory:
             before = config.pop("before", [])
             config.pop("derived", None)
             return [config, *before]
+        except UserError:                        # of a path that is no file; also a ValueError
+            raise
         except (ValueError, RecursionError, AttributeError, TypeError):
             raise UserError(f"{path}: expected the JSON object of a run's configuration; the file is "
                             f"damaged") from None
