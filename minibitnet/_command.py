@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -154,7 +155,30 @@ def new_file(path, overwrite):
 
 def bar(iterable=None, **options):
     """A tqdm on a terminal, which is gone when it is done; elsewhere it shows nothing."""
-    return tqdm(iterable, leave=False, disable=not sys.stderr.isatty(), **options)
+    return tqdm(iterable, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty(), **options)
+
+
+def learning(joins):
+    """A bar over the tokens that a vocabulary learns, in the place of one that is there already."""
+    return bar(joins, unit="token", desc="vocabulary", position=0)
+
+
+@contextlib.contextmanager
+def waiting(what):
+    """On a terminal a line with the time so far, while this block works."""
+    ended = threading.Event()
+
+    def tick():
+        while not ended.wait(1):
+            shown.refresh()
+    with bar(desc=what, bar_format="{desc} ... {elapsed}") as shown:
+        ticking = threading.Thread(target=tick, daemon=True)
+        ticking.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            ticking.join()
 
 
 def say(*words):

@@ -124,7 +124,7 @@ def measure(argv):
           f"replaced    {corpus.replaced_in_words or '0 places are not UTF-8'}\n"
           f"documents   {found}")
     if args.tokenizer:
-        tokenizer = make_tokenizer(args.tokenizer, texts(corpus), with_end=corpus.has_documents)
+        tokenizer = make_tokenizer(args.tokenizer, texts(corpus), corpus.has_documents, _command.learning)
         with bar() as progress:
             tokens, ends, bytes_each = count(corpus, tokenizer, progress.update)
         but = f" but for {ends:,} ends of documents" if ends else ""

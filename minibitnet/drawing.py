@@ -6,7 +6,6 @@
     draw_attention(trace, 0)      where each query of a layer looks, head by head
     draw_bytes(layer)             the first packed bytes of a layer, as fields of two bits
 """
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
-from .files import write_atomically
 from .looking import Layer
-from .measure.plotting import new_figure
+from .measure.plotting import new_figure, save
 from .packing import pack_ternary
 
 CODES = {"cmap": "PuOr", "vmin": -1.3, "vmax": 1.3}   # orange, white, purple: apart for all eyes
@@ -47,9 +45,7 @@ def save_loss(history, path):
     """``draw_loss`` to a file -> is it drawn? A run's result needs no picture, so whatever is wrong with
     matplotlib ends nothing."""
     try:
-        picture = io.BytesIO()
-        draw_loss(history).savefig(picture, dpi=120, format="png")
-        write_atomically(path, [picture.getbuffer()], picture.tell())
+        save(draw_loss(history), path)
     except Exception:                            # absent, or broken in a way of its own
         return False
     return True

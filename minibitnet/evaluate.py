@@ -91,7 +91,8 @@ def scores(model, part, pool, learnt):
     Part that it was trained on, if the text is of the same corpus: documents that are in it have an
     entropy, but no floor."""
     tokens = tokens_at_once(model.settings["train"]["batch"], model.config)
-    loss = mean_loss(model.losses, part, pool, tokens, BATCH, progress(part.n_batches(BATCH)))
+    loss = mean_loss(model.losses, part, pool, tokens, BATCH,
+                     progress(part.n_batches(BATCH), "scored"))
     entropy = held_out.floor(part, model.tokenizer)
     n_bytes = part.count_bytes(model.tokenizer)
     trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
@@ -211,11 +212,14 @@ def in_words(r, replaced=""):
                         ("token_by_token", "token by token, beside the whole sequence")):
         if name in r:
             a = r[name]
-            yield (f"{title}: {a['loss'] - a['reference_loss']:+.5f} nats/token; the same token is "
-                   f"likeliest at {a['agree']:.2%} of {a['targets']:,} places, at {a['agree_clear']:.3%} of "
-                   f"the {a['clear']:,} where two best differ by more than {CLEAR}; logits move by more than "
-                   f"{MOVED} nats at {a['moved']:.1%}")
-    if any(name in r and r[name]["moved"] for name in ("against_float", "token_by_token")):
+            yield (f"{title}: logits move by more than {MOVED} nats at {a['moved']:.1%} of {a['targets']:,} "
+                   f"places; the same token is likeliest at {a['agree']:.2%}, at {a['agree_clear']:.3%} of "
+                   f"the {a['clear']:,} where two best differ by more than {CLEAR}; in all "
+                   f"{a['loss'] - a['reference_loss']:+.5f} nats/token")
+    if "against_float" in r and r["engine"] == "integer":
+        yield ("that logits move is as it should be: without a float every value is rounded in a way of its "
+               "own. What counts is what it costs, the nats/token, and how often another token is likeliest")
+    elif any(name in r and r[name]["moved"] for name in ("against_float", "token_by_token")):
         yield ("why they move: a value close to a rounding tie, rounded in another way, got another code, "
                "and all that follows hears of it")
 

@@ -1,13 +1,11 @@
 """Draw a finished run again:  python -m minibitnet.plot runs/tiny"""
 from . import _command  # first: from here on Ctrl-C is heard
 
-import io
-
 from .api import run_at
 from .drawing import draw_loss
 from .errors import UserError
-from .files import write_atomically
 from .fitting import History
+from .measure.plotting import save
 
 DESCRIPTION = """Draw the loss of a run from its metrics.jsonl, and the floor where it is known."""
 
@@ -27,9 +25,7 @@ def main(argv):
     if out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"--out {out}: expected the name of a file that ends in .png, .svg or .pdf")
     floor = next((line["floor"] for line in reversed(lines) if "floor" in line), None)
-    picture = io.BytesIO()
-    draw_loss(History(lines, floor)).savefig(picture, dpi=120, format=out.suffix[1:].lower())
-    write_atomically(out, [picture.getvalue()], picture.tell())
+    save(draw_loss(History(lines, floor)), out)
     print(out)
     return _command.DONE
 

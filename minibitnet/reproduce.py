@@ -3,11 +3,14 @@ from . import _command  # first: from here on Ctrl-C is heard
 
 import json
 import os
+import shutil
+import textwrap
 import time
 from pathlib import Path
 
 from .data_files import checkout
 from .errors import UserError
+from .files import write_atomically
 from .experiments import claims, pages
 from .experiments.catalogue import EXPERIMENTS
 from .experiments.lines import as_text
@@ -71,7 +74,7 @@ def main(argv):
         return _command.DONE
     out = args.out and writable(args.out, (".png", ".svg", ".pdf"))
     experiment = EXPERIMENTS[row.experiment]
-    result, save = in_full(row.experiment, experiment) if args.full else (experiment.quick(), lambda: None)
+    result, save = (in_full if args.full else quick)(row.experiment, experiment)
     lines = () if args.json else map(as_text, experiment.in_words(result))
     text = "\n".join([*about(claims.after(row, experiment, result)), "", *lines])
     print(json.dumps(result) if args.json else text, flush=True)
@@ -112,18 +115,31 @@ def listing():
     for row in claims.rows():
         departure = f" - but {row.departure}" * bool(row.departure)
         because = f" ({row.explained})" * bool(row.because)
-        yield f"{row.name:22}{row.state:24}{row.source}: {row.claim}{because}{departure}"
+        yield from wrapped(f"{row.name:22}{row.state:24}{row.source}: {row.claim}{because}{departure}", 46)
     states = [row.state for row in claims.rows()]
     differ = sum(bool(row.departure) for row in claims.rows())
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    yield f"{len(states)} rows: {counts}; in {differ} something differs from the claim"
+    yield from wrapped(f"{len(states)} rows: {counts}; in {differ} something differs from the claim", 0)
     yield from (f"{state}: {meaning}" for state, meaning in claims.STATES.items())
+
+
+def wrapped(text, indent):
+    """A text in lines for the terminal, of 110 columns at most; those after the first begin further right."""
+    width = min(110, shutil.get_terminal_size((110, 24)).columns)
+    return textwrap.wrap(text, width, subsequent_indent=" " * min(indent, width // 2), break_long_words=False,
+                         break_on_hyphens=False)
 
 
 def about(row):
     """What a row claims, and its state."""
     yield f"{row.name}  {row.source}: {row.claim}"
     yield f"state: {row.standing}" + f"; see minibitnet.{row.home}" * bool(row.home)
+
+
+def quick(name, experiment):
+    """Run an experiment's quick form -> its result, and a function that writes nothing."""
+    with _command.waiting(f"running {name}"):
+        return experiment.quick(), lambda: None
 
 
 def in_full(name, experiment):
@@ -145,7 +161,7 @@ def in_full(name, experiment):
 def report(out):
     """Write the page and its pictures -> a line that says where."""
     text, pictures, live = page(claims.rows(), out, tell=lambda name: _command.say(f"running {name} ..."))
-    out.write_text(text, encoding="utf-8", newline="\n")
+    write_atomically(out, [text.encode()], len(text.encode()))
     without = "no pictures: matplotlib is not installed (extra 'notebooks')"
     drawn = f"{pictures} pictures" if pictures else without
     return f"{out}: {len(claims.rows())} rows, {live} experiments run live, {drawn}"

@@ -2,8 +2,6 @@
 --vocab-size 1024 --out book.tiktoken"""
 from . import _command  # first: from here on Ctrl-C is heard
 
-from functools import partial
-
 from .errors import UserError
 from .files import typed
 from .text import bpe, bpe_files
@@ -43,7 +41,8 @@ def train(argv):
         raise UserError(f"{args.out}: {args.out.parent} is not a directory: expected one to write the file "
                         f"to")
     size, corpus = bpe_size(args.vocab_size), load_corpus(args.data)
-    ranks = bpe.train(texts(corpus), size - 1, partial(_command.bar, unit="token"))
+    with _command.bar(total=corpus.size, unit="B", unit_scale=True, desc="read") as bar:
+        ranks = bpe.train(texts(corpus, bar.update), size - 1, _command.learning)
     bpe_files.write_ranks(args.out, ranks)
     tokenizer = BPETokenizer(bpe_files.with_end(ranks))
     _, _, bytes_each = count(corpus, tokenizer)

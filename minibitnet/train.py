@@ -89,7 +89,7 @@ def new(args, given):
     corpus = load_corpus(options["train"].get("data", TrainConfig.data))
     with _command.bar(total=corpus.size, **TOKENS) as bar:
         job = job_of(options, corpus, where=args.config, tokenizer=start.tokenizer, weights=start.weights,
-                     report=bar.update)
+                     report=bar.update, learning=_command.learning)
     job.notes = start.notes
     linear = job.model_config.linear
     tiny = "tiny" if linear == TINY["model"]["linear"] else f"tiny-{linear}"

@@ -79,10 +79,14 @@ def test_a_row_that_is_missing_would_show():
 def test_every_claim_of_the_text_has_a_row_and_the_list_shows_them_all(tmp_path):
     assert set(NAMED.split()) <= {row.name for row in ROWS}
     shown = reproduce("--list", cwd=tmp_path)
-    lines, legend = shown.stdout.splitlines()[:len(ROWS)], shown.stdout.splitlines()[len(ROWS) + 1:]
-    assert shown.returncode == 0 and [line.split()[0] for line in lines] == [row.name for row in ROWS]
-    assert [line.partition(": ")[0] for line in legend] == list(STATES)
-    assert all(row.explained in shown.stdout for row in ROWS) and f"{len(ROWS)} rows: " in shown.stdout
+    lines = shown.stdout.splitlines()
+    begins = [line for line in lines if not line.startswith(" ")]       # the others go on
+    assert shown.returncode == 0 and max(map(len, lines)) <= 110
+    assert [line.split()[0] for line in begins[:len(ROWS)]] == [row.name for row in ROWS]
+    assert begins[len(ROWS)].startswith(f"{len(ROWS)} rows: ")
+    assert [line.partition(": ")[0] for line in begins[-len(STATES):]] == list(STATES)
+    text = " ".join(shown.stdout.split())
+    assert all(f"{row.source}: {row.claim}" in text and row.because in text for row in ROWS)
     in_json = json.loads(reproduce("--list", "--json", cwd=tmp_path).stdout)
     assert in_json == [row.as_json() for row in ROWS] and in_json[0].keys() == set(Row._fields) - {"because"}
 

@@ -161,7 +161,7 @@ def lines_of_points(points):
 def draw_savings(result, path):
     """Draw a result to path; False where matplotlib is absent."""
     ours, printed = series(result["savings"])
-    return plotting.points(ours, "model", "energy of FP16 / of BitNet", path, printed)
+    return plotting.points(ours, "model", "energy, FP16 / BitNet (times)", path, printed)
 
 
 def series(points):
@@ -224,7 +224,7 @@ def draw_energy_shares(result, path):
     stacks = {model.replace(", ", "\n"): parts for model, parts in result["product"].items()}
     ours, printed = series(result["savings"])
     return plotting.stacks_and_points(stacks, "share of a matrix product's energy", ours, "model",
-                                      "energy of LLaMA / of BitNet b1.58", path, printed)
+                                      "energy, LLaMA / BitNet b1.58 (times)", path, printed)
 
 
 # ---- [b158] §3: an FP16 multiplication and addition over one INT8 addition, for each weight and token

@@ -185,8 +185,8 @@ def figure(result, path):
     """The speed-up of decoding by size, ours beside the paper's; False where matplotlib is absent."""
     speed_ups = {row["size"]: row["decode"]["speed_up"] for row in result["rows"]}
     ours = {size: (r["median"], r["least"], r["most"]) for size, r in speed_ups.items()}
-    return plotting.points({"here, one block": ours}, "model", "dense / packed latency of one token", path,
-                           printed_ratios())
+    return plotting.points({"here, one block": ours}, "model", "latency, dense / packed (times)",
+                           path, printed_ratios())
 
 
 EXPERIMENTS = {"latency": Experiment(quick, in_words, full=full, figure=figure)}

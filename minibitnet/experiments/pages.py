@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import write_atomically
 from ..measure import results
 from . import engines_page, quality_page, report, speed_page
 from .catalogue import EXPERIMENTS
@@ -21,7 +22,7 @@ def write(folder):
     for name in RECORDS:
         record(name)
     for name, text in {name: made(name) for name in PAGES}.items():
-        folder.joinpath(name).write_text(text, encoding="utf-8", newline="\n")
+        write_atomically(folder / name, [text.encode()], len(text.encode()))
     return [*PAGES, *(name for name, draw in PICTURES.items() if draw(folder / name))]
 
 

@@ -117,4 +117,4 @@ def draw(path):
              "float, no\nstory twice": "fresh-float"}
     above = {what: exp_float(runs[name]["val_loss"] - runs[name]["floor"]) for what, name in named.items()}
     return plotting.two_categories(("tinyshakespeare", "loss (nats a character)", losses, None),
-                                   ("stories", "perplexity / floor", above, 1), path)
+                                   ("stories", "perplexity / floor (times)", above, 1), path)

@@ -136,7 +136,7 @@ def memory_ratios_in_words(result):
 def draw_memory_ratios(result, path):
     """Draw a result to path; False where matplotlib is absent."""
     ours, printed = ({r["size"]: float(r[key]) for r in result["ratios"]} for key in ("weights", "printed"))
-    return plotting.points({"weights alone": ours}, "model", "memory of LLaMA / of BitNet b1.58", path,
+    return plotting.points({"weights alone": ours}, "model", "memory, LLaMA / BitNet b1.58 (times)", path,
                            printed)
 
 

@@ -1,8 +1,11 @@
 """Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each
 function -> False where it is absent, but for ``new_figure``, of whoever wants the picture itself."""
 import io
+import math
+from pathlib import Path
 
 from ..errors import UserError
+from ..files import write_atomically
 from .costs import UNITS
 
 GREYS, MARKERS = ("black", "0.55", "0.8"), (".", "x", "s")
@@ -33,6 +36,13 @@ def new_figure(panels=1, size=(6, 3.6)):
         return buffer.getvalue()
     figure._repr_png_ = as_png                   # a notebook asks for it; pyplot is not needed
     return figure, axes
+
+
+def save(figure, path):
+    """Write a picture, of the kind that the name's end says, whole or not at all."""
+    buffer, path = io.BytesIO(), Path(path)
+    figure.savefig(buffer, dpi=120, format=path.suffix[1:].lower())
+    write_atomically(path, [buffer.getbuffer()], buffer.tell())
 
 
 def points(series, xlabel, ylabel, path, printed=None):
@@ -79,7 +89,7 @@ def two_categories(left, right, path):
             panel.axhline(line, color="black", linestyle="--", linewidth=1, label="the floor")
             panel.legend()
         panel.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     return True
 
 
@@ -119,7 +129,7 @@ def flow(columns, path):
             if side:
                 panel.annotate(side, (0.35, -i - 0.5), (0.85, -i - 0.5),
                                arrowprops={"arrowstyle": "->", "patchB": here.get_bbox_patch()}, **box)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     return True
 
 
@@ -136,9 +146,20 @@ def _points(axes, series, xlabel, ylabel, printed):
                       label=name)
     if printed:
         axes.plot([places[x] for x in printed], list(printed.values()), label="paper", **PRINTED)
-    axes.set_xticks(list(places.values()), places)
+    axes.set_xticks(list(places.values()), apart(places))
     axes.set_xticks([], minor=True)
     axes.set_ylim(bottom=0)
+
+
+def apart(places):
+    """{label: place on a logarithmic axis} -> the labels, one line further down where the one before is so
+    near that the two would touch."""
+    near, labels = 0.09 * math.log(max(places.values()) / min(places.values())), dict.fromkeys(places, "")
+    ordered = sorted(places, key=places.get)
+    for before, label in zip(ordered, ordered[1:]):
+        too_near = math.log(places[label] / places[before]) < near
+        labels[label] = "\n" if too_near and not labels[before] else ""
+    return [f"{labels[label]}{label}" for label in places]
 
 
 def _save(figure, axes, path):
@@ -146,5 +167,5 @@ def _save(figure, axes, path):
         if not panel.get_legend():
             panel.legend()
         panel.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     return True

@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from multiprocessing import resource_tracker
@@ -92,14 +93,19 @@ def processes_take_turns(jobs, rounds, seconds):
 def start_deaf(process):
     """Start a process that does not hear Ctrl-C, which a terminal sends to all: the command hears it, says so
     once and ends the others."""
-    if os.name == "nt":                                          # there is nothing to inherit there
-        return process.start()
-    resource_tracker.ensure_running()                            # its start would unblock the signal
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})    # inherited; the command hears it afterwards
+    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
+        return process.start()                           # nothing to inherit there; here nobody hears it
+    resource_tracker.ensure_running()                    # its start would unblock the signal
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(True))   # BLAS's threads are not blocked
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})              # inherited
     try:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
 
 
 def work(pipe, seconds, make, *arguments):

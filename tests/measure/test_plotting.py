@@ -1,6 +1,9 @@
+import os
+
 import pytest
 
 from minibitnet.errors import UserError
+from minibitnet.experiments import pages
 from minibitnet.measure import plotting
 
 
@@ -26,6 +29,54 @@ def test_points_stand_at_the_size_that_a_name_says_and_printed_ones_are_open_mar
     assert printed.get_xydata().tolist() == [[7e9, 2.9], [70e9, 4]]
     assert printed.get_fillstyle() == "none" and printed.get_linestyle() == "None"
     assert printed.zorder > line.zorder and printed.get_label() == "paper"
+
+
+def test_labels_that_would_touch_stand_on_two_lines():
+    """From 3B to 3.9B it is a tenth of the way from 3B to 30B, and a good fortieth from 700M to 70B."""
+    assert plotting.apart({"700M": 7e8, "3B": 3e9, "3.9B": 3.9e9, "70B": 7e10}) == \
+        ["700M", "3B", "\n3.9B", "70B"]
+    assert plotting.apart({"3B": 3e9, "3.9B": 3.9e9, "30B": 3e10}) == ["3B", "3.9B", "30B"]
+    assert plotting.apart({"1": 1, "1.01": 1.01, "1.02": 1.02, "9": 9}) == ["1", "\n1.01", "1.02", "9"]
+    assert plotting.apart({"3B": 3e9}) == ["3B"]
+
+
+@pytest.mark.parametrize("name", pages.PICTURES)
+def test_nothing_of_a_picture_is_cut_and_no_two_labels_touch(name, tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    seen = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **_: seen.append(self))
+    assert pages.PICTURES[name](tmp_path / name)
+    [drawn] = seen
+    drawn.draw_without_rendering()
+    for axes in drawn.axes:
+        ticks = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert not any(a.overlaps(b) for a, b in zip(ticks, ticks[1:])), name
+        for text in (axes.xaxis.label, axes.yaxis.label, axes.title, *axes.texts):
+            box = text.get_window_extent()
+            assert box.width < 1 or (box.min >= -1).all() and (box.max <= drawn.bbox.max + 1).all(), \
+                text.get_text()
+        if " / " in axes.get_ylabel():
+            assert axes.get_ylabel().endswith(" (times)")
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    """Where the disk is full, what was there stays."""
+    figure = pytest.importorskip("matplotlib.figure")
+    path = tmp_path / "p.png"
+    path.write_bytes(b"before")
+    series = {"ours": {"3B": 1, "7B": 2}}
+
+    def full(f, *args):
+        raise OSError(28, "No space left on device")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"cannot write .*p.png: No space left .* bytes needed"):
+            plotting.points(series, "model", "tokens", path)
+    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
+    for suffix, begins in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".PDF", b"%PDF")):
+        assert plotting.points(series, "model", "tokens", path.with_suffix(suffix))
+        assert path.with_suffix(suffix).read_bytes().startswith(begins)
+    assert figure
 
 
 def test_batches_stand_at_their_number(tmp_path, monkeypatch):
