@@ -153,7 +153,7 @@ def read_jsonl(path):
         raise UserError(f"{path}: not UTF-8 at byte {e.start}") from None
     read = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not read:
-        raise UserError(f"{path} is empty: expected one JSON object a line")
+        raise UserError(f"{path} is {'blank' if raw else 'empty'}: expected one JSON object a line")
     return read
 
 

@@ -160,7 +160,7 @@ def test_a_mistake_names_file_and_line(line, message, tmp_path):
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "latin.jsonl").write_bytes(b'{"ctx": "caf\xe9"}')
-    for name, message in [("absent.jsonl", "No such file"), ("empty.jsonl", "is empty"),
+    for name, message in [("absent.jsonl", "No such file"), ("empty.jsonl", "is blank"),
                           ("latin.jsonl", "not UTF-8 at byte 12")]:
         with pytest.raises(UserError, match=f"{name}.*{message}"):
             read_jsonl(tmp_path / name)

@@ -76,6 +76,14 @@ def test_many_places_that_are_no_utf8_are_told_with_the_likely_encoding(tmp_path
         "18 places were not UTF-8 and became U+FFFD (is it in Windows-1252 or Latin-1? Save it as UTF-8)"
 
 
+def test_lines_without_a_word_are_blank_and_not_empty(tmp_path):
+    for raw, word in ((b"", "empty"), (b"\n" * 9, "blank")):
+        (tmp_path / "t.txt").write_bytes(raw)
+        for read in (load_corpus, read_jsonl):
+            with pytest.raises(UserError, match=f"is {word}"):
+                read(tmp_path / "t.txt")
+
+
 def test_tokenizers_and_tasks_are_refused_by_name_too(tmp_path):
     line = json.dumps({"query": "a", "choices": ["b", "c"], "gold": 0}) + "\n"
     for raw, words in ((line.encode("utf-16"), "is text in UTF-16"), (line.encode("utf-16-le"), "UTF-16"),
