@@ -113,7 +113,7 @@ def command(*words):
                           capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
     if done.returncode:
         last = (done.stderr.splitlines() or ["no message"])[-1]
-        raise UserError(f"minibitnet.{' '.join(words)}: exit {done.returncode}: {last}")
+        raise UserError(f"minibitnet.{shlex.join(words)}: exit {done.returncode}: {last}")
     return done.stdout
 
 
