@@ -26,6 +26,8 @@ def main():
         # As the main module, under its own name: _command looks for it there, and so do processes that it
         # starts.
         runpy.run_module(f"{__package__}.{name}", run_name="__main__", alter_sys=True)
+    elif name == "--version":
+        print(f"minibitnet {__version__}")
     elif name in ("--help", "-h"):
         from . import _command                   # for a pipe that nobody reads
         _command.run(listing)

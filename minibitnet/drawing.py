@@ -24,6 +24,8 @@ def draw_loss(history: Mapping[str, NDArray], floor: float | None = None) -> Any
     """Loss over tokens, on a logarithmic axis: of training steps a line, of evaluations points. history: what
     ``fit`` gives, or any mapping with its arrays; floor: by default the history's."""
     floor = getattr(history, "floor", None) if floor is None else floor
+    if not isinstance(history, Mapping) or not {"tokens", "loss"} <= set(history):
+        raise UserError(f"{repr(history)[:60]}: expected the history of a fit that logged a step at least")
     figure, [axes] = new_figure()
     millions = history["tokens"] / 1e6
     there = ~np.isnan(history["val_loss"]) if "val_loss" in history else np.zeros(len(millions), bool)

@@ -13,6 +13,8 @@ def write_atomically(path, chunks, size, keep=None):
     A crash between the two renames leaves only ``keep``, whole: whoever reads path looks there next."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "expected a file to write, this is a directory", str(path))
+    if path.is_char_device() or path.is_block_device():      # a rename would put a file in the device's place
+        raise OSError(errno.EINVAL, "expected a file to write, this is a device", str(path))
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with open(temporary, "wb") as f:
@@ -43,6 +45,22 @@ def typed(flag, value):
     """A flag with its value as a shell takes them."""
     value = str(value)
     return f"{flag}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
+
+
+def directory_to_write(path):
+    """The path of a directory to write to; UserError for what is none. ("" would be the current folder.)"""
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise UserError(f"{path!r}: expected the name of a directory to write to")
+    return path
+
+
+def check_space(path, needed):
+    """UserError where the disk of a path, which need not be there yet, has fewer bytes free."""
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    with contextlib.suppress(OSError):                       # of a disk that does not tell
+        free = shutil.disk_usage(existing).free
+        if free < needed:
+            raise UserError(f"{path}: the checkpoints need {needed:,} bytes, the disk has {free:,} free")
 
 
 def sync_directory(path):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from . import jobs
 from .drawing import save_loss
 from .errors import UserError
+from .files import directory_to_write
 from .formats import checkpoint, packed
 from .language_model import FloatEngine, LanguageModel, check_threads
 from .measure import held_out
@@ -180,7 +181,7 @@ def fit(data: str | os.PathLike | None = None, *, model: LanguageModel | None = 
     keep_freed_memory()
     if model is not None and not isinstance(model, LanguageModel):
         raise UserError(f"model = {repr(model)[:60]}: expected a model, as fit or load gives it")
-    if data is None and model is not None and not (options or out or overwrite or tiny):
+    if data is None and model is not None and not (options or out is not None or overwrite or tiny):
         training = _going_on(model)
     elif data is None and not tiny:
         raise UserError("fit() without data: expected a text, the name of a corpus, or the path of a file")
@@ -223,10 +224,11 @@ def _job(data, model, out, overwrite, tiny, options):
     weights = model and model.latent("fit(model=...)")
     if model is not None:
         jobs.take_sizes(model.settings, given)
+    out = None if out is None else directory_to_write(out)
     corpus, given["train"]["data"] = corpus_of(jobs.TINY["train"]["data"] if data is None else data)
     chosen = jobs.resolved(given, tiny=tiny)
     job = jobs.job_of(chosen, corpus, tokenizer=model and model.tokenizer, weights=weights)
-    return jobs.with_directory(job, chosen, out, overwrite=overwrite) if out else job
+    return jobs.with_directory(job, chosen, out, overwrite=overwrite) if out is not None else job
 
 
 class Interruption:

@@ -1,7 +1,6 @@
 """A training run before its first step: options and a text -> a Job in which all has been checked."""
 import json
 import math
-import shutil
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from .api import latest, model_of, tokenizer_of
 from .errors import UserError
-from .files import read_text
+from .files import check_space, read_text
 from .formats import checkpoint
 from .formats.rundir import RunDirectory, tokenizer_sha256
 from .nn.config import ModelConfig, check_size
@@ -90,7 +89,8 @@ def job_of(options, corpus, *, where=None, tokenizer=None, weights=None, report=
 def with_directory(job, options, path, **how):
     """The Job, with a run directory made for it. how: as of ``RunDirectory.create``."""
     job.run = run = RunDirectory(path)
-    check_space(run.path, job.model_config)
+    # up to three checkpoints of three arrays (one being written), and one of one array
+    check_space(run.path, 10 * 4 * job.model_config.n_parameters + 2**20)
     made = job.settings | {"derived": derived(options, job.model_config, job.train_config)}
     run.create(made, job.tokenizer, **how)
     job.notes += (run.note,) if run.note else ()
@@ -152,7 +152,7 @@ def read_config(path):
         raise
     except (ValueError, RecursionError, AttributeError, TypeError):
         raise UserError(f"{path}: expected a JSON object with the parts model and train") from None
-    objects = (*found.values(), *found["derived"].values())
+    objects = (*found.values(), *(found["derived"].values() if isinstance(found["derived"], dict) else ()))
     if config or not all(isinstance(section, dict) for section in objects):
         raise UserError(f"{path}: expected the parts model and train, each an object of options, found "
                         f"{', '.join(config) or 'others'}")
@@ -175,17 +175,6 @@ def chosen(config):
                       or value != config["derived"][section][name]}
             for section in CONFIGS}
 
-
-def check_space(path, model_config):
-    """A run holds up to three checkpoints of three arrays (one being written) and one of one array."""
-    needed = 10 * 4 * model_config.n_parameters + 2**20
-    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
-    try:
-        free = shutil.disk_usage(existing).free
-    except OSError:                              # a disk that does not tell
-        return
-    if free < needed:
-        raise UserError(f"{path}: the checkpoints need {needed:,} bytes, the disk has {free:,} free")
 
 
 def longer(job, config, steps):

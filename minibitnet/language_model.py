@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import looking
 from .errors import NonFiniteError, UsageError, UserError
 from .exact import total
+from .files import check_space, directory_to_write
 from .float16 import all_finite
 from .formats import checkpoint, packed
 from .formats.rundir import RunDirectory
@@ -152,6 +153,11 @@ class LanguageModel:
         """log p(continuation | context) in nats, of each. Both are tokenized together; the continuation's
         tokens are those from the first on that context alone does not have. What exceeds the model's
         context is cut off on the left."""
+        if isinstance(continuations, str) or not all(isinstance(s, str) and s for s in continuations):
+            raise UserError(f"continuations = {repr(continuations)[:60]}: expected texts in a list, none "
+                            "empty")
+        if not continuations:
+            return np.zeros(0)
         alone, rows = self.encode(context), [self.encode(context + text) for text in continuations]
         if self.begin is None and not len(alone):
             raise UserError("an empty context: expected text, for this model was not trained on documents "
@@ -215,7 +221,8 @@ class LanguageModel:
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> Path:
         """Write a run directory, for ``load`` and the commands: config.json, tokenizer.json, last.safetensors
         (with what an interrupted run needs to go on) and, of weights that are codes, packed.safetensors."""
-        arrays, run, paused = self.latent("save()"), RunDirectory(path), self.paused
+        run, arrays, paused = RunDirectory(directory_to_write(path)), self.latent("save()"), self.paused
+        check_space(run.path, 4 * 4 * self.config.n_parameters + 2**20)      # before anything is replaced
         run.create(self.settings | {"derived": {}}, self.tokenizer, overwrite=overwrite)
         try:
             for line in paused.lines if paused else ():

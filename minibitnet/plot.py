@@ -16,6 +16,7 @@ def main(argv):
     parser.add_argument("model", type=_command.named, metavar="DIR", help="the directory of a run")
     parser.add_argument("--out", type=_command.path, metavar="FILE",
                         help="the picture, .png, .svg or .pdf (DIR/loss.png)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     args = parser.parse_args(argv)
     run = run_at(args.model)
     lines = run.metrics()
@@ -24,6 +25,8 @@ def main(argv):
     out = args.out or run.path / "loss.png"
     if out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"--out {out}: expected the name of a file that ends in .png, .svg or .pdf")
+    if args.out:
+        _command.new_file(out, args.overwrite)
     floor = next((line["floor"] for line in reversed(lines) if "floor" in line), None)
     save(draw_loss(History(lines, floor)), out)
     print(out)

@@ -71,7 +71,15 @@ def register_variant(name: str, quantize: Callable, *, like: str = "ternary",
 def checked(name, quantize):
     """A quantizer that gives what products and packing rely on, or is a UserError."""
     def own(w):                                  # (n, m) -> codes (n, m), scale (1, 1)
-        given = quantize(w)
+        view = w.view()                          # one that works in place would change the latent weights
+        view.flags.writeable = False
+        try:
+            given = quantize(view)
+        except ValueError as e:
+            if "read-only" not in str(e):
+                raise
+            raise UserError(f"the quantizer of {name!r} changes the weights that it is given: expected codes "
+                            "and a scale made anew") from None
         try:
             codes, scale = (np.asarray(part, w.dtype) for part in given)
         except (TypeError, ValueError):

@@ -220,7 +220,8 @@ class Recorder:
         self.run, self.settings, self.report, self.progress = run, settings, report, progress
         self.validation, self.val_bytes, self.floor = validation, val_bytes, floor
         self.done, self.best, self.lines = done, best, list(lines)
-        self.kept = f"{run.last} holds step {done:,}" if run and done else "there is no checkpoint yet"
+        there = run and run.last.exists()
+        self.kept = f"{run.last} holds step {done:,}" if there else "there is no checkpoint yet"
 
     def record(self, line, model, optimizer, c, before, after, pool, stop=False):
         """After a step: log, evaluate and save where one is due. before, after: the codes around the step."""

@@ -90,6 +90,8 @@ def corpus_of(data):
 def load_corpus(spec):
     """spec: the name of a built-in or a fetched corpus, or the path of a text file -> Corpus. Line ends
     stay as they are; a leading byte order mark is dropped. "raw:PATH" reads a file whatever it is."""
+    if not isinstance(spec, str | os.PathLike):
+        raise UserError(f"data = {repr(spec)[:60]}: expected the name of a corpus, or a path")
     spec = os.fspath(spec)
     path, refuse = _path_of(spec.removeprefix(AS_IT_IS)), not spec.startswith(AS_IT_IS)
     if path and refuse:
@@ -134,7 +136,12 @@ def _path_of(spec):
                             f"{download.name} ({download.size:,} bytes){here}")
         return text_path(spec)
     path = Path(spec)
-    if not path.exists() and not path.is_symlink():
+    try:
+        there = path.exists() or path.is_symlink()
+    except (OSError, ValueError):                # too long for a name, or with a NUL
+        raise UserError(f"corpus {spec[:40]!r}... is no name of a file: expected one, or a text of more than "
+                        "one line, or of 1,000 characters") from None
+    if not there:
         near = difflib.get_close_matches(spec, [*BUILT_IN, *DOWNLOADS], 1)
         hint = f"did you mean {near[0]}?" if near else f"or one of: {', '.join([*BUILT_IN, *DOWNLOADS])}"
         raise UserError(f"corpus {spec!r} does not exist in {Path.cwd()}: expected a text file, {hint}")
