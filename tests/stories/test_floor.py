@@ -37,7 +37,7 @@ def test_a_model_that_learns_a_small_language_comes_down_to_its_floor_and_not_be
     corpus = Corpus("pets", "".join(text + walk.SEPARATOR for text in stories), "", 0, 0, True)
     training, validation = parts(token_stream(corpus, tokenizer), 32, 0.1)
     config = ModelConfig(vocab_size=300, d_model=32, n_layers=2, n_heads=2, context=32, linear="float")
-    settings = {"model": {}, "train": {}, "corpus": {"documents": True}}
+    settings = {"model": {}, "train": {"batch": 16}, "corpus": {"documents": True}}
     run, transformer = RunDirectory(tmp_path / "run"), Transformer(config, 0)
     run.create(settings, tokenizer)
     c = with_defaults(TrainConfig(steps=600, batch=16, eval_every=600), config)
