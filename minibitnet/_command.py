@@ -25,7 +25,7 @@ for _stream in ("stdout", "stderr"):
 
 from tqdm import tqdm  # noqa: E402
 
-from .errors import NonFiniteError, OneLine, UsageError, UserError  # noqa: E402
+from .errors import NonFiniteError, UsageError, UserError  # noqa: E402
 from .threads import available_cpus, keep_freed_memory, one_blas_thread  # noqa: E402
 
 keep_freed_memory()                      # before NumPy's first array
@@ -206,8 +206,6 @@ def run(main):
                 code = e.code
         sys.stdout.flush()
     except (UserError, NonFiniteError, OSError, MemoryError) as e:
-        if "IPython" in sys.modules and isinstance(e, OneLine):
-            raise                                         # which a notebook shows as its one line
         # `... | head` closed our output: nobody is left to tell
         if isinstance(e, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

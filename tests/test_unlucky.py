@@ -93,7 +93,7 @@ def test_a_config_whose_sections_are_no_objects_is_one_line(config, tmp_path):
 
 def test_lines_of_metrics_that_are_none_of_ours_are_passed_over(tmp_path):
     good = {"step": 2, "tokens": 20, "loss": 1.5, "floor": None}
-    bad = [{"step": 5}, {"step": 6, "tokens": "x", "loss": 1}, {"step": 7, "tokens": 1, "loss": {}}, [], 3]
+    bad = [{"step": 6, "tokens": "x", "loss": 1}, {"step": 7, "tokens": 1, "loss": {}}, {"loss": 1}, [], 3]
     lines = [good, *bad]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert RunDirectory(tmp_path).metrics() == [good]

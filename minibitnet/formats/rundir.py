@@ -134,9 +134,9 @@ class RunDirectory:
                 line = json.loads(text)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(line, dict) and all(isinstance(v, int | float | None) for v in line.values()):
-                if all(line.get(name) is not None for name in ("step", "tokens", "loss")):
-                    lines.append(line)
+            if isinstance(line, dict) and isinstance(line.get("step"), int) and all(
+                    isinstance(v, int | float | None) for v in line.values()):
+                lines.append(line)
         return lines
 
     def configurations(self):

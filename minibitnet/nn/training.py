@@ -1,5 +1,6 @@
 """Training: the configuration, one ``step``, the loop around it, and the ``Recorder`` of what it leaves."""
 import math
+import os
 import time
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -220,7 +221,7 @@ class Recorder:
         self.run, self.settings, self.report, self.progress = run, settings, report, progress
         self.validation, self.val_bytes, self.floor = validation, val_bytes, floor
         self.done, self.best, self.lines = done, best, list(lines)
-        there = run and run.last.exists()
+        there = run and os.path.exists(run.last)
         self.kept = f"{run.last} holds step {done:,}" if there else "there is no checkpoint yet"
 
     def record(self, line, model, optimizer, c, before, after, pool, stop=False):
