@@ -173,7 +173,8 @@ def to_units(x, unit, out=None):             # unit: a power of two, or one for 
     return y
 
 
-def power_of_two(x):                         # x >= 0 -> the smallest power of two that is not below; 0 -> 0
+def power_of_two(x):                         # float array >= 0 -> like x
+    """The smallest power of two that is not below x, by its exponent's bits; of 0 it is 0."""
     bits, exponent = (np.int32, 0x7F800000) if x.dtype == np.float32 else (np.int64, 0x7FF << 52)
     return (x.view(bits) + bits((exponent & -exponent) - 1) & bits(exponent)).view(x.dtype)
 
@@ -187,7 +188,8 @@ def product(a, b):                           # Grids (..., n, K), (..., K, N) ->
     return quiet_product(a.values, b.values)
 
 
-def quiet_product(a, b):
+def quiet_product(a, b):                     # (..., n, K), (..., K, N) -> (..., n, N)
+    """a @ b without NumPy's warnings, which mean nothing on some processors."""
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # arm64 warns for nothing
         return a @ b
 

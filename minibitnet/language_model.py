@@ -23,7 +23,7 @@ from .inference.cache import caches as caches_of
 from .inference.integer import IntegerModel
 from .inference.packed_engine import PackedModel
 from .inference.sampling import check_sampling, decode
-from .inference.scoring import finite, surprisal
+from .inference.scoring import finite, in_nats, surprisal
 from .nn import ops
 from .nn.autograd import Tensor
 from .shapes import token_ids
@@ -94,10 +94,7 @@ class LanguageModel:
     def losses(self, ids: NDArray, targets: NDArray) -> NDArray:
         """Two (B, T) -> -log p, in nats, of every target that is not below 0, in order, in the float32 of
         training: ``ops.losses``."""
-        logits = self.engine(ids)
-        if self.logit_scale != 1:
-            logits = logits * np.float32(self.logit_scale)
-        losses = ops.losses(logits, targets)
+        losses = ops.losses(in_nats(self.engine(ids), self.logit_scale), targets)
         if not np.isfinite(losses).all():                            # finite logits may be too far apart
             raise NonFiniteError("a token's loss is not finite: expected numbers; are the model's gains or "
                                  "embeddings off?")
@@ -153,7 +150,8 @@ class LanguageModel:
         """log p(continuation | context) in nats, of each. Both are tokenized together; the continuation's
         tokens are those from the first on that context alone does not have. What exceeds the model's
         context is cut off on the left."""
-        if isinstance(continuations, str) or not all(isinstance(s, str) and s for s in continuations):
+        in_a_list = isinstance(continuations, list | tuple)
+        if not in_a_list or not all(isinstance(text, str) and text for text in continuations):
             raise UserError(f"continuations = {repr(continuations)[:60]}: expected texts in a list, none "
                             "empty")
         if not continuations:

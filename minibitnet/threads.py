@@ -91,5 +91,5 @@ def _libraries():
 
 
 # Our pool puts a shard of the work on each processor; a BLAS that brings threads of its own then fights it
-# for them: a training step was seen to take a hundred times as long. (Results do not depend on it.)
+# for them, and on a busy machine both lose most of their time. (Results do not depend on it.)
 one_blas_thread = _OneBlasThread()

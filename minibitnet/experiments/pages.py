@@ -32,7 +32,7 @@ def made(name):
         return PAGES[name]()
     except (LookupError, TypeError, ValueError, AttributeError) as e:
         raise UserError(f"{name}: a record that it is made of lacks something ({type(e).__name__}: {e}): "
-                        f"expected {', '.join(RECORDS)} as data/README.md says how to make them") from None
+                        f"expected {', '.join(RECORDS)} as data/README.md says how to make them") from e
 
 
 def index():

@@ -23,6 +23,11 @@ def surprisal(logits, targets, scale=1.0):
     return nats.reshape(targets.shape)
 
 
+def in_nats(logits, scale):                  # of an engine -> the same in nats, float32
+    """The integer engine's logits times its scale; the others' are in nats already."""
+    return logits if scale == 1 else logits * np.float32(scale)
+
+
 def finite(call):
     """The call of an engine of floats, but NonFiniteError where something overflowed on the way."""
     @functools.wraps(call)

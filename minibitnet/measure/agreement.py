@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..float16 import column_blocks
-from ..inference.scoring import surprisal
+from ..inference.scoring import in_nats, surprisal
 from ..nn.training import SHARD_TOKENS, in_shards
 
 CLEAR = 0.1      # nats between the two best tokens, from which on a choice counts as clear
@@ -42,7 +42,7 @@ def compared(model, reference, ids, targets):    # two LanguageModels, two (B, T
     counts = targets >= 0
     logits, targets = [m.engine(ids)[:, counts] for m in (model, reference)], targets[counts]
     for some in column_blocks(logits[0]):
-        ours, theirs = (in_nats(m, a[:, some]) for m, a in zip((model, reference), logits))
+        ours, theirs = (in_nats(a[:, some], m.logit_scale) for m, a in zip((model, reference), logits))
         same = ours.argmax(0) == theirs.argmax(0)
         alone = theirs[0] - np.inf, theirs[0]
         second, best = np.partition(theirs, -2, axis=0)[-2:] if len(theirs) > 1 else alone
@@ -50,10 +50,6 @@ def compared(model, reference, ids, targets):    # two LanguageModels, two (B, T
         moved, identical = (np.abs(ours - theirs) > MOVED).any(0), (ours == theirs).all(0)
         yield ([len(same), same.sum(), clear.sum(), (same & clear).sum(), moved.sum(), identical.sum()],
                surprisal(ours, targets[some]), surprisal(theirs, targets[some]))
-
-
-def in_nats(model, logits):
-    return logits if model.logit_scale == 1 else logits * np.float32(model.logit_scale)
 
 
 class TokenByTokenModel:
