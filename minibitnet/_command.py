@@ -18,7 +18,8 @@ _spec = getattr(sys.modules["__main__"], "__spec__", None)
 if _spec and _spec.name.startswith("minibitnet.") and "IPython" not in sys.modules:
     # This process is one of our commands, and no notebook that runs one: Ctrl-C while it still imports ends
     # it without a traceback. run() ends this.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:        # a script's `command &` does not hear it
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 for _stream in ("stdout", "stderr"):
     if getattr(sys, _stream) is None:                     # started with a closed stream (`>&-`)
         setattr(sys, _stream, open(os.devnull, "w", encoding="utf-8"))
@@ -47,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         self.conflicts.append((flag, others, because))
 
     def error(self, message):                             # argparse would print the whole usage first
-        self.exit(USAGE, f"error: {message} (python -m minibitnet.{self.module} --help explains every "
+        self.exit(USAGE, f"error: {short(message)} (python -m minibitnet.{self.module} --help explains every "
                          f"option)\n")
 
     def parse_args(self, args=None):
@@ -187,18 +188,41 @@ def say(*words):
         print(*words, file=sys.stderr, flush=True)
 
 
+def short(text):
+    """A message in one line; a word as long as no path is cut."""
+    return " ".join(word if len(word) < 1000 else f"{word[:60]}...{word[-20:]}" for word in text.split())
+
+
+def here():
+    """UserError where the current folder was deleted: no relative path leads anywhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder was deleted: expected one that is there (cd elsewhere)") from None
+
+
+class Ended(SystemExit):
+    """A command's end with an exit code; all has been said."""
+
+    def _render_traceback_(self):                         # IPython's %run would print the stack
+        return []
+
+
 def run(main):
     """sys.exit with what main(argv) returns; mistakes become one line on standard error and an exit code."""
     argv = sys.argv[1:]
-    if "IPython" not in sys.modules:
+    if "IPython" not in sys.modules and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # NumPy's, of an overflow: it shows in the result, which is checked
     warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)
+    # IPython's, of an exit code
+    warnings.filterwarnings("ignore", "Unknown failure executing module", UserWarning)
     # a sample may hold what the terminal's encoding lacks
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):                # a notebook's has not, and needs it not
             stream.reconfigure(errors="replace")
     try:
+        here()
         with one_blas_thread:
             try:
                 code = main(argv)
@@ -209,17 +233,17 @@ def run(main):
         # `... | head` closed our output: nobody is left to tell
         if isinstance(e, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
+            raise Ended(141) from None
         if "--traceback" in argv:
             raise
         text = str(e)
         if isinstance(e, OSError) and e.strerror:
             text = (f"{e.strerror}: {e.filename}" if e.filename else e.strerror if ":" in e.strerror
                     else f"{e.strerror}, writing the output")
-        say(f"error: {' '.join(str(text).split()) or 'out of memory'}")
-        sys.exit(NON_FINITE if isinstance(e, NonFiniteError) else
-                 USAGE if isinstance(e, UsageError) else USER_ERROR)
+        say(f"error: {short(text) or 'out of memory'}")
+        raise Ended(NON_FINITE if isinstance(e, NonFiniteError) else
+                    USAGE if isinstance(e, UsageError) else USER_ERROR) from None
     except KeyboardInterrupt:
         say("interrupted")
-        sys.exit(INTERRUPTED)
-    sys.exit(code)
+        raise Ended(INTERRUPTED) from None
+    raise Ended(code)

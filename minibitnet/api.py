@@ -31,8 +31,8 @@ def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] 
     if checkpoint not in ("last", "best"):
         raise UserError(f"checkpoint {checkpoint!r}: expected last or best")
     if engine != "float" and checkpoint != "last":
-        raise UsageError(f"--engine {engine} runs packed.safetensors: expected no --checkpoint (pack "
-                         f"--checkpoint {checkpoint} packs that one)")
+        raise UsageError(f"checkpoint {checkpoint} on the {engine} engine, which runs packed.safetensors: "
+                         f"expected none (pack --checkpoint {checkpoint} packs that one)")
     if engine == "float":
         if run.packed.exists() and not any(map(Path.exists, (run.last, run.prev, run.best))):
             raise UserError(f"{run.path} has no checkpoint (last.safetensors), only packed.safetensors: "

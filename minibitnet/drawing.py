@@ -7,12 +7,13 @@
     draw_bytes(layer)             the first packed bytes of a layer, as fields of two bits
 """
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
+from .errors import UserError, brief
 from .looking import Layer
 from .measure.plotting import new_figure, save
 from .packing import pack_ternary
@@ -24,8 +25,10 @@ def draw_loss(history: Mapping[str, NDArray], floor: float | None = None) -> Any
     """Loss over tokens, on a logarithmic axis: of training steps a line, of evaluations points. history: what
     ``fit`` gives, or any mapping with its arrays; floor: by default the history's."""
     floor = getattr(history, "floor", None) if floor is None else floor
+    if floor is not None and not isinstance(floor, Real):
+        raise UserError(f"floor = {brief(floor)}: expected a number of nats")
     if not isinstance(history, Mapping) or not {"tokens", "loss"} <= set(history):
-        raise UserError(f"{repr(history)[:60]}: expected the history of a fit that logged a step at least")
+        raise UserError(f"{brief(history)}: expected the history of a fit that logged a step at least")
     figure, [axes] = new_figure()
     millions = history["tokens"] / 1e6
     there = ~np.isnan(history["val_loss"]) if "val_loss" in history else np.zeros(len(millions), bool)
@@ -56,6 +59,8 @@ def save_loss(history, path):
 def draw_weights(layer: Layer, rows: int = 64, columns: int = 64) -> Any:
     """The first rows (outputs) and columns (inputs) of a layer, latent and quantized."""
     need_latent(layer)
+    for name, count in (("rows", rows), ("columns", columns)):
+        check_count(name, count, np.inf)
     figure, panels = new_figure(panels=2, size=(4.6, 4.6))
     corner = slice(rows), slice(columns)
     latent = layer.latent[corner]
@@ -93,11 +98,15 @@ def draw_histogram(layer: Layer) -> Any:
 def draw_attention(trace: Mapping[str, NDArray], layer: int = 0, tokens: list[str] | None = None) -> Any:
     """Attention's weights of one layer, a panel for each head: a row for each query. trace: of
     ``model.trace(ids)``; tokens: what to write at the axes."""
+    if not isinstance(trace, Mapping):
+        raise UserError(f"{brief(trace)}: expected what model.trace(ids) gives")
     name = f"layers.{layer}.self_attn.probabilities"
     if name not in trace:
-        raise UserError(f"layer {layer}: expected one of the trace's, which has "
+        raise UserError(f"layer {brief(layer)}: expected one of the trace's, which has "
                         f"{sum(key.endswith('.probabilities') for key in trace)} with attention")
     heads = trace[name]
+    if tokens is not None and len(tokens) != len(heads[0]):
+        raise UserError(f"{len(tokens)} tokens at the axes: expected the trace's {len(heads[0])}")
     figure, panels = new_figure(panels=len(heads), size=(3, 3.7))
     for i, (axes, weights) in enumerate(zip(panels, heads)):
         axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
@@ -111,6 +120,8 @@ def draw_attention(trace: Mapping[str, NDArray], layer: int = 0, tokens: list[st
 def draw_bytes(layer: Layer, count: int = 8) -> Any:
     """The first bytes of a layer's packed codes: four fields of two bits each, 00 for -1, 01 for 0, 10 for +1
     (packing.py), the lowest bits on the right."""
+    need_layer(layer)
+    check_count("count", count, 64)
     figure, [axes] = new_figure(size=(6, 0.42 * count + 0.8))
     packed = pack_ternary(layer.codes.astype(np.float32))[:, 0][:count]
     fields = packed[:, None] >> np.array([6, 4, 2, 0]) & 3
@@ -125,8 +136,22 @@ def draw_bytes(layer: Layer, count: int = 8) -> Any:
     return figure
 
 
+def need_layer(layer):
+    """UserError for what is no Layer."""
+    if not isinstance(layer, Layer):
+        raise UserError(f"{brief(layer)}: expected a layer, one of model.layers()")
+
+
+def check_count(name, count, most):
+    """UserError for what is no count from 1 to most."""
+    if not (isinstance(count, Integral) and 1 <= count <= most):
+        limit = f", at most {most}" * (most < np.inf)
+        raise UserError(f"{name} = {brief(count)}: expected a count, at least 1{limit}")
+
+
 def need_latent(layer):
-    """UserError for a layer of a packed model."""
+    """UserError for a layer of a packed model, and for what is no Layer."""
+    need_layer(layer)
     if layer.latent is None:
         raise UserError(f"{layer.name} is of a packed model, which has no latent weights: expected a layer "
                         "of the float engine (draw_bytes shows this one)")

@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 
-from .errors import UserError
+from .errors import FileError, UserError
 
 
 def write_atomically(path, chunks, size, keep=None):
@@ -28,7 +28,7 @@ def write_atomically(path, chunks, size, keep=None):
         sync_directory(path.parent)
     except OSError as e:
         space = f"{size:,} bytes needed, {free_space(path.parent)} free"
-        raise OSError(e.errno, f"cannot write {path}: {e.strerror} ({space})") from None
+        raise FileError(e.errno, f"cannot write {path}: {e.strerror} ({space})") from None
     finally:                                     # also after Ctrl-C, or where the chunks raised
         with contextlib.suppress(OSError):       # never made, or the disk is read-only
             temporary.unlink()
@@ -36,9 +36,10 @@ def write_atomically(path, chunks, size, keep=None):
 
 def found(path):
     """What is there in place of a file, in words."""
-    if path.is_symlink() and not path.exists():
+    if path.is_symlink() and not path.exists():                  # or in a circle
         return f"a symbolic link to {os.readlink(path)}, which leads nowhere"
-    return "a directory" if path.is_dir() else "not a regular file" if path.exists() else "nothing"
+    return ("a directory" if path.is_dir() else "a file" if path.is_file() else
+            "not a regular file" if path.exists() else "nothing")
 
 
 def typed(flag, value):
@@ -90,4 +91,8 @@ def read_text(path, errors="strict"):
     FIFO would be waited for without end, a device may have no end)."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is {found(path)}: expected a file of text")
-    return path.read_text(encoding="utf-8-sig", errors=errors)
+    try:
+        return path.read_text(encoding="utf-8-sig", errors=errors)
+    except UnicodeDecodeError as e:
+        raise UserError(f"{path}: byte {e.start:,} is not UTF-8: expected text in UTF-8 (PowerShell's > "
+                        "writes UTF-16)") from None

@@ -91,10 +91,9 @@ class Training:
         recorder, optimizer = self.recorder, self.optimizer
         model = LanguageModel(FloatEngine(copy.deepcopy(self.transformer)), self.job.tokenizer,
                               self.job.settings, recorder.done)
-        if not self.finished:
-            saved = checkpoint.Checkpoint(recorder.done, recorder.best, self.job.settings, model.latent(),
-                                          *copy.deepcopy((optimizer.m, optimizer.v)))
-            model.paused = Paused(replace(self.job, saved=saved), tuple(recorder.lines))
+        saved = checkpoint.Checkpoint(recorder.done, recorder.best, self.job.settings, model.latent(),
+                                      *copy.deepcopy((optimizer.m, optimizer.v)))
+        model.trained = Trained(replace(self.job, saved=saved), tuple(recorder.lines))
         return model
 
     def finish(self):
@@ -111,8 +110,8 @@ class Training:
         return save_loss(History(self.recorder.lines, self.floor), self.job.run.path / "loss.png")
 
 
-class Paused(NamedTuple):
-    """What an interrupted run needs to go on."""
+class Trained(NamedTuple):
+    """How a model came about, and what its run needs to go on."""
     job: jobs.Job                # whose ``saved`` is the step that it is at
     lines: tuple                 # of its metrics so far
 
@@ -137,6 +136,12 @@ class History(Mapping):
 
     def __len__(self):
         return len(self._columns)
+
+    def __eq__(self, other):
+        return (isinstance(other, History) and self.floor == other.floor and list(self) == list(other)
+                and all(np.array_equal(self[name], other[name], equal_nan=True) for name in self))
+
+    __hash__ = None
 
     def __repr__(self):
         if not self:
@@ -184,7 +189,10 @@ def fit(data: str | os.PathLike | None = None, *, model: LanguageModel | None = 
     if data is None and model is not None and not (options or out is not None or overwrite or tiny):
         training = _going_on(model)
     elif data is None and not tiny:
-        raise UserError("fit() without data: expected a text, the name of a corpus, or the path of a file")
+        more = "" if model is None else (" (without data a model's own run goes on, which takes no options; "
+                                         "a longer one is made in files: save, then train --resume --steps)")
+        raise UserError("fit() without data: expected a text, the name of a corpus, or the path of a file"
+                        + more)
     else:
         training = Training(_job(data, model, out, overwrite, tiny, options))
     for note in training.job.notes:
@@ -203,10 +211,13 @@ def fit(data: str | os.PathLike | None = None, *, model: LanguageModel | None = 
 
 def _going_on(model):
     """The Training of a model whose run was interrupted."""
-    if model.paused is None:
-        raise UserError("fit(model=...): this model's run is finished (or in files: train --resume goes on "
-                        "with those): expected data to train the model on")
-    job, lines = model.paused
+    if model.trained is None:
+        raise UserError("fit(model=...) of a model that was read from files or packed: expected data to "
+                        "train it on (train --resume goes on with a run in files)")
+    job, lines = model.trained
+    if model.step >= job.train_config.steps:
+        raise UserError(f"fit(model=...): this model's run is finished, {model.step:,} steps of "
+                        f"{job.train_config.steps:,}: expected data to train it on")
     if job.run:
         saved, _ = job.run.resume(job.settings)
         if saved is None or saved.step != model.step:
@@ -228,18 +239,19 @@ def _job(data, model, out, overwrite, tiny, options):
     corpus, given["train"]["data"] = corpus_of(jobs.TINY["train"]["data"] if data is None else data)
     chosen = jobs.resolved(given, tiny=tiny)
     job = jobs.job_of(chosen, corpus, tokenizer=model and model.tokenizer, weights=weights)
-    return jobs.with_directory(job, chosen, out, overwrite=overwrite) if out is not None else job
+    return jobs.with_directory(job, out, overwrite=overwrite) if out is not None else job
 
 
 class Interruption:
     """Inside this block the first Ctrl-C (or SIGTERM) only sets ``signal``. The second ends the process at
-    once (hard), or raises KeyboardInterrupt. Outside the main thread, which alone hears them, nothing is
-    changed."""
+    once (hard), or raises KeyboardInterrupt. One that this process ignores stays ignored, and outside the
+    main thread, which alone hears them, nothing is changed."""
 
     def __init__(self, hard, say=lambda text: None):
         self.signal, self.hard, self.say = None, hard, say
         numbers = (signal.SIGINT, signal.SIGTERM) if hard else (signal.SIGINT,)
-        self.numbers = numbers if threading.current_thread() is threading.main_thread() else ()
+        self.numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
+                        and threading.current_thread() is threading.main_thread()]
 
     def __enter__(self):
         self._before = {number: signal.signal(number, self._handle) for number in self.numbers}

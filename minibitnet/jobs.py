@@ -36,7 +36,8 @@ class Job:
     tokenizer: Any
     training: Part                                 # of the corpus
     validation: Part
-    settings: dict                                 # config.json, but for what was derived
+    settings: dict                                 # config.json, but for
+    derived: dict                                  # what the run derived from the options that it was given
     run: RunDirectory | None = None                # None: nothing is written
     saved: checkpoint.Checkpoint | None = None     # where to go on from
     weights: dict | None = None                    # {name: array}: what to start from, in place of a seed's
@@ -83,16 +84,16 @@ def job_of(options, corpus, *, where=None, tokenizer=None, weights=None, report=
                            "tokenizer_sha256": tokenizer_sha256(tokenizer)}}
     if weights:                                  # another start, another run
         settings["corpus"]["start"] = checkpoint.parameters_sha256(weights)
-    return Job(model_config, train_config, corpus, tokenizer, training, validation, settings, weights=weights)
+    return Job(model_config, train_config, corpus, tokenizer, training, validation, settings,
+               derived(options, model_config, train_config), weights=weights)
 
 
-def with_directory(job, options, path, **how):
+def with_directory(job, path, **how):
     """The Job, with a run directory made for it. how: as of ``RunDirectory.create``."""
     job.run = run = RunDirectory(path)
     # up to three checkpoints of three arrays (one being written), and one of one array
     check_space(run.path, 10 * 4 * job.model_config.n_parameters + 2**20)
-    made = job.settings | {"derived": derived(options, job.model_config, job.train_config)}
-    run.create(made, job.tokenizer, **how)
+    run.create(job.settings | {"derived": job.derived}, job.tokenizer, **how)
     job.notes += (run.note,) if run.note else ()
     if job.weights:                              # of step 0: a run that is killed early goes on from them
         m, v = ({name: np.zeros_like(a) for name, a in job.weights.items()} for _ in "mv")
@@ -134,8 +135,8 @@ def resumed_job(path, given, report=lambda n: None):
     training, validation = parts(token_stream(corpus, tokenizer, report=report), model_config.context,
                                  train_config.val_fraction)
     saved, note = run.resume(settings)
-    job = Job(model_config, train_config, corpus, tokenizer, training, validation, settings, run, saved,
-              notes=tuple(filter(None, (run.note, note))))
+    job = Job(model_config, train_config, corpus, tokenizer, training, validation, settings,
+              config["derived"], run, saved, notes=tuple(filter(None, (run.note, note))))
     return longer(job, config, steps) if steps not in (None, train_config.steps) else job
 
 
@@ -176,7 +177,6 @@ def chosen(config):
             for section in CONFIGS}
 
 
-
 def longer(job, config, steps):
     """A resumed Job that goes on to more steps than its run was made with. The run's files so far carry the
     configuration of then, so config.json keeps it, under "before"."""
@@ -184,8 +184,8 @@ def longer(job, config, steps):
     options["train"]["steps"] = steps
     job.train_config = with_defaults(from_json(TrainConfig, options["train"], None), job.model_config)
     job.settings = old | {"train": asdict(job.train_config)}
-    job.run.change(job.settings | {"derived": derived(options, job.model_config, job.train_config),
-                                   "before": [*config["before"], old]})
+    job.derived = derived(options, job.model_config, job.train_config)
+    job.run.change(job.settings | {"derived": job.derived, "before": [*config["before"], old]})
     if done := job.saved.step if job.saved else 0:
         lr, _ = schedule(job.train_config, done)
         job.notes += (f"from step {done:,} on, learning rate and weight decay are those of a run of "

@@ -52,6 +52,9 @@ class FloatEngine:
     def new_caches(self, batch=1):
         return caches_of(self.config, batch)
 
+    def __repr__(self):
+        return f"<FloatEngine: {self.config.summary}>"
+
     @finite
     def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T); last: (V, B, 1)
         x = self.quantized.encode(ids, caches)
@@ -63,13 +66,13 @@ class LanguageModel:
     ``pack`` and ``save`` keep it.
 
     ``tokenizer``, ``config`` (ModelConfig) and ``settings`` (the run's config.json), ``step`` that it was
-    trained to, ``path`` of the file that it was read from; ``paused``: what the run that made it needs to go
-    on, where ``fit`` was interrupted. ``engine`` maps ids (B, T) to logits (V, B, T), which times
+    trained to, ``path`` of the file that it was read from; ``trained``: what the run that made it needs to go
+    on, of a model that ``fit`` gave. ``engine`` maps ids (B, T) to logits (V, B, T), which times
     ``logit_scale`` are nats."""
 
     def __init__(self, engine: Any, tokenizer: Any, settings: dict[str, Any], step: int = 0,
                  path: Path | None = None) -> None:
-        self.paused: Any = None
+        self.trained: Any = None
         self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
         self.step, self.path = step, path
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
@@ -218,16 +221,17 @@ class LanguageModel:
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> Path:
         """Write a run directory, for ``load`` and the commands: config.json, tokenizer.json, last.safetensors
-        (with what an interrupted run needs to go on) and, of weights that are codes, packed.safetensors."""
-        run, arrays, paused = RunDirectory(directory_to_write(path)), self.latent("save()"), self.paused
+        (of a model that ``fit`` gave, with its metrics and what its run needs to go on) and, of weights that
+        are codes, packed.safetensors."""
+        run, arrays, trained = RunDirectory(directory_to_write(path)), self.latent("save()"), self.trained
         check_space(run.path, 4 * 4 * self.config.n_parameters + 2**20)      # before anything is replaced
-        run.create(self.settings | {"derived": {}}, self.tokenizer, overwrite=overwrite)
+        derived = trained.job.derived if trained else {}
+        run.create(self.settings | {"derived": derived}, self.tokenizer, overwrite=overwrite)
         try:
-            for line in paused.lines if paused else ():
+            for line in trained.lines if trained else ():
                 run.log(line)
-            moments = (paused.job.saved.m, paused.job.saved.v) if paused else ({}, {})
-            whole = checkpoint.Checkpoint(self.step, math.inf, self.settings, arrays, *moments)
-            checkpoint.save(run.last, whole)
+            checkpoint.save(run.last, trained.job.saved if trained else checkpoint.Checkpoint(
+                self.step, math.inf, self.settings, arrays, {}, {}))
             if self.config.variant.has_codes:
                 packed.save(run.packed, self.settings, self.step, *packed.pack(arrays, self.config))
         finally:
@@ -237,17 +241,17 @@ class LanguageModel:
     def latent(self, call: str = "latent()") -> dict[str, NDArray]:
         """{name: array} of its parameters, copied: what training moved. NonFiniteError for one that is no
         number. call: for messages."""
-        arrays = {name: a.copy() for name, a in self._transformer(call).arrays().items()}
-        for name, a in arrays.items():
-            if not all_finite(a):
-                raise NonFiniteError(f"{call}: {name} is not finite everywhere: expected numbers")
-        return arrays
+        return {name: a.copy() for name, a in self._transformer(call).arrays().items()}
 
     def _transformer(self, call):
-        """The model with its latent weights; UserError where the engine has none."""
+        """The model with its latent weights; UserError where the engine has none, NonFiniteError where one is
+        no number."""
         if not hasattr(self.engine, "transformer"):
             raise UserError(f"{call} of a model on the {type(self.engine).__name__}, which has no latent "
                             "weights: expected the float engine")
+        for name, a in self.engine.transformer.arrays().items():
+            if not all_finite(a):
+                raise NonFiniteError(f"{call}: {name} is not finite everywhere: expected numbers")
         return self.engine.transformer
 
     def generate(self, prompt: str, tokens: int = 200, **sampling: Any) -> str:
@@ -272,7 +276,7 @@ def check_engine(engine, threads, kv_bits):
         raise UserError(f"kv_bits = {kv_bits!r}: expected {', '.join(map(str, KINDS))}")
     check_threads(threads)
     if kv_bits != 32 and engine != "packed":
-        raise UsageError(f"--kv-bits {kv_bits} with the {engine} engine: expected --engine packed (the float "
+        raise UsageError(f"kv_bits = {kv_bits} with the {engine} engine: expected the packed one (the float "
                          "engine's cache has 32 bits, the integer engine's 8)")
 
 

@@ -32,6 +32,13 @@ class Layer(NamedTuple):
         """Share of the codes that are 0."""
         return float(np.count_nonzero(self.codes == 0) / self.codes.size)
 
+    def __eq__(self, other):
+        return (isinstance(other, Layer) and (self.name, self.scale) == (other.name, other.scale)
+                and np.array_equal(self.codes, other.codes) and (
+                    self.latent is other.latent or np.array_equal(self.latent, other.latent)))
+
+    __hash__ = None
+
     def __repr__(self):
         n, m = self.codes.shape
         return f"<Layer {self.name}: {n} x {m}, scale {self.scale:.4g}, {self.zeros:.1%} zeros>"

@@ -2,11 +2,15 @@
 import difflib
 import json
 from dataclasses import field, fields
+from functools import partial
 from numbers import Integral, Real
 
-from .errors import UserError
+import numpy as np
 
-KINDS = {int: Integral, float: Real, str: str, bool: bool}    # what a field of this type takes: NumPy's too
+from .errors import UserError, brief
+
+# what a field of this type takes: NumPy's too
+KINDS = {int: Integral, float: Real, str: str, bool: (bool, np.bool_)}
 
 
 def option(default, help, choices=None):
@@ -37,22 +41,24 @@ def check_names(values, *config_classes, where=None):
 
 
 def check_types(config):
-    """UserError for a field of another type: 64.0 or True is no count. A number of NumPy's becomes Python's,
-    which JSON holds."""
+    """UserError for a field of another type: 64.0 or True is no count. A number of another kind, NumPy's or 1
+    for a rate, becomes one of the field's type, so that config.json says the same of the same run."""
     for f in fields(config):
         value = getattr(config, f.name)
-        if not isinstance(value, KINDS[f.type]) or isinstance(value, bool) and f.type is not bool:
-            shown = json.dumps(value, default=repr)[:40]
+        if not isinstance(value, KINDS[f.type]) or isinstance(value, KINDS[bool]) and f.type is not bool:
+            shown = brief(value, write=partial(json.dumps, default=repr))
             raise UserError(f"{f.name} = {shown}: expected {f.type.__name__}")
-        if not isinstance(value, (int, float, str)):
-            object.__setattr__(config, f.name, int(value) if isinstance(value, Integral) else float(value))
+        try:
+            object.__setattr__(config, f.name, f.type(value))
+        except OverflowError:
+            raise UserError(f"{f.name} = {brief(value)}: expected {f.type.__name__}") from None
 
 
 def check_range(config, **bounds):
     """UserError for a field outside its (low, high), both allowed; NaN is outside of everything."""
     for name, (low, high) in bounds.items():
         if not low <= getattr(config, name) <= high:
-            raise UserError(f"{name} = {getattr(config, name)}: expected a value from {plain(low)} to "
+            raise UserError(f"{name} = {brief(getattr(config, name))}: expected a value from {plain(low)} to "
                             f"{plain(high)}")
 
 

@@ -6,7 +6,8 @@ matrix product of small whole numbers is exact and fast; ``codes.astype(np.int8)
 gets stored.
 
 Arrays are float32 or float64; any other type is a TypeError, for in float16 127 / 1e-5 is infinite, and whole
-numbers have no room for codes. NaN and infinity are a FloatingPointError: they have no codes.
+numbers have no room for codes. NaN and infinity are a FloatingPointError: they have no codes; no numbers at
+all are a ValueError.
 
 Layout: features first. A weight matrix is (n, m), outputs by inputs; activations are (m, ...), one token per
 column, as the papers write  y = W x.  Scales keep the reduced axes, of length 1, so that
@@ -100,6 +101,8 @@ def _checked(x):
     if getattr(x, "dtype", None) not in (np.float32, np.float64):
         kind = getattr(x, "dtype", type(x).__name__)
         raise TypeError(f"an array of {kind}: a quantizer takes float32 or float64 (x.astype(np.float32))")
+    if not x.size:
+        raise ValueError(f"an array of shape {x.shape}: expected a number at least to quantize")
     return x
 
 

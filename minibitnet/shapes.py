@@ -1,7 +1,7 @@
 """What models and ops take. NumPy would broadcast some shapes and wrap some ids around without a word."""
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, brief
 
 
 def same_shape(what, *shapes):
@@ -16,6 +16,7 @@ def token_ids(ids, vocab_size, ndim):
     if isinstance(ids, str):
         raise UserError(f"a text, {ids[:40]!r}, where token ids belong: {expected}, as a tokenizer's "
                         "encode(text) gives them")
+    given = ids
     try:
         ids = np.asarray(ids)
     except ValueError:                           # NumPy's word for lists of unequal lengths
@@ -25,7 +26,8 @@ def token_ids(ids, vocab_size, ndim):
         raise UserError(f"token ids of shape {ids.shape}: expected ({', '.join(shape)}{',' * (ndim == 1)}), "
                         "at least one")
     if ids.dtype.kind not in "iu":
-        raise UserError(f"token ids of type {ids.dtype}: {expected}")
+        found = f"of type {ids.dtype}" if ids.dtype != object else brief(given)      # None, or 2**70
+        raise UserError(f"token ids {found}: {expected}")
     if ids.min() < 0 or ids.max() >= vocab_size:
         raise UserError(f"token ids from {ids.min()} to {ids.max()}: {expected}")
     return ids

@@ -20,12 +20,19 @@ class Caller:
         pass
 
 
+class Pool(ThreadPoolExecutor):
+    """A pool whose copy, pickled or not, is a pool as large."""
+
+    def __reduce__(self):
+        return pool_of, (self._max_workers,)
+
+
 def pool_of(threads):
     """A pool of so many threads, started at once. A browser and some sandboxes refuse to start one: then the
     caller does the work. Results do not depend on how many do it."""
     if threads == 1:
         return Caller()
-    pool, together = ThreadPoolExecutor(threads), threading.Barrier(threads)
+    pool, together = Pool(threads), threading.Barrier(threads)
     try:
         for _ in range(threads):
             pool.submit(together.wait)                 # keeps its thread until all are there

@@ -1,6 +1,7 @@
 """Train a model:  python -m minibitnet.train --tiny"""
 from . import _command  # first: from here on Ctrl-C is heard
 
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ Ctrl-C finishes the step, saves and exits 130; a second Ctrl-C exits at once. Ex
 mistake, said in one line, 2 usage, 3 the loss became infinite or not-a-number, 130 interrupted (143 by
 SIGTERM)."""
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"      # fits 80 columns
+NARROW = "{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"                   # fits 40
 TOKENS = {"unit": "B", "unit_scale": True, "desc": "tokens", "delay": 2}
 
 
@@ -98,7 +100,7 @@ def new(args, given):
         raise UserError(f"{path} is the run to start from: expected another directory (--out) for the "
                         "new one")
     replace = args.tiny and not args.out and is_same_run(path, job.settings)
-    return with_directory(job, options, path, overwrite=args.overwrite, replace_finished=replace)
+    return with_directory(job, path, overwrite=args.overwrite, replace_finished=replace)
 
 
 def resumed(path, given):
@@ -166,7 +168,7 @@ def ending(training, drawn):
     packed, picture = ", packed.safetensors" * job.run.packed.exists(), ", loss.png" * drawn
     yield (f"{job.run.path}: last.safetensors and best.safetensors (model){packed}, metrics.jsonl, "
            f"config.json{picture}")
-    prompt = "" if job.tokenizer.end is not None and job.settings["corpus"]["documents"] else (
+    prompt = "" if job.tokenizer.end is not None and job.settings["corpus"]["documents"] else typeable(
         opening(job)[:8].partition("\n")[0])
     yield f"Try: python -m minibitnet.generate {typed('--model', job.run.path)} {typed('--prompt', prompt)}"
     name = checkpoint.parameters_sha256(training.transformer.arrays())
@@ -199,6 +201,14 @@ def opening(job):
     return text[text.find("\n\n") + 1:].lstrip()[:32] or text[:32]
 
 
+def typeable(text):
+    """Its beginning that a terminal shows and that can be typed again."""
+    encoding = sys.stdout.encoding or "utf-8"
+    bad = next((i for i, c in enumerate(text)
+                if not c.isprintable() or c.encode(encoding, "ignore").decode(encoding) != c), len(text))
+    return text[:bad]
+
+
 def known_name(settings, name):
     """What the recorded tiny run says of a model's name: the same settings give the same bytes on every
     machine."""
@@ -217,6 +227,8 @@ def is_story(text):
         return bool(read(text))
     except UserError:
         return False
+
+
 class Progress:
     """A bar in a terminal; elsewhere a line at every tenth of the way and at every evaluation."""
 
@@ -229,7 +241,9 @@ class Progress:
         self.began, self.start = time.perf_counter(), training.start
         self.floor = "" if training.floor is None else f", floor {exp_float(training.floor):.4g}"
         if sys.stderr.isatty():
-            self.bar = tqdm(total=self.steps, initial=self.start, dynamic_ncols=True, bar_format=BAR)
+            narrow = shutil.get_terminal_size().columns < 72
+            self.bar = tqdm(total=self.steps, initial=self.start, dynamic_ncols=True,
+                            bar_format=NARROW if narrow else BAR)
         try:
             yield
         finally:

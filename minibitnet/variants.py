@@ -3,12 +3,14 @@
 A further variant is a line here, its quantizer in ``quant.py``, and its layer in ``nn/layers.py`` with a
 straight-through op in ``nn/ste.py``; one of your own, in a script or a notebook, is ``register_variant``.
 """
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, brief
 from .exact import Random
 from .quant import Quantized, absmean_ternary, sign_binary
 
@@ -59,6 +61,10 @@ def register_variant(name: str, quantize: Callable, *, like: str = "ternary",
     """
     if not isinstance(name, str) or name in OWN or not name.isidentifier():
         raise UserError(f"variant {name!r}: expected a new name, as of a Python variable")
+    if not callable(quantize):
+        raise UserError(f"quantize = {brief(quantize)}: expected a function of the weights")
+    if lr is not None and (isinstance(lr, bool) or not isinstance(lr, Real) or not 0 < lr < math.inf):
+        raise UserError(f"lr = {brief(lr)}: expected a number above 0")
     if like not in VARIANTS or not VARIANTS[like].has_codes:
         raise UserError(f"like = {like!r}: expected a variant whose weights are codes: "
                         f"{', '.join(n for n, v in VARIANTS.items() if v.has_codes)}")

@@ -1,3 +1,5 @@
+import signal
+
 import minibitnet._command  # noqa: F401  before NumPy: freed memory is kept, as in every command
 
 import numpy as np
@@ -5,6 +7,8 @@ import pytest
 import threadpoolctl
 
 threadpoolctl.threadpool_limits(1, "blas")       # small products wait for threads longer than they take
+# ignored where a script starts `pytest &`, and then by the commands that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

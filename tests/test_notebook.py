@@ -1,6 +1,7 @@
 """In a notebook: the whole way in fifteen lines, errors of one line, commands by %run."""
 import io
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -127,7 +128,9 @@ def test_percent_run_is_the_command(run, shell, capsys, monkeypatch):
     shell.run_cell(f"%run -m minibitnet.generate -- --model {run} --prompt the --tokens 5")
     assert capsys.readouterr().out.startswith("the")
     shell.run_cell("%run -m minibitnet.generate -- --model nowhere --prompt the")
-    assert "error: nowhere is not there: expected the directory of a run" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "error: nowhere is not there: expected the directory of a run" in shown.err
+    assert not shown.out.strip() and shown.err.count("\n") == 1, "no stack, no warning"
     assert signal.getsignal(signal.SIGINT) is handler
     shell.run_cell("print(6 * 7)")
     assert capsys.readouterr().out == "42\n"
@@ -148,8 +151,10 @@ def test_a_run_is_drawn_again(run, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "run/loss.png"), str(tmp_path / "a.svg")]
     with pytest.raises(UserError, match="--out a.txt: expected the name of a file that ends in .png"):
         plot.main([str(tmp_path / "run"), "--out", "a.txt"])
+    shutil.copytree(run, tmp_path / "bare")
+    (tmp_path / "bare/metrics.jsonl").write_text("")
     with pytest.raises(UserError, match="metrics.jsonl has no line"):
-        plot.main([str(run)])
+        plot.main([str(tmp_path / "bare")])
     floors = []
 
     def draw(history):

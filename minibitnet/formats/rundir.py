@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..files import read_text, typed, write_atomically
+from ..files import found, read_text, typed, write_atomically
 from . import checkpoint
 
 TAKEN = (errno.EWOULDBLOCK, *([errno.EACCES] if os.name == "nt" else []))     # somebody has the lock
@@ -59,8 +59,10 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{self.path}: expected a directory to write the run to, "
-                            "a file is in the way") from None
+            way = next(path for path in (self.path, *self.path.parents)
+                       if path.exists() or path.is_symlink())
+            raise UserError(f"{self.path}: expected a directory to write the run to, {way} is in the way, "
+                            f"{found(way)}") from None
         except PermissionError as e:
             raise UserError(f"{self.path}: {e.strerror}: expected a place to write the run to; "
                             "give another with --out") from None

@@ -14,6 +14,8 @@ power of two for each row, an exact operand; of a row's numbers below 2^-5 of it
 2^-8) the last bits are rounded away. A float32 head is put on its grid once, which float32 still holds. The
 head, the largest matrix, is widened and multiplied block by block, by all threads if it is large.
 """
+from functools import partial
+
 import numpy as np
 
 from ..exact import FINE, Grid, fine, product, whole
@@ -55,6 +57,9 @@ class PackedModel:
             self.embedding = self.head
         self.blocks = [PackedBlock(c, f"layers.{i}.", matrices, arrays, pool) for i in range(c.n_layers)]
         self.rotary = ops.rotary_tables(c.head_dim, c.context, c.rope_theta)
+
+    def __repr__(self):
+        return f"<PackedModel: {self.config.summary}>"
 
     @finite
     def __call__(self, ids, caches=None, last=False):      # (B, T) int -> logits (V, B, T); last: (V, B, 1)
@@ -104,9 +109,9 @@ class PackedBlock:
     def __init__(self, c, prefix, matrices, arrays, pool):
         def norm(name, kind):
             if kind == LAYER:
-                return lambda x: ops.layer_norm.forward(x, eps=c.norm_eps)
+                return partial(ops.layer_norm.forward, eps=c.norm_eps)
             gain = widen(arrays[f"{prefix}{name}.weight"])
-            return lambda x: ops.rms_norm.forward(x, gain, eps=c.norm_eps)
+            return partial(ops.rms_norm.forward, gain=gain, eps=c.norm_eps)
 
         def linear(*names):
             return PackedBitLinear([matrices.pop(f"{prefix}{name}.weight") for name in names], pool)

@@ -77,7 +77,11 @@ def op(fn):
             see(fn.__name__, inputs, options, out)
         return out
 
-    call.forward = lambda *arrays, **options: fn(*arrays, **options)[0]
+    def forward(*arrays, **options):
+        return fn(*arrays, **options)[0]
+    # where pickle looks for it
+    forward.__module__, forward.__qualname__ = fn.__module__, f"{fn.__qualname__}.forward"
+    call.forward = forward
     return call
 
 

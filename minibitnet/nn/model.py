@@ -12,10 +12,11 @@ BitLinear's input is normed once and quantized once. One word changes the varian
                        RMSNorm with a gain.
     linear="float"     the full-precision LLaMA baseline: no quantizers, no sub-norms
 """
+from ..errors import UserError, brief
 from ..exact import Random
 from ..shapes import new_positions
 from . import ops
-from .config import check_size
+from .config import ModelConfig, check_size
 from .layers import NORMS, Attention, Embedding, FeedForward, Head, Module, RMSNorm
 
 
@@ -41,6 +42,8 @@ class Transformer(Module):
     """
 
     def __init__(self, c, seed=0):
+        if not isinstance(c, ModelConfig):
+            raise UserError(f"{brief(c)}: expected a ModelConfig")
         check_size(c)
         rng = Random(seed)
         self.config = c

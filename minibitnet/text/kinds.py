@@ -34,7 +34,8 @@ def kind_of(raw):
         encoding = next((name.upper()[:6] for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
                          if _is_text(raw, name)), None)
     if encoding:
-        return f"text in {encoding}, which PowerShell's > writes: {SAVE}"
+        wrote = ", which PowerShell's > writes" * (encoding == "UTF-16")
+        return f"text in {encoding}{wrote}: {SAVE}"
     magic = [what for begin, what in MAGIC.items() if raw.startswith(begin)]
     if magic or raw[257:262] == b"ustar":
         return f"{magic[0] if magic else 'a tar archive'}: unpack it, or take the text out of it"
@@ -56,7 +57,10 @@ def _decode(raw):
 
 
 def _is_text(raw, encoding):
-    """Does a piece of a file make characters in this encoding?"""
+    """Does a piece of a file make characters in this encoding? (ASCII in UTF-16 has its NULs at odd places or
+    at even ones, not here and there.)"""
+    if raw.isascii() and raw[encoding.endswith("le")::2].count(0) < 0.9 * raw.count(0) and "16" in encoding:
+        return False
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(raw)
     except UnicodeDecodeError:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, brief
 from . import bpe, bpe_files
 
 EXPECTED = "char, byte, bpe:SIZE, or the path of a tokenizer.json or of a rank file"
@@ -45,7 +45,7 @@ class CharTokenizer:
         return cls("".join(sorted(characters)), with_end)
 
     def encode(self, text):
-        points = _code_points(text)
+        points = _code_points(_text(text))
         ids = np.searchsorted(self._points, points).clip(max=len(self.characters) - 1)
         unknown = self._points[ids] != points
         if unknown.any():
@@ -99,7 +99,7 @@ class ByteTokenizer(_ByteLevel):
         self.end = 256 if with_end else None
 
     def encode(self, text):
-        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int32)
+        return np.frombuffer(_text(text).encode("utf-8", "surrogatepass"), np.uint8).astype(np.int32)
 
     def to_json(self):
         return {"tokenizer": "byte", "end": self.end is not None}
@@ -125,7 +125,7 @@ class BPETokenizer(_ByteLevel):
         return _encoding(self.vocabulary.pattern, self.vocabulary.ranks)
 
     def encode(self, text):
-        text = bpe.characters_of(text)
+        text = bpe.characters_of(_text(text))
         try:
             ids = self._tiktoken.encode_to_numpy(text, disallowed_special=())
         except BaseException as e:   # a foreign pattern runs out of stack; some versions of tiktoken panic
@@ -229,11 +229,19 @@ def _encoding(pattern, ranks):
                              special_tokens={bpe_files.END_TOKEN: len(ranks) + 1})
 
 
+def _text(text):
+    """UserError for what is no text."""
+    if not isinstance(text, str):
+        raise UserError(f"{brief(text)}: expected a text")
+    return text
+
+
 def _checked(ids, vocab_size):
     """Token ids -> array; UserError for what is none."""
     ids = np.asarray(ids)
-    if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= vocab_size):
-        raise UserError(f"token ids {str(ids)[:40]}: expected whole numbers from 0 to {vocab_size - 1:,}")
+    if ids.ndim != 1 or ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= vocab_size):
+        raise UserError(f"token ids {brief(ids, 40, str)}: expected whole numbers from 0 to "
+                        f"{vocab_size - 1:,}, in a list")
     return ids.astype(np.int64)
 
 

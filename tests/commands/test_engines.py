@@ -26,7 +26,7 @@ def test_the_packed_engine_scores_as_the_float_engine_does(stories):
 
 def test_an_engine_is_compared_with_the_checkpoint_it_was_packed_from(stories, tmp_path):
     shutil.copytree(stories / "run", tmp_path / "run")
-    fails(2, "--engine packed", "--checkpoint", module="evaluate",
+    fails(2, "on the packed engine", "checkpoint best", module="evaluate",
           args=["--model", "run", "--engine", "packed", "--checkpoint", "best"], cwd=stories)
     assert command("pack", "--model", "run", cwd=tmp_path).returncode == 0
     compare = ["--model", "run", "--engine", "packed", "--data", str(stories / "s.txt"), "--compare"]
@@ -122,13 +122,13 @@ def test_the_packed_engine_writes_with_smaller_caches(bits, stories):
     write = ["--model", "run", "--prompt", "Once", "--tokens", 20, "--engine", "packed"]
     result = command("generate", *write, "--kv-bits", bits, cwd=stories)
     assert result.returncode == 0 and len(result.stdout) > 10
-    fails(2, "--kv-bits", "--engine packed", module="generate",
+    fails(2, "kv_bits", "expected the packed one", module="generate",
           args=["--model", "run", "--prompt", "a", "--kv-bits", bits], cwd=stories)
 
 
 def test_in_a_script_what_does_not_go_together_is_refused_as_well(stories):
     """The commands only say so with another exit code."""
-    for options, word in (({"checkpoint": "best"}, "--checkpoint"), ({"kv_bits": 8}, "--kv-bits")):
+    for options, word in (({"checkpoint": "best"}, "checkpoint best"), ({"kv_bits": 8}, "kv_bits = 8")):
         with pytest.raises(UsageError, match=word):
             load(stories / "run", engine="integer", **options)
 

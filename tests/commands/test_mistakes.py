@@ -27,7 +27,7 @@ MISTAKES = {
         (["--data", "short.txt"], ["12 tokens", "10 of them", "at least 17"]),
     "heads that do not divide the width": (["--n-heads", "3"], ["n_heads = 3", "d_model = 16"]),
     "a run that is there": (["--out", "run"], ["run holds a finished run", "--resume run", "--overwrite"]),
-    "a file where the run should go": (["--out", "text.txt/run"], ["text.txt/run", "a file is in the way"]),
+    "a file where the run should go": (["--out", "text.txt/run"], ["text.txt is in the way, a file"]),
     "a config that is not there": (["--config", "absent.json"], ["absent.json", "is not there"]),
     "a config with an unknown option":
         (["--config", "unknown.json"], ["unknown option 'd_modle'", "'d_model'"]),

@@ -27,7 +27,7 @@ def test_wide_text_is_told_with_its_mark_and_without(language):
     assert kind_of(text.encode()) is None and kind_of("\ufeff".encode() + text.encode()) is None
     for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
         name = encoding.upper()[:6]
-        assert kind_of(text.encode(encoding)).startswith(f"text in {name}, which PowerShell's >"), encoding
+        assert kind_of(text.encode(encoding)).startswith(f"text in {name}"), encoding
 
 
 @pytest.mark.parametrize("language, encoding", [
