@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from .data_files import packaged
 from .errors import UsageError, UserError
 from .files import found, typed
 from .formats import checkpoint as checkpoints
@@ -18,11 +19,14 @@ from .nn.training import TrainConfig
 from .options import from_json
 from .text.tokenizer import load_tokenizer
 
+STORYTELLER = "storyteller"      # the trained model that the package brings along, packed: data/storyteller
+
 
 def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] = "float",
          checkpoint: Literal["last", "best"] = "last", warn: Callable[[str], Any] = warnings.warn,
          threads: int = 1, kv_bits: Literal[32, 16, 8, 4] = 32) -> LanguageModel:
-    """Read the model of a run directory. engine: "float" runs a checkpoint, "last" (prev.safetensors where
+    """Read the model of a run directory, or the one of the package: load("storyteller", "packed") tells stories.
+    engine: "float" runs a checkpoint, "last" (prev.safetensors where
     that is damaged: warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run
     packed.safetensors, whatever it was made from. threads: of the packed engine, for its large products;
     kv_bits: of its key-value cache, 32, 16, 8 or 4."""
@@ -71,6 +75,8 @@ def run_at(path):
     """The RunDirectory at a path; UserError where there is none."""
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise UserError(f"model {path!r}: expected the directory of a run")
+    if os.fspath(path) == STORYTELLER and not os.path.exists(path):
+        return RunDirectory(packaged(f"{STORYTELLER}/config.json").parent)
     run = RunDirectory(path)
     if run.path.is_file() and run.path.suffix == ".safetensors":
         raise UserError(f"{run.path} is a file: expected the directory of its run, of which an engine runs "
