@@ -25,11 +25,11 @@ STORYTELLER = "storyteller"      # the trained model that the package brings alo
 def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] = "float",
          checkpoint: Literal["last", "best"] = "last", warn: Callable[[str], Any] = warnings.warn,
          threads: int = 1, kv_bits: Literal[32, 16, 8, 4] = 32) -> LanguageModel:
-    """Read the model of a run directory, or the one of the package: load("storyteller", "packed") tells stories.
-    engine: "float" runs a checkpoint, "last" (prev.safetensors where
-    that is damaged: warn(text) says so) or "best", the lowest validation loss; "packed" and "integer" run
-    packed.safetensors, whatever it was made from. threads: of the packed engine, for its large products;
-    kv_bits: of its key-value cache, 32, 16, 8 or 4."""
+    """Read the model of a run directory, or the one of the package: load("storyteller", "packed") tells
+    stories. engine: "float" runs a checkpoint, "last" (prev.safetensors where that is damaged: warn(text)
+    says so) or "best", the lowest validation loss; "packed" and "integer" run packed.safetensors, whatever it
+    was made from. threads: of the packed engine, for its large products; kv_bits: of its key-value cache, 32,
+    16, 8 or 4."""
     run = run_at(path)
     check_engine(engine, threads, kv_bits)
     if checkpoint not in ("last", "best"):

@@ -1,4 +1,5 @@
-"""What the kernel of a notebook finds when tests run it: no network, no progress bars, the same as everywhere."""
+"""What the kernel of a notebook finds when tests run it: no network, no progress bars, the same as
+everywhere."""
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,6 @@ def environment():
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item):                      # in which nbval starts the kernel of a notebook's first cell
+def pytest_runtest_setup(item):                      # in which nbval starts the kernel of a notebook
     with environment():
         return (yield)

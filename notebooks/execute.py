@@ -53,7 +53,8 @@ def joined(outputs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stamp", action="store_true", help="write the run times")
     parser.add_argument("notebooks", nargs="*", type=Path, metavar="NAME.ipynb")
     args = parser.parse_args()

@@ -1,5 +1,5 @@
-"""How an exercise of the notebooks is graded: the student's function alone, on cases drawn from a seed, by what
-is true of every right answer. No report says what a right answer is.
+"""How an exercise of the notebooks is graded: the student's function alone, on cases drawn from a seed, by
+what is true of every right answer. No report says what a right answer is.
 
     def one_scale(w, answer):
         "there is one scale for the whole matrix, and it is above 0"
@@ -12,8 +12,8 @@ is true of every right answer. No report says what a right answer is.
 
     EXERCISES = {"ternarize": Exercise("w (n, m) float32 -> (codes, scale)", matrices, (one_scale, ...))}
 
-A property is a function of the arguments and the answer whose docstring says what holds. Each needs a wrong answer
-that it alone rejects (tests/course): one that nothing fails is no property.
+A property is a function of the arguments and the answer whose docstring says what holds. Each needs a wrong
+answer that it alone rejects (tests/course): one that nothing fails is no property.
 """
 import copy
 import ctypes
@@ -35,8 +35,8 @@ class Exercise(NamedTuple):
     """What a function is asked for, and how one knows."""
     signature: str                                   # what it takes and gives, in a line
     cases: Callable[[Random], Iterable[tuple]]       # the arguments of each call
-    properties: tuple[Callable[..., bool], ...]      # of (*arguments, answer), in the order in which they are told
-    call: Callable[..., Any] = lambda fn, *arguments: fn(*arguments)      # how it is used, where it is no function
+    properties: tuple[Callable[..., bool], ...]      # of (*arguments, answer), the first broken one is told
+    call: Callable[..., Any] = lambda fn, *arguments: fn(*arguments)         # how it is used, if no function
 
 
 class Report(NamedTuple):
@@ -88,7 +88,8 @@ def problem_of(exercise, fn, arguments):
         return UNSOLVED
     for holds in (unchanged, *exercise.properties):
         try:
-            right = unchanged(arguments, given) if holds is unchanged else holds(*copy.deepcopy(arguments), answer)
+            right = (unchanged(arguments, given) if holds is unchanged else
+                     holds(*copy.deepcopy(arguments), answer))
         except Exception:                        # an answer of another shape or kind
             right = False
         if not right:

@@ -7,15 +7,16 @@ from typing import Any
 from ..errors import UserError
 from .exercise import Report, graded
 
-SUBJECTS = ("map", "quantizers", "gradients", "straight_through", "bitlinear", "transformer", "training", "packing",
-            "integers")
-EXERCISES = {name: exercise for subject in SUBJECTS if importlib.util.find_spec(f"minibitnet.course.{subject}")
+SUBJECTS = ("map", "quantizers", "gradients", "straight_through", "bitlinear", "transformer", "training",
+            "packing", "integers")
+EXERCISES = {name: exercise for subject in SUBJECTS
+             if importlib.util.find_spec(f"minibitnet.course.{subject}")
              for name, exercise in importlib.import_module(f"minibitnet.course.{subject}").EXERCISES.items()}
 
 
 def grade(name: str, fn: Callable[..., Any], seed: int = 0) -> Report:
-    """A student's function for the exercise of this name -> Report(name, passed, of, problem). The cases are drawn
-    from the seed: another one than the notebook's grades what was written to pass those."""
+    """A student's function for the exercise of this name -> Report(name, passed, of, problem). The cases are
+    drawn from the seed: another one than the notebook's grades what was written to pass those."""
     if name not in EXERCISES:
         near = difflib.get_close_matches(str(name), EXERCISES, 1)
         raise UserError(f"exercise {name!r}: expected one of {', '.join(EXERCISES)}"
@@ -24,6 +25,7 @@ def grade(name: str, fn: Callable[..., Any], seed: int = 0) -> Report:
 
 
 def check(name: str, fn: Callable[..., Any], seed: int = 0) -> None:
-    """Print how a function does: ``✓ ternarize 7/7``, or ``✗`` with the first input at which it is wrong, what came
-    out, and which property of a right answer that violates. It raises nothing, whatever the function does."""
+    """Print how a function does: ``✓ ternarize 7/7``, or ``✗`` with the first input at which it is wrong,
+    what came out, and which property of a right answer that violates. It raises nothing, whatever the
+    function does."""
     print(grade(name, fn, seed))

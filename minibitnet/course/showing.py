@@ -20,7 +20,8 @@ class Source:
     """The source of functions and classes, as a notebook shows it."""
 
     def __init__(self, things):
-        self.parts = [(file_of(thing), textwrap.dedent(inspect.getsource(thing)).rstrip()) for thing in things]
+        self.parts = [(file_of(thing), textwrap.dedent(inspect.getsource(thing)).rstrip())
+                      for thing in things]
 
     def __repr__(self):
         return "\n\n".join(f"# {file}\n{source}" for file, source in self.parts)
@@ -47,16 +48,18 @@ def file_of(thing):
 def check_env() -> None:
     """Print, in a line, what a notebook runs on; and in another what is missing and how to get it."""
     from .. import __version__
-    kernels = sorted({pool["architecture"] for pool in threadpoolctl.threadpool_info() if "architecture" in pool})
-    cpus = available_cpus()
+    pools, cpus = threadpoolctl.threadpool_info(), available_cpus()
+    kernels = ", ".join(sorted({pool["architecture"] for pool in pools if "architecture" in pool}))
     found = [f"minibitnet {__version__}", f"Python {platform.python_version()}", f"NumPy {np.__version__}",
-             f"BLAS kernel {', '.join(kernels) or 'unknown'}", f"{cpus} processor{'s' if cpus > 1 else ''}"]
+             f"BLAS kernel {kernels or 'unknown'}", f"{cpus} processor{'s' if cpus > 1 else ''}"]
     missing = []
     for what, there, how in (
-            ("matplotlib", importlib.util.find_spec("matplotlib"), "python -m pip install matplotlib"),
-            ("the stories", data_is_there(), "install minibitnet again, from a checkout: its data/ is not there")):
+            ("matplotlib", importlib.util.find_spec("matplotlib"),
+             "is missing: python -m pip install matplotlib"),
+            ("the stories", data_is_there(),
+             "are missing: install minibitnet again, from a checkout with data/")):
         found += [what] * bool(there)
-        missing += [f"{what} is missing: {how}"] * (not there)
+        missing += [f"{what} {how}"] * (not there)
     print("\n".join([" · ".join(found), *missing]))
 
 
