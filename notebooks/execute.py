@@ -21,7 +21,6 @@ METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "na
 def execute(path, stamp):
     """Run the notebook at path in a fresh kernel and store it with its outputs -> seconds."""
     book = nbformat.read(path, as_version=4)
-    book.metadata = nbformat.from_dict(METADATA)
     for i, cell in enumerate(book.cells):
         cell.id, cell.metadata = f"cell-{i}", nbformat.from_dict({k: v for k, v in cell.metadata.items()
                                                                  if k == "tags"})
@@ -30,6 +29,7 @@ def execute(path, stamp):
         NotebookClient(book, timeout=120, kernel_name="python3",
                        resources={"metadata": {"path": str(path.parent)}}).execute()
     seconds = time.perf_counter() - began
+    book.metadata = nbformat.from_dict(METADATA)             # the kernel's says which Python it was
     for cell in book.cells:
         cell.metadata.pop("execution", None)                 # when each cell ran: another time each time
         if cell.cell_type == "code":

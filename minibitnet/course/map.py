@@ -24,11 +24,9 @@ def one_a_row(codes, x_codes, scale, y):
     return np.shape(y) == (len(codes),)
 
 
-def linear_in_the_scale(codes, x_codes, scale, y):
-    "y holds whole numbers times the scale: y / scale is whole, and y itself is rescaled once"
-    whole = np.asarray(y, np.float64) / scale
-    return np.allclose(whole, np.rint(whole), atol=1e-2) and not (
-        np.array_equal(y, np.rint(whole)) and np.any(whole))
+def rescaled(codes, x_codes, scale, y):
+    "the sums are whole numbers, y is not: the scale makes numbers of them again"
+    return not np.array_equal(y, np.rint(y)) or not np.any(codes @ x_codes)
 
 
 def a_row_at_a_time(codes, x_codes, scale, y):
@@ -116,7 +114,7 @@ def all_of_it(V, d, n_layers, F, answer):
 
 EXERCISES = {
     "little_layer": Exercise("codes (n, m), x_codes (m,), scale -> y (n,)", layers,
-                             (one_a_row, linear_in_the_scale, a_row_at_a_time, rounded_once)),
+                             (one_a_row, rescaled, a_row_at_a_time, rounded_once)),
     "pack_column": Exercise("codes (n,) of -1, 0, +1 -> bytes, a list of ceil(n / 4) whole numbers", columns,
                             (bytes_for_fours, nothing_is_eleven, comes_back)),
     "bytes_of": Exercise("V, d, n_layers, F -> bytes of the packed model", models,

@@ -19,9 +19,10 @@ def where_the_bytes_are(c):
             axes.barh(y, share, left=left, color=color, hatch=hatch, edgecolor="black", height=0.6,
                       label=name if y == 0 else None)
             if share > 5:
+                dark = color == "0.25"
                 axes.text(left + share / 2, y, f"{share:.0f} %", ha="center", va="center",
-                          color="white" if color == "0.25" else "black",
-                          bbox=None if color == "0.25" else {"facecolor": "white", "edgecolor": "none", "pad": 2})
+                          color="white" if dark else "black",
+                          bbox=None if dark else {"facecolor": "white", "edgecolor": "none", "pad": 2})
             left += share
     axes.set(yticks=range(len(tables)), xlim=(0, 100), xlabel="share of the packed model's bytes (%)")
     axes.set_yticklabels(tables)
