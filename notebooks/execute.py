@@ -2,8 +2,11 @@
 
 Without names all of them, solutions too. Every cell must run; outputs are stored as the tests compare them
 (pytest --nbval). --stamp also writes the measured run time into the first cell, where it says "run time".
+At the end of all of them README.md's table is made of the first cells, and pictures/ of the cells with the
+tag "picture".
 """
 import argparse
+import base64
 import re
 import sys
 import time
@@ -52,6 +55,41 @@ def joined(outputs):
     return kept
 
 
+def first_cell(path):
+    """What a notebook's first cell says: title, question, minutes of reading, of exercises, seconds."""
+    text = nbformat.read(path, as_version=4).cells[0].source
+    patterns = (r"# \d\d · (.+)", r"\*\*The question\.\*\* \*(.+)\*", r"reading (\d+) min",
+                r"exercises (\d+) min", r"run time (\d+) s")
+    return [re.search(pattern, text)[1] for pattern in patterns]
+
+
+def picture(path):
+    """The png of a notebook's cell with the tag "picture"."""
+    book = nbformat.read(path, as_version=4)
+    [cell] = [cell for cell in book.cells if "picture" in cell.metadata.get("tags", ())]
+    return base64.b64decode(cell.outputs[-1].data["image/png"])
+
+
+def row(path):
+    """A notebook's line of README.md."""
+    title, question, reading, exercises, seconds = first_cell(path)
+    number = path.stem[:2]
+    image = f'<img src="pictures/{path.stem}.png" width="220" alt="A picture of notebook {number}">'
+    return (f"| [{number} · {title}]({path.name}) | {question} | {reading} min | {exercises} min "
+            f"| {seconds} s | {image} |")
+
+
+def index():
+    """README.md's table and pictures/."""
+    books, page = sorted(HERE.glob("[0-9]*.ipynb")), HERE / "README.md"
+    text = re.sub(r"(\|---\|.*\n)(\| \[.*\n)*", lambda m: m[1] + "".join(f"{row(path)}\n" for path in books),
+                  page.read_text(encoding="utf-8"), count=1)
+    page.write_text(text, encoding="utf-8")
+    (HERE / "pictures").mkdir(exist_ok=True)
+    for path in books:
+        (HERE / f"pictures/{path.stem}.png").write_bytes(picture(path))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,6 +98,8 @@ def main():
     args = parser.parse_args()
     for path in args.notebooks or sorted(HERE.rglob("[0-9]*.ipynb")):
         print(f"{path}: {execute(path, args.stamp):.1f} s", flush=True)
+    if not args.notebooks:
+        index()
 
 
 if __name__ == "__main__":

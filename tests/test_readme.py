@@ -54,7 +54,7 @@ def test_the_name_of_the_tiny_run_is_the_recorded_one():
 
 
 def test_the_readme_is_a_door():
-    assert len(README.splitlines()) <= 130
+    assert len(README.splitlines()) <= 134
 
 
 def test_a_link_to_a_line_leads_to_the_function_that_it_is_about():
