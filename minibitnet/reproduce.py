@@ -25,7 +25,8 @@ takes from there.
 report: one page of Markdown of all rows, from data/results where a full result is, else live. With
 matplotlib, pictures go beside it.
 
-pages: what data/results/*.json hold, as the pages beside them: quality, speed, engines."""
+pages: what data/results/*.json hold, as the pages beside them: quality, speed, engines; and
+the poster."""
 
 
 def main(argv):

@@ -28,8 +28,8 @@ ON_FLOOR = {
        "experiments.markdown",
     9: "jobs drawing measure.step_profile experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
-       "experiments.engines_page experiments.quality_page experiments.speed_page",
-    10: "fitting experiments.catalogue",
+       "experiments.engines_page experiments.quality_page experiments.speed_page course.poster_numbers",
+    10: "fitting experiments.catalogue course.poster",
     11: "experiments.report",
     12: "experiments.pages",
     13: "train evaluate generate pack plot tokenizer bench data reproduce __main__",

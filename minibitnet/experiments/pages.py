@@ -4,6 +4,7 @@ when it was made. A page is a function of its records, so a test can make it aga
 from functools import partial
 from pathlib import Path
 
+from ..course import poster
 from ..errors import UserError
 from ..files import write_atomically
 from ..measure import results
@@ -68,6 +69,6 @@ def draw_for_papers(name, path):
 PAGES = {"README.md": index, "quality.md": quality_page.quality, "speed.md": speed_page.speed,
          "engines.md": engines_page.engines, "papers.md": papers}
 PICTURES = {"quality.png": quality_page.draw, "speed.png": speed_page.draw,
-            "engines.png": engines_page.draw} | {
+            "engines.png": engines_page.draw, "poster.svg": poster.save} | {
     f"papers-{name}.png": partial(draw_for_papers, name)
     for name, experiment in EXPERIMENTS.items() if experiment.figure}

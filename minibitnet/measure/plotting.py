@@ -1,7 +1,9 @@
 """Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each
 function -> False where it is absent, but for ``new_figure``, of whoever wants the picture itself."""
+import html
 import io
 import math
+import re
 from pathlib import Path
 
 from ..errors import UserError
@@ -43,6 +45,25 @@ def save(figure, path):
     buffer, path = io.BytesIO(), Path(path)
     figure.savefig(buffer, dpi=120, format=path.suffix[1:].lower())
     write_atomically(path, [buffer.getbuffer()], buffer.tell())
+
+
+def save_svg(figure, path, title, description, fonts):
+    """Write an SVG for a page: its text is text, a title and a description are in it for who does not see
+    it, and it is the same file at every call. fonts: {family that it was drawn with: those to take where that
+    is missing}, the usual one first."""
+    from matplotlib import rc_context
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(buffer, format="svg", metadata={"Title": title, "Date": None, "Creator": None})
+    text = buffer.getvalue().decode("utf-8")
+    text = text.replace("</title>", f"</title>\n <desc>{html.escape(description)}</desc>", 1)
+    text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
+    for family, others in fonts.items():
+        text = text.replace(f"'{family}'", f"'{family}', {others}")
+    usual = next(f"font-family: '{family}', {others}" for family, others in fonts.items())
+    text = text.replace(f"{usual}; ", "").replace("</style>", f"text{{{usual}}}</style>", 1)
+    data = text.encode("utf-8")
+    write_atomically(Path(path), [data], len(data))
 
 
 def points(series, xlabel, ylabel, path, printed=None):
