@@ -255,10 +255,11 @@ def draw_loss(figure, pen, lines):
     axes = figure.add_axes((1416 / WIDTH, 1 - 308 / HEIGHT, 130 / WIDTH, 190 / HEIGHT))
     last, font = lines[-1]["step"], {"fontsize": LEAST, "family": SANS}
     scored = [line for line in lines if line.get("val_loss") is not None]
-    some = lines[::-(-len(lines) // POINTS)]
+    some, every = lines[::-(-len(lines) // POINTS)], -(-len(scored) // 6)
     axes.plot([line["step"] for line in some], [line["loss"] for line in some], color="0.55", linewidth=1.2)
     axes.plot([line["step"] for line in scored], [line["val_loss"] for line in scored], color=INK,
-              linewidth=1.2, marker="o", markersize=4, markevery=-(-len(scored) // 6), clip_on=False)
+              linewidth=1.2, marker="o", markersize=4, markevery=((len(scored) - 1) % every, every),
+              clip_on=False)
     floor, least = scored[-1].get("floor"), min(line["val_loss"] for line in scored)
     if floor is not None:
         axes.axhline(floor, color=INK, linestyle="--", linewidth=1.2)
