@@ -27,7 +27,7 @@ for _stream in ("stdout", "stderr"):
 from tqdm import tqdm  # noqa: E402
 
 from .errors import NonFiniteError, UsageError, UserError  # noqa: E402
-from .threads import available_cpus, keep_freed_memory, one_blas_thread  # noqa: E402
+from .threads import MOST_THREADS, available_cpus, keep_freed_memory, one_blas_thread  # noqa: E402
 
 keep_freed_memory()                      # before NumPy's first array
 
@@ -100,7 +100,7 @@ def given_options(namespace, config_class):
 
 def add_threads(parser, what):
     """The flag --threads, with what it is for."""
-    parser.add_argument("--threads", type=positive_int, default=available_cpus(), metavar="N",
+    parser.add_argument("--threads", type=thread_count, default=available_cpus(), metavar="N",
                         help=f"{what} (%(default)s)")
 
 
@@ -133,6 +133,13 @@ def positive_int(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 upwards") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+    return value
+
+
+def thread_count(text):
+    """A type for flags: so many threads."""
+    if (value := positive_int(text)) > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text}: expected at most {MOST_THREADS:,}")
     return value
 
 

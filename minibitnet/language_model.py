@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import looking
-from .errors import NonFiniteError, UsageError, UserError
+from .errors import NonFiniteError, UsageError, UserError, brief
 from .exact import total
 from .files import check_space, directory_to_write
 from .float16 import all_finite
@@ -27,7 +27,7 @@ from .inference.scoring import finite, in_nats, surprisal
 from .nn import ops
 from .nn.autograd import Tensor
 from .shapes import token_ids
-from .threads import one_blas_thread
+from .threads import MOST_THREADS, one_blas_thread
 
 ENGINES = ("float", "packed", "integer")
 
@@ -282,8 +282,8 @@ def check_engine(engine, threads, kv_bits):
 
 def check_threads(threads):
     """UserError for what is no number of threads."""
-    if not (isinstance(threads, Integral) and threads >= 1):
-        raise UserError(f"threads = {threads!r}: expected a count, at least 1")
+    if not (isinstance(threads, Integral) and 1 <= threads <= MOST_THREADS):
+        raise UserError(f"threads = {brief(threads)}: expected a count from 1 to {MOST_THREADS:,}")
 
 
 def engine_of(engine, c, matrices, arrays, threads=1, kv_bits=32):

@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import threadpoolctl
 
 
+MOST_THREADS = 1024      # of one pool; more are mistyped, and to start a million stops the machine
+
+
 class Caller:
     """In place of a pool: whoever asks for the work does it."""
     map = staticmethod(map)

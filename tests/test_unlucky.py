@@ -227,6 +227,18 @@ def test_a_number_of_5000_digits_is_not_printed():
     assert done.returncode == 2 and len(done.stderr) < 300
 
 
+def test_a_million_threads_are_mistyped(model):
+    """To start them stops the machine for minutes."""
+    for threads in (0, 10**6, 2.0, None):
+        with pytest.raises(UserError, match="expected a count from 1 to 1,024"):
+            model.pack(threads=threads)
+    with pytest.raises(UserError, match="expected a count from 1 to 1,024"):
+        fit(TEXT, threads=10**6, **SMALL)
+    done = subprocess.run([sys.executable, "-m", "minibitnet.train", "--threads", "1000000"], text=True,
+                          capture_output=True)
+    assert done.returncode == 2 and "1000000: expected at most 1,024" in done.stderr
+
+
 def test_a_configuration_of_another_kind_is_one_line():
     with pytest.raises(UserError, match="^None: expected a ModelConfig"):
         minibitnet.Transformer(None)

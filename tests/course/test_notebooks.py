@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 BOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
 # Cells whose output is of this machine or of this hour: the line of check_env() everywhere, and these
-UNCOMPARED = {}
+UNCOMPARED = {"07_packing": [40]}         # what zlib's version gives
 
 
 def cells(path, kind=None):
@@ -134,7 +134,7 @@ def test_nothing_of_the_library_is_written_again(book):
 def test_an_unsolved_exercise_is_not_solved_yet_and_says_what_it_takes(book):
     names = asked(book)
     assert 2 <= len(names) <= 6 and len(set(names)) == len(names)
-    said = "".join(text for cell in cells(book, "code") for text in outputs(cell))
+    said = "\n".join(text for cell in cells(book, "code") for text in outputs(cell))
     for name in names:
         assert re.search(rf"^✗ {name} 0/\d+: not solved yet \(.+\)$", said, re.M), name
     assert "✓" not in said
@@ -144,7 +144,7 @@ def test_a_solved_exercise_is_right(book):
     """The same exercises, each with a solution, and every check says so."""
     path = FOLDER / "solutions" / book.name
     assert asked(path) == asked(book)
-    said = "".join(text for cell in cells(path, "code") for text in outputs(cell))
+    said = "\n".join(text for cell in cells(path, "code") for text in outputs(cell))
     assert re.findall(r"^✓ (\w+) ", said, re.M) == asked(book) and "✗" not in said
 
 
