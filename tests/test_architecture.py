@@ -14,7 +14,7 @@ ON_FLOOR = {
     1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
-       "inference.sampling inference.scoring inference.kernels",
+       "course.exercise course.showing inference.sampling inference.scoring inference.kernels",
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
        "inference.cache inference.integer_convert",
     4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer",
@@ -29,8 +29,13 @@ ON_FLOOR = {
     9: "jobs drawing measure.step_profile experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.engines_page experiments.quality_page experiments.speed_page course.poster_numbers",
-    10: "fitting experiments.catalogue course.poster",
-    11: "experiments.report",
+    10: "fitting experiments.catalogue course.poster "
+        "course.map course.quantizers course.gradients course.straight_through course.bitlinear "
+        "course.transformer course.training course.packing course.integers "
+        "course.map_pictures course.quantizers_pictures course.gradients_pictures "
+        "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
+        "course.training_pictures course.packing_pictures course.integers_pictures",
+    11: "experiments.report course.grading",
     12: "experiments.pages",
     13: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
 }
