@@ -7,8 +7,8 @@ from pathlib import Path
 from .data_files import packaged
 from .errors import UserError
 from .files import write_atomically
-from .stories import walk
-from .text.corpora import DOCUMENT_END, load_corpus, pieces, texts
+from .stories import entropy, walk
+from .text.corpora import DOCUMENT_END, WITH_GRAMMAR, load_corpus, pieces, texts
 from .text.downloads import DOWNLOADS, data_folder, fetch, text_path
 from .text.streams import count
 from .text.tokenizer import make_tokenizer
@@ -17,12 +17,14 @@ DESCRIPTION = """Corpora, the texts that models are trained on.
 
     python -m minibitnet.data list                    what there is, its licence, and where
     python -m minibitnet.data fetch tinyshakespeare   download, check, keep; then --data tinyshakespeare
-    python -m minibitnet.data make stories --seed 0   write a text from the grammar whose entropy is known
+    python -m minibitnet.data make stories --seed 0   write a text from a grammar whose entropy is known
     python -m minibitnet.data info book.txt           measure a text: bytes, lines, documents, tokens
 
 What is fetched lies in minibitnet in your cache folder, or in $MINIBITNET_DATA. So do, in its folder
 streams, the tokens of every text of more than 67 MB that was trained on or scored, 2 or 4 bytes each;
 delete them as you like, they are made anew. Each of the four has a --help."""
+
+SIZES = {"stories": 1_400_000, "pets": 151_600}       # bytes: 2,518 stories, 2,000 pets
 
 
 def main(argv):
@@ -32,26 +34,29 @@ def main(argv):
 
 
 def make_text(argv):
-    """Write a corpus of the grammar to a file."""
+    """Write a corpus of a grammar to a file."""
     parser = _command.Parser(
         "data make", "Write a text whose source is known, so that its perplexity floor is known too.")
-    parser.add_argument("what", choices=("stories",))
+    parser.add_argument("what", choices=WITH_GRAMMAR,
+                        help="stories of half a page, or pets: one line each, of a grammar to know by heart")
     parser.add_argument("--seed", type=int, default=0, metavar="N",
                         help="another seed, from 0 to 2^32 - 1, other stories (%(default)s)")
-    parser.add_argument("--size", type=_command.positive_int, default=1_400_000, metavar="BYTES",
-                        help="about this long (%(default)s)")
-    parser.add_argument("--out", type=_command.path, default=Path("stories.txt"), metavar="FILE",
-                        help="(%(default)s)")
+    parser.add_argument("--size", type=_command.positive_int, metavar="BYTES",
+                        help=f"about this long ({SIZES['stories']:,}; pets {SIZES['pets']:,})")
+    parser.add_argument("--out", type=_command.path, metavar="FILE",
+                        help="(stories.txt, or pets.txt)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     args = parser.parse_args(argv)
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: expected a whole number from 0 to {2**32 - 1:,}")
-    _command.new_file(args.out, args.overwrite)
-    data = walk.corpus(args.seed, args.size).encode("utf-8")
+    out, language = args.out or Path(f"{args.what}.txt"), entropy.languages()[args.what]
+    _command.new_file(out, args.overwrite)
+    data = walk.corpus(args.seed, args.size or SIZES[args.what], language).encode("utf-8")
     if not data:
-        raise UserError(f"--size {args.size}: expected room for a story, about 550 bytes")
-    write_atomically(args.out, [data], len(data))
-    print(f"{args.out}: {len(data):,} bytes of stories, seed {args.seed}")
+        a_story = entropy.expected(language).characters + len(walk.SEPARATOR)
+        raise UserError(f"--size {args.size}: expected room for a story, about {a_story:.0f} bytes")
+    write_atomically(out, [data], len(data))
+    print(f"{out}: {len(data):,} bytes of {args.what}, seed {args.seed}")
     return _command.DONE
 
 
@@ -79,11 +84,12 @@ def list_texts(argv):
     """Print a table of the corpora that have a name."""
     _command.Parser("data list", "The corpora that have a name, and where they are.").parse_args(argv)
     rows = [("name", "bytes", "licence", "where")]
-    try:
-        path = packaged("stories.txt")
-        rows.append(("stories", f"{path.stat().st_size:,}", "MIT", str(path)))
-    except UserError:
-        rows.append(("stories", "", "MIT", "missing from this installation"))
+    for name in WITH_GRAMMAR:
+        try:
+            path = packaged(f"{name}.txt")
+            rows.append((name, f"{path.stat().st_size:,}", "MIT", str(path)))
+        except UserError:
+            rows.append((name, "", "MIT", "missing from this installation"))
     try:
         rows.append(("pydoc", f"{load_corpus('pydoc').size:,}", "PSF", "part of Python"))
     except UserError:

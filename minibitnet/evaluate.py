@@ -76,7 +76,7 @@ def main(argv):
         result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step,
                   "replaced": corpus.replaced,
                   **scores(model, part, pool, before if corpus.sha256 == model.settings["corpus"]["sha256"]
-                           else None)}
+                           else None, apart=split == "validation")}
         if args.compare:
             result |= comparison(model, float_model, part)
         if args.trigram:
@@ -86,16 +86,18 @@ def main(argv):
     return _command.DONE
 
 
-def scores(model, part, pool, learnt):
+def scores(model, part, pool, learnt, apart=True):
     """What a model needs for a text, and the least that any could need, where that is known. learnt: the
     Part that it was trained on, if the text is of the same corpus: documents that are in it have an
-    entropy, but no floor."""
+    entropy, but no floor. apart: do the two share no place of the corpus, so that a document of both may be
+    one that its source told twice?"""
     tokens = tokens_at_once(model.settings["train"]["batch"], model.config)
     loss = mean_loss(model.losses, part, pool, tokens, BATCH,
                      progress(part.n_batches(BATCH), "scored"))
     entropy = held_out.floor(part, model.tokenizer)
     n_bytes = part.count_bytes(model.tokenizer)
-    trained_on = None if learnt is None or entropy is None else repeated(part, learnt)
+    trained_on = None if learnt is None or entropy is None else (
+        held_out.copied(part, learnt, model.tokenizer) if apart else repeated(part, learnt))
     floor = None if trained_on else entropy
     return {"loss": loss, "ppl": perplexity(loss), "tokens": part.n_targets,
             "documents": part.n_documents,

@@ -25,7 +25,6 @@ from .nn.model import Transformer
 from .nn.optim import AdamW
 from .options import check_names
 from .nn.training import Recorder, train
-from .text.batches import repeated
 from .text.corpora import corpus_of
 from .threads import available_cpus, keep_freed_memory
 
@@ -52,7 +51,7 @@ class Training:
         if run:
             run.cut_metrics(self.start)
         entropy = held_out.floor(job.validation, job.tokenizer)
-        self.repeats = 0 if entropy is None else repeated(job.validation, job.training)
+        self.repeats = 0 if entropy is None else held_out.copied(job.validation, job.training, job.tokenizer)
         floor = None if self.repeats else entropy            # what is learnt by heart can cost less
         self.recorder = Recorder(run, job.settings, job.validation,
                                  job.validation.count_bytes(job.tokenizer), floor=floor,

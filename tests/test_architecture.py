@@ -14,7 +14,7 @@ ON_FLOOR = {
     1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
-       "course.exercise course.showing inference.sampling inference.scoring inference.kernels",
+       "stories.pets course.exercise course.showing inference.sampling inference.scoring inference.kernels",
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
        "inference.cache inference.integer_convert",
     4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer",

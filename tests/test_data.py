@@ -10,7 +10,8 @@ import pytest
 from minibitnet.data_files import packaged
 from minibitnet import data
 from minibitnet.errors import UserError
-from minibitnet.stories import walk
+from minibitnet.stories import entropy, pets, walk
+from minibitnet.text.corpora import WITH_GRAMMAR
 from minibitnet.text.downloads import DOWNLOADS, Download
 
 
@@ -32,7 +33,7 @@ def test_list_shows_every_corpus_its_licence_and_where_it_is(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/enwik8.txt").write_text("words")
     rows = {line.split()[0]: line for line in command("list", cwd=tmp_path).stdout.splitlines() if line}
-    assert {"stories", "pydoc", *DOWNLOADS} <= set(rows)
+    assert {"stories", "pets", "pydoc", *DOWNLOADS} <= set(rows)
     assert "CC BY-SA" in rows["enwik8"] and " 5 " in rows["enwik8"]
     assert str(tmp_path / "data/enwik8.txt") in rows["enwik8"]
     assert "1,115,394" in rows["tinyshakespeare"] and rows["tinyshakespeare"].endswith("not fetched")
@@ -111,17 +112,26 @@ def test_make_writes_the_stories_of_the_seed(tmp_path):
     assert "documents" in command("info", "a.txt", cwd=tmp_path).stdout
 
 
+def test_make_writes_pets_too(tmp_path):
+    out = command("make", "pets", "--size", 5_000, cwd=tmp_path).stdout
+    data = (tmp_path / "pets.txt").read_bytes()
+    assert data == walk.corpus(0, 5_000, pets.LANGUAGE).encode() and out.endswith("bytes of pets, seed 0\n")
+    assert list(entropy.languages()) == list(WITH_GRAMMAR)
+    fails(1, "--size 10", "about 76 bytes", args=["make", "pets", "--size", 10, "--out", "p"], cwd=tmp_path)
+
+
 def test_every_action_explains_itself(tmp_path):
     for action in ("make", "fetch", "list", "info"):
         assert f"minibitnet.data {action}" in command(action, "--help", cwd=tmp_path).stdout
 
 
-def test_the_packaged_stories_are_those_of_seed_0():
+@pytest.mark.parametrize("name", WITH_GRAMMAR)
+def test_the_packaged_texts_are_those_of_seed_0(name):
     """Byte for byte: whoever changes the grammar makes the file anew, and writes its sha256 into
     data/README.md."""
-    data = packaged("stories.txt").read_bytes()
-    assert data == walk.corpus(0, 1_400_000).encode() and len(data) <= 1_500_000
-    assert hashlib.sha256(data).hexdigest() in (packaged("README.md")).read_text(encoding="utf-8")
+    there, size = packaged(f"{name}.txt").read_bytes(), data.SIZES[name]
+    assert there == walk.corpus(0, size, entropy.languages()[name]).encode() and size <= 1_500_000
+    assert hashlib.sha256(there).hexdigest() in (packaged("README.md")).read_text(encoding="utf-8")
 
 
 def test_make_refuses_what_it_cannot_do(tmp_path):

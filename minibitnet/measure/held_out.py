@@ -1,8 +1,10 @@
 """Which text a trained model is scored on, what it has not seen of its own corpus or all of another, and
 the least that any model needs for it."""
+import math
+
 from ..errors import UserError
 from ..stories import entropy
-from ..text.batches import part_of, parts
+from ..text.batches import part_of, parts, repeated
 from ..text.corpora import load_corpus
 from ..text.streams import documents_of, token_stream
 
@@ -40,3 +42,12 @@ def floor(part, tokenizer):
         return None
     of_all = entropy.of_documents(map(tokenizer.decode, documents_of(part.stream)))
     return None if of_all is None else of_all / part.n_targets
+
+
+def copied(part, training, tokenizer):
+    """How many documents of a Part are in the training Part, though their source would hardly have told them
+    twice: less than once in as many documents as the training Part has. (A language of few stories tells the
+    same ones again and again. That is no copy, and to have read one gains nothing: the next story is as free
+    as any.)"""
+    often = math.log(training.n_documents)
+    return repeated(part, training, lambda tokens: entropy.of_documents([tokenizer.decode(tokens)]) <= often)

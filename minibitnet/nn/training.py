@@ -25,7 +25,7 @@ AHEAD = 64             # batches of an evaluation that a pool is given at a time
 @dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained, and on what; UserError for a value out of range."""
-    data: str = option("stories", "stories (a source of known entropy), pydoc (Python's help texts), a "
+    data: str = option("stories", "stories, pets (sources of known entropy), pydoc (Python's help texts), a "
                        "fetched corpus (python -m minibitnet.data list) or the path of a UTF-8 text file")
     tokenizer: str = option("char", "char, byte, bpe:SIZE (SIZE tokens, learned from the corpus), or the "
                             "path of a tokenizer.json or rank file")

@@ -19,12 +19,13 @@ they were chosen, and then cost nothing.
 """
 import math
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
-from . import building
+from . import building, pets
 from .building import Branch, Draw
 from .walk import TextEnds, follow, read
 
@@ -34,10 +35,29 @@ def of_document(text, language=None):
     return math.fsum(choice.nats for choice in read(text, language))
 
 
+def languages():
+    """{name: language} of those whose entropy is known; the first is the one of every ``language=None``."""
+    return {"stories": building.grammar(), "pets": pets.LANGUAGE}
+
+
+def language_of(text):
+    """The language that can tell a text; None if there is none."""
+    for language in languages().values():
+        try:
+            read(text, language)
+            return language
+        except UserError:
+            pass
+
+
 def of_documents(texts):
-    """The sum of the documents' floors; None if there is one that no story can be."""
+    """The sum of the documents' floors, in the language of the first one; None if there is one that this
+    language cannot tell."""
+    texts = iter(texts)
+    first = next(texts, "")
+    language = language_of(first)
     try:
-        return math.fsum(map(of_document, texts))
+        return language and math.fsum(of_document(text, language) for text in chain([first], texts))
     except UserError:
         return None
 

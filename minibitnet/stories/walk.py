@@ -198,16 +198,16 @@ def read(text, language=None):
     return retell(text, language).choices
 
 
-def stories(seed):
+def stories(seed, language=None):
     """Stories without end; story i of seed s is a pure function of (s, i)."""
-    return (tell(Dice(seed, i)) for i in count())
+    return (tell(Dice(seed, i), language) for i in count())
 
 
-def corpus(seed, size):
+def corpus(seed, size, language=None):
     """The first stories of a seed, each followed by a line <|endoftext|>, as many as fit into ``size``
     bytes of ASCII."""
     documents, room = [], size
-    for story in stories(seed):
+    for story in stories(seed, language):
         room -= len(story.text) + len(SEPARATOR)
         if room < 0:
             return "".join(documents)

@@ -142,11 +142,13 @@ def split_documents(stream, fraction):
             TokenStream(tokens[border:], starts[first:] - border))
 
 
-def repeated(part, training):
-    """How many documents of a Part the training Part has too, token for token. What is learnt by heart can
-    cost less than the floor."""
+def repeated(part, training, by_chance=lambda tokens: False):
+    """How many documents of a Part the training Part has too, token for token, but for those that it has
+    by_chance(tokens of the document). What is learnt by heart can cost less than the floor."""
     wanted = Counter(document.tobytes() for document in documents_of(part.stream))
     learnt = {found for document in documents_of(training.stream) if (found := document.tobytes()) in wanted}
+    dtype = part.stream.tokens.dtype
+    learnt = [document for document in learnt if not by_chance(np.frombuffer(document, dtype))]
     return sum(wanted[document] for document in learnt)
 
 

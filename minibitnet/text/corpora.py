@@ -2,6 +2,7 @@
 by document.
 
     stories      written by a grammar whose entropy is known; part of the package
+    pets         written by a grammar of one line, 256 stories; part of the package
     pydoc        real English that every CPython carries
     NAME         what ``python -m minibitnet.data fetch NAME`` put into the data folder
     PATH         a file of yours
@@ -25,7 +26,8 @@ from .downloads import DOWNLOADS, find, text_path
 from .kinds import SAMPLE, kind_of, replaced_in_words, too_many_nuls
 
 AS_IT_IS = "raw:"         # before a path: read it, even if it is no text
-BUILT_IN = ("stories", "pydoc")
+WITH_GRAMMAR = ("stories", "pets")      # files of the package, whose languages are in stories/
+BUILT_IN = (*WITH_GRAMMAR, "pydoc")
 IN_MEMORY = 64 * 2**20      # bytes; a larger file is read in pieces
 PIECE = 2**20               # bytes of a piece
 DOCUMENT_END = object()              # what ``pieces`` yields where a document ends
@@ -126,8 +128,8 @@ def _path_of(spec):
         raise UserError(f"no corpus was named: expected a text file or one of: {', '.join(BUILT_IN)}")
     if spec == "pydoc":
         return None
-    if spec == "stories":
-        return packaged("stories.txt")
+    if spec in WITH_GRAMMAR:
+        return packaged(f"{spec}.txt")
     download = find(spec)
     if download:
         if not text_path(spec).is_file():
