@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .data_files import packaged
-from .errors import UsageError, UserError
-from .files import found, typed
+from .errors import UsageError, UserError, brief
+from .files import found, possible, typed
 from .formats import checkpoint as checkpoints
 from .formats import packed
 from .formats.rundir import RunDirectory, tokenizer_sha256
@@ -74,10 +74,10 @@ def load(path: str | os.PathLike, engine: Literal["float", "packed", "integer"] 
 def run_at(path):
     """The RunDirectory at a path; UserError where there is none."""
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-        raise UserError(f"model {path!r}: expected the directory of a run")
+        raise UserError(f"model {brief(path)}: expected the directory of a run")
     if os.fspath(path) == STORYTELLER and not os.path.exists(path):
         return RunDirectory(packaged(f"{STORYTELLER}/config.json").parent)
-    run = RunDirectory(path)
+    run = RunDirectory(possible(path))
     if run.path.is_file() and run.path.suffix == ".safetensors":
         raise UserError(f"{run.path} is a file: expected the directory of its run, of which an engine runs "
                         f"the last, the best or the packed one "
@@ -113,6 +113,9 @@ def tokenizer_of(run, vocab_size, corpus):
     """A RunDirectory's tokenizer; UserError where its model was trained with another one. corpus: that part
     of the run's config."""
     path = run.path / "tokenizer.json"
+    if not path.exists() and not path.is_symlink():
+        raise UserError(f"{path} is not there: expected the tokenizer that the run was made with; was it "
+                        "deleted, or left behind when the run was copied?")
     tokenizer = load_tokenizer(path)
     if tokenizer.vocab_size != vocab_size:
         raise UserError(f"{path} has {tokenizer.vocab_size:,} tokens, the model has {vocab_size:,}: the two "

@@ -30,7 +30,7 @@ def draw_loss(history: Mapping[str, NDArray], floor: float | None = None) -> Any
     if not isinstance(history, Mapping) or not {"tokens", "loss"} <= set(history):
         raise UserError(f"{brief(history)}: expected the history of a fit that logged a step at least")
     figure, [axes] = new_figure()
-    millions = history["tokens"] / 1e6
+    millions = np.asarray(history["tokens"]) / 1e6
     there = ~np.isnan(history["val_loss"]) if "val_loss" in history else np.zeros(len(millions), bool)
     axes.set(xlabel="training tokens (millions)", ylabel="loss (nats per token)", xscale="log")
     axes.plot(millions, history["loss"], color="0.6", linewidth=1, label="training, one step")

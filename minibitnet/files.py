@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 
-from .errors import FileError, UserError
+from .errors import FileError, UserError, brief
 
 
 def write_atomically(path, chunks, size, keep=None):
@@ -51,7 +51,19 @@ def typed(flag, value):
 def directory_to_write(path):
     """The path of a directory to write to; UserError for what is none. ("" would be the current folder.)"""
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise UserError(f"{path!r}: expected the name of a directory to write to")
+        raise UserError(f"{brief(path)}: expected the name of a directory to write to")
+    return possible(path)
+
+
+def possible(path):
+    """The path; UserError where none can be so long, or have a NUL in it."""
+    try:
+        os.lstat(path)
+    except ValueError:
+        raise UserError(f"{brief(path)}: expected a path, which has no NUL in it") from None
+    except OSError as e:
+        if e.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{brief(path)}: expected a path, this is too long for one") from None
     return path
 
 

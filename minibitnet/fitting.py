@@ -19,7 +19,7 @@ from .drawing import save_loss
 from .errors import UserError
 from .files import directory_to_write
 from .formats import checkpoint, packed
-from .language_model import FloatEngine, LanguageModel, check_threads
+from .language_model import FloatEngine, LanguageModel, check_switches, check_threads
 from .measure import held_out
 from .nn.model import Transformer
 from .nn.optim import AdamW
@@ -182,6 +182,7 @@ def fit(data: str | os.PathLike | None = None, *, model: LanguageModel | None = 
     """
     threads = available_cpus() if threads is None else threads
     check_threads(threads)
+    check_switches(overwrite=overwrite, tiny=tiny, progress=progress)
     keep_freed_memory()
     if model is not None and not isinstance(model, LanguageModel):
         raise UserError(f"model = {repr(model)[:60]}: expected a model, as fit or load gives it")

@@ -110,7 +110,8 @@ def resumed_job(path, given, report=lambda n: None):
     settings = {section: config[section] for section in SECTIONS}        # "derived" no other file repeats
     if "sha256" not in settings["corpus"]:
         raise UserError(f"{run.path / 'config.json'}: expected the corpus's sha256; the file is damaged")
-    data = given["train"].pop("data", settings["train"].get("data"))     # the text may have moved
+    elsewhere = given["train"].pop("data", None)                         # the text may have moved
+    data = elsewhere or settings["train"].get("data")
     steps = given["train"].pop("steps", None)
     for section, options in given.items():
         for name, value in options.items():
@@ -126,6 +127,8 @@ def resumed_job(path, given, report=lambda n: None):
     try:
         corpus = load_corpus(data)
     except UserError as e:
+        if elsewhere:
+            raise
         raise UserError(f"{e}. The run in {run.path} began with it; if the text is elsewhere now, name it "
                         f"with --data") from None
     if corpus.sha256 != settings["corpus"]["sha256"]:

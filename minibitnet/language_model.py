@@ -26,7 +26,7 @@ from .inference.sampling import check_sampling, decode
 from .inference.scoring import finite, in_nats, surprisal
 from .nn import ops
 from .nn.autograd import Tensor
-from .shapes import token_ids
+from .shapes import same_shape, targets_of, token_ids
 from .threads import MOST_THREADS, one_blas_thread
 
 ENGINES = ("float", "packed", "integer")
@@ -97,6 +97,7 @@ class LanguageModel:
     def losses(self, ids: NDArray, targets: NDArray) -> NDArray:
         """Two (B, T) -> -log p, in nats, of every target that is not below 0, in order, in the float32 of
         training: ``ops.losses``."""
+        ids, targets = self._pair(ids, targets)
         losses = ops.losses(in_nats(self.engine(ids), self.logit_scale), targets)
         if not np.isfinite(losses).all():                            # finite logits may be too far apart
             raise NonFiniteError("a token's loss is not finite: expected numbers; are the model's gains or "
@@ -157,6 +158,8 @@ class LanguageModel:
         if not in_a_list or not all(isinstance(text, str) and text for text in continuations):
             raise UserError(f"continuations = {repr(continuations)[:60]}: expected texts in a list, none "
                             "empty")
+        if not isinstance(context, str):
+            raise UserError(f"context = {brief(context)}: expected a text")
         if not continuations:
             return np.zeros(0)
         alone, rows = self.encode(context), [self.encode(context + text) for text in continuations]
@@ -177,6 +180,7 @@ class LanguageModel:
     def surprisal(self, ids: NDArray, targets: NDArray) -> NDArray:
         """Two (B, T) -> -log p(target | the ids up to its place), (B, T) float64; of a target below 0 a
         number without meaning."""
+        ids, targets = self._pair(ids, targets)
         return surprisal(self.engine(ids), np.maximum(targets, 0), self.logit_scale)
 
     @alone
@@ -223,6 +227,7 @@ class LanguageModel:
         """Write a run directory, for ``load`` and the commands: config.json, tokenizer.json, last.safetensors
         (of a model that ``fit`` gave, with its metrics and what its run needs to go on) and, of weights that
         are codes, packed.safetensors."""
+        check_switches(overwrite=overwrite)
         run, arrays, trained = RunDirectory(directory_to_write(path)), self.latent("save()"), self.trained
         check_space(run.path, 4 * 4 * self.config.n_parameters + 2**20)      # before anything is replaced
         derived = trained.job.derived if trained else {}
@@ -259,6 +264,13 @@ class LanguageModel:
         call, or with seed=None another one."""
         return "".join(self.stream(prompt, tokens, **sampling))
 
+    def _pair(self, ids, targets):
+        """Token ids and targets, both (B, T); UserError for what is none."""
+        ids = token_ids(ids, self.config.vocab_size, ndim=2)
+        targets = targets_of(targets, self.config.vocab_size)
+        same_shape("token ids and targets", ids.shape, targets.shape)
+        return ids, targets
+
     def _window(self, ids):
         """(T,) token ids, at most a context of them -> (1, T)"""
         ids = token_ids(ids, self.config.vocab_size, ndim=1)
@@ -278,6 +290,13 @@ def check_engine(engine, threads, kv_bits):
     if kv_bits != 32 and engine != "packed":
         raise UsageError(f"kv_bits = {kv_bits} with the {engine} engine: expected the packed one (the float "
                          "engine's cache has 32 bits, the integer engine's 8)")
+
+
+def check_switches(**switches):
+    """UserError for what is neither True nor False: "no" would be True."""
+    for name, value in switches.items():
+        if not isinstance(value, bool | np.bool_):
+            raise UserError(f"{name} = {brief(value)}: expected True or False")
 
 
 def check_threads(threads):

@@ -13,9 +13,10 @@ from .errors import UserError, brief
 KINDS = {int: Integral, float: Real, str: str, bool: (bool, np.bool_)}
 
 
-def option(default, help, choices=None):
-    """A dataclass field with a one-line help and, for strings, the values it may take."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(default, help, choices=None, hint=""):
+    """A dataclass field with a one-line help and, for strings, the values it may take; hint: behind them,
+    where it has none of them."""
+    return field(default=default, metadata={"help": help, "choices": choices, "hint": hint})
 
 
 def from_json(config_class, values, where):
@@ -72,4 +73,5 @@ def check_choices(config):
     for f in fields(config):
         choices = f.metadata["choices"]
         if choices and getattr(config, f.name) not in choices:
-            raise UserError(f"{f.name} = {getattr(config, f.name)!r}: expected one of {', '.join(choices)}")
+            raise UserError(f"{f.name} = {brief(getattr(config, f.name))}: expected one of "
+                            f"{', '.join(choices)}{f.metadata['hint']}")

@@ -33,6 +33,19 @@ def token_ids(ids, vocab_size, ndim):
     return ids
 
 
+def targets_of(targets, vocab_size):
+    """Anything -> an array of ids, or of numbers below 0 where nothing is asked; UserError for others."""
+    try:
+        targets = np.asarray(targets)
+    except ValueError:
+        raise UserError("targets in lists of unequal lengths: expected token ids") from None
+    if targets.dtype.kind not in "iu":
+        raise UserError(f"targets of type {targets.dtype}: expected integers below {vocab_size:,}")
+    if targets.size and targets.max() >= vocab_size:
+        raise UserError(f"targets up to {targets.max()}: expected integers below {vocab_size:,}")
+    return targets
+
+
 def new_positions(ids, caches, c):               # (B, T), caches of the layers or None -> a slice
     """Where the T new tokens stand: behind those that the caches have. c: a model's configuration."""
     start = caches[0].length if caches else 0

@@ -82,7 +82,7 @@ def test_the_model_can_be_used_from_a_script(tmp_path):
         with pytest.raises(minibitnet.UserError, match=f"^{name} = {bad!r}: expected a"):
             model.generate("to be", **{name: bad})
     for threads in (0, -1, 1.5):
-        with pytest.raises(minibitnet.UserError, match=f"threads = {threads}: expected a count from 1 to 1,024"):
+        with pytest.raises(minibitnet.UserError, match=f"threads = {threads}: expected a count from 1 to"):
             minibitnet.load(tmp_path / "run", engine="packed", threads=threads)
 
 

@@ -308,3 +308,87 @@ def test_a_signal_that_is_ignored_stays_ignored():
     with Interruption(hard=False) as interruption:
         os.kill(os.getpid(), signal.SIGINT)
     assert interruption.signal == signal.SIGINT
+
+
+# ---- what lies there is not ours
+
+def test_a_file_that_only_looks_like_a_temporary_one_of_ours_stays(model, tmp_path):
+    for name in ("thesis.tmp-2024", "last.safetensors.tmp-mine", "last.safetensors.tmp-123"):
+        (tmp_path / name).write_text("precious")
+    model.save(tmp_path)
+    left = {path.name for path in tmp_path.glob("*.tmp-*")}
+    assert left == {"thesis.tmp-2024", "last.safetensors.tmp-mine"}
+
+
+def test_files_that_are_no_run_are_not_called_one(model, tmp_path):
+    (tmp_path / "config.json").write_text('{"my": 1}')
+    with pytest.raises(UserError, match="holds config.json, but no run: expected a new directory"):
+        model.save(tmp_path)
+    model.save(tmp_path, overwrite=True)
+    with pytest.raises(UserError, match="holds a finished run"):
+        model.save(tmp_path)
+
+
+def test_the_root_of_a_disk_is_no_place_for_a_run(model):
+    with pytest.raises(UserError, match="is the root of a disk: expected a directory of its own"):
+        model.save(Path("/").resolve())
+
+
+@pytest.mark.parametrize("name", ["overwrite", "tiny", "progress"])
+def test_no_is_not_yes(name, model, tmp_path):
+    with pytest.raises(UserError, match=f"{name} = 'no': expected True or False"):
+        fit(TEXT, **SMALL | {name: "no"})
+    with pytest.raises(UserError, match="overwrite = 'no': expected True or False"):
+        model.save(tmp_path / "run", overwrite="no")
+
+
+@pytest.mark.parametrize("path, message", [("a\0b", "has no NUL"), ("x" * 5000, "too long for one")])
+def test_a_path_that_none_can_be_is_one_line(path, message, model):
+    for call in (lambda: model.save(path), lambda: fit(TEXT, out=path, **SMALL),
+                 lambda: minibitnet.load(path)):
+        with pytest.raises(UserError, match=message) as caught:
+            call()
+        assert len(str(caught.value)) < 200
+
+
+def test_a_text_that_was_named_and_is_not_there_is_not_the_runs_own(model, tmp_path):
+    (tmp_path / "text").write_text(TEXT)
+    fit(tmp_path / "text", out=tmp_path / "run", **SMALL)
+    train = [sys.executable, "-m", "minibitnet.train", "--resume", "run", "--data"]
+    done = subprocess.run([*train, "missing.txt"], cwd=tmp_path, capture_output=True, text=True)
+    assert "'missing.txt' does not exist" in done.stderr and "began with it" not in done.stderr
+    (tmp_path / "run/tokenizer.json").unlink()
+    with pytest.raises(UserError, match="expected the tokenizer that the run was made with; was it deleted"):
+        minibitnet.load(tmp_path / "run")
+
+
+def test_a_variant_that_was_not_registered_is_to_be(tmp_path):
+    with pytest.raises(UserError, match="one of your own is registered first: minibitnet.register_variant"):
+        fit(TEXT, linear="twn", **SMALL)
+
+
+def test_a_size_below_0_names_the_range_that_help_does():
+    for name in ("n_kv_heads", "d_ffn"):
+        with pytest.raises(UserError, match=f"{name} = -1: expected a value from 0"):
+            minibitnet.ModelConfig(**{name: -1})
+
+
+@pytest.mark.parametrize("targets, message", [
+    ([[999, 1]], "targets up to 999: expected integers below"),
+    ([[1.0, 1.0]], "targets of type float64"), ([[True, False]], "targets of type bool"), ([[1]], r"of shapes \(1, 2\) and \(1, 1\): expected one shape"),
+    ([["a", "b"]], "targets of type <U1"), ([[1], [1, 2]], "unequal lengths")])
+def test_targets_are_ids_of_the_same_shape(targets, message, model):
+    for score in (model.losses, model.surprisal, model.pack().surprisal):
+        assert score([[1, 2]], [[2, 3]]).size == 2
+        with pytest.raises(UserError, match=message):
+            score([[1, 2]], targets)
+
+
+def test_what_has_no_source_or_is_no_quantizer_is_one_line(model):
+    with pytest.raises(UserError, match="there is no file with its source"):
+        minibitnet.show(np.array)
+    with pytest.raises(UserError, match="^3: expected a quantizer"):
+        minibitnet.straight_through(3)
+    with pytest.raises(UserError, match="context = 5: expected a text"):
+        model.log_likelihoods(5, [])
+    assert minibitnet.draw_loss({"tokens": [1, 2], "loss": [3.0, 2.0]})

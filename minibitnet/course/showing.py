@@ -10,7 +10,7 @@ import numpy as np
 import threadpoolctl
 
 from ..data_files import packaged
-from ..errors import UserError
+from ..errors import UserError, brief
 from ..threads import available_cpus
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,8 +35,11 @@ def show(*things: Any) -> Source:
     things = [inspect.unwrap(thing) if callable(thing) else thing for thing in things]
     for thing in things:
         if not (inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing)):
-            raise UserError(f"{thing!r:.60}: expected a function, a class or a module, whose source there is")
-    return Source(things)
+            raise UserError(f"{brief(thing)}: expected a function, a class or a module of this library")
+    try:
+        return Source(things)
+    except (TypeError, OSError):                 # it is written in C, or was typed in a notebook
+        raise UserError(f"{', '.join(map(brief, things))}: there is no file with its source") from None
 
 
 def file_of(thing):

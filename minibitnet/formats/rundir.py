@@ -51,7 +51,12 @@ class RunDirectory:
     def create(self, config, tokenizer, *, overwrite=False, replace_finished=False):
         """Make the directory, or empty it of a run: of any with overwrite, of a finished one with
         replace_finished."""
+        if os.path.dirname(place := os.path.realpath(self.path)) == place:
+            raise UserError(f"{self.path} is the root of a disk: expected a directory of its own for the run")
         present = [name for name in FILES if (self.path / name).exists()]
+        if present and not overwrite and not self.is_run():
+            raise UserError(f"{self.path} holds {', '.join(present)}, but no run: expected a new directory "
+                            "(or replace them with --overwrite)")
         if present and not overwrite and not (replace_finished and self.is_finished()):
             state = "a finished run" if self.is_finished() else "an unfinished run"
             raise UserError(f"{self.path} holds {state}: expected a new directory; go on with "
@@ -158,6 +163,14 @@ class RunDirectory:
             raise UserError(f"{path}: expected the JSON object of a run's configuration; the file is "
                             f"damaged") from None
 
+    def is_run(self):
+        """Is there a run, of whatever age and state?"""
+        try:
+            described = {"model", "train"} <= {*(self.configurations() or [{}])[0]}
+        except UserError:                        # of a damaged one
+            described = True
+        return described or any(path.exists() for path in (self.last, self.prev, self.best, self.packed))
+
     def is_finished(self):
         try:
             newest, _, _ = checkpoint.load_latest(self.last, self.prev)
@@ -172,7 +185,9 @@ class RunDirectory:
         """Make it ours, without what a kill left of a save."""
         self.note = self._acquire()
         for litter in self.path.glob("*.tmp-*"):
-            litter.unlink()
+            name, _, number = litter.name.rpartition(".tmp-")
+            if name in FILES and number.isdecimal():         # or it is somebody else's
+                litter.unlink()
 
     def _write(self, name, text):
         data = text.encode("utf-8")

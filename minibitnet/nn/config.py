@@ -13,7 +13,8 @@ MAX_PARAMETERS = 2**29    # 2 GiB of float32
 class ModelConfig:
     """The sizes of a Transformer, and which variant it is; UserError for sizes that make no model."""
     vocab_size: int = option(256, "token ids; the train command takes the tokenizer's number")
-    linear: str = option("ternary", "what the projections are", choices=VARIANTS)
+    linear: str = option("ternary", "what the projections are", choices=VARIANTS,
+                         hint=" (one of your own is registered first: minibitnet.register_variant)")
     d_model: int = option(128, "width of the residual stream")
     n_layers: int = option(4, "blocks")
     n_heads: int = option(4, "query heads; must divide d-model")
@@ -28,6 +29,7 @@ class ModelConfig:
 
     def __post_init__(self):
         check_types(self)
+        check_range(self, n_kv_heads=(0, 2**20), d_ffn=(0, 2**24))
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
         object.__setattr__(self, "d_ffn", self.d_ffn or 11 * self.d_model // 4)
         check_choices(self)

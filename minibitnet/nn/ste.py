@@ -10,11 +10,15 @@ The whole lie of BitNet's training is `return g,`, in each op below. Each op ret
 holds a ``Quantized`` pair; its gradient is an array, dL/d(codes * scale).
 """
 from .. import quant
+from ..errors import UserError, brief
 from .autograd import op
 
 
 def straight_through(quantize):
     """A quantizer of one's own, ``x -> (codes, scale)``, as an op, with the same lie for a gradient."""
+    if not callable(quantize):
+        raise UserError(f"{brief(quantize)}: expected a quantizer, a function of the weights")
+
     def own(w):
         def vjp(g):                              # d(codes * scale)/dw := 1
             return g,
