@@ -43,7 +43,7 @@ def clocks(speeds, context, positions=8):
     faces.axis("off")
     axes.plot(range(len(speeds)), 2 * math.pi / np.asarray(speeds), color="black", marker="o", markersize=4)
     axes.axhline(context, color="0.4", linestyle="--", linewidth=1)
-    axes.text(0, 1.25 * context, f"a context of {context} tokens", fontsize=9)
+    axes.text(0, 1.25 * context, f"context: {context} tokens", fontsize=9)
     axes.set(yscale="log", xlabel="pair", ylabel="tokens a turn")
     axes.grid(alpha=0.3)
     return figure
