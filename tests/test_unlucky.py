@@ -375,8 +375,11 @@ def test_a_size_below_0_names_the_range_that_help_does():
 
 @pytest.mark.parametrize("targets, message", [
     ([[999, 1]], "targets up to 999: expected integers below"),
-    ([[1.0, 1.0]], "targets of type float64"), ([[True, False]], "targets of type bool"), ([[1]], r"of shapes \(1, 2\) and \(1, 1\): expected one shape"),
-    ([["a", "b"]], "targets of type <U1"), ([[1], [1, 2]], "unequal lengths")])
+    ([[1.0, 1.0]], "targets of type float64"),
+    ([[True, False]], "targets of type bool"),
+    ([[1]], r"of shapes \(1, 2\) and \(1, 1\): expected one shape"),
+    ([["a", "b"]], "targets of type <U1"),
+    ([[1], [1, 2]], "unequal lengths")])
 def test_targets_are_ids_of_the_same_shape(targets, message, model):
     for score in (model.losses, model.surprisal, model.pack().surprisal):
         assert score([[1, 2]], [[2, 3]]).size == 2
