@@ -1,0 +1,158 @@
+"""The exercises of notebook 02: gradients of a gate, a product and a norm, and the walk along the tape."""
+import numpy as np
+
+from ..exact import Random
+from .exercise import Exercise
+
+
+def agrees(f, inputs, g, gradients, h=1e-5):
+    """Does each of the gradients of sum(g f(inputs)) agree with what a small step of its input does?"""
+    for i, gradient in enumerate(gradients):
+        u = Random(i + 1).standard_normal(np.shape(inputs[i]))
+        ahead, behind = (f(*(x + s * h * u if k == i else x for k, x in enumerate(inputs))) for s in (1, -1))
+        numeric = float((g * (ahead - behind)).sum()) / (2 * h)
+        analytic, size = float((gradient * u).sum()), float(np.sqrt((np.asarray(gradient) ** 2).sum()))
+        if not abs(numeric - analytic) <= 1e-5 * max(abs(numeric), size, 1e-3):
+            return False
+    return True
+
+
+# ---- silu_vjp: y = x s, s = 1 / (1 + exp(-x))
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def numbers(rng):
+    yield np.array([0.0, 1.0, -1.0]), np.array([2.0, 1.0, 1.0])
+    for shape in ((5,), (3, 4), (2, 3, 5)):
+        yield 2 * rng.standard_normal(shape), rng.standard_normal(shape)
+
+
+def shape_of_x(x, g, dx):
+    "the gradient of x has the shape of x"
+    return np.shape(dx) == x.shape
+
+
+def silu_moves(x, g, dx):
+    "where x moves a little, sum(g silu(x)) moves by sum(dx times that little)"
+    return agrees(silu, (x,), g, (dx,))
+
+
+def zero_stays(x, g, dx):
+    "at x = 0 the slope of silu is one half, whatever the other entries are"
+    return bool(np.allclose(np.asarray(dx)[x == 0], g[x == 0] / 2))
+
+
+# ---- linear_vjp: y = W x, tokens are columns
+
+def products(rng):
+    yield np.array([[1.0, 2], [3, -1]]), np.array([[2.0], [5]]), np.array([[1.0], [-1]])
+    for n, m, tokens in ((3, 3, 4), (4, 6, 2), (5, 2, 7)):
+        yield tuple(rng.standard_normal(shape) for shape in ((n, m), (m, tokens), (n, tokens)))
+
+
+def two_shapes(w, x, g, answer):
+    "dW has the shape of W, and dx the shape of x"
+    dw, dx = answer
+    return np.shape(dw) == w.shape and np.shape(dx) == x.shape
+
+
+def w_moves(w, x, g, answer):
+    "where W moves a little, sum(g W x) moves by sum(dW times that little), all tokens together"
+    return agrees(lambda w: w @ x, (w,), g, answer[:1])
+
+
+def x_moves(w, x, g, answer):
+    "where x moves a little, sum(g W x) moves by sum(dx times that little)"
+    return agrees(lambda x: w @ x, (x,), g, answer[1:])
+
+
+# ---- rms_norm_vjp: y = gain x / sqrt(mean(x^2) + eps), a token is a column
+
+def normed(x, gain, eps=0.1):
+    return gain[:, None] * x / np.sqrt((x * x).mean(0) + eps)
+
+
+def norms(rng):
+    yield np.array([[3.0], [4]]), np.array([1.0, 1]), np.array([[1.0], [0]])
+    for m, tokens in ((5, 3), (4, 4), (7, 1)):
+        yield tuple(rng.standard_normal(shape) for shape in ((m, tokens), (m,), (m, tokens)))
+
+
+def two_more_shapes(x, gain, g, answer):
+    "dx has the shape of x, and dgain the shape of gain: a gain serves all tokens, so their wishes are added"
+    dx, dgain = answer
+    return np.shape(dx) == x.shape and np.shape(dgain) == gain.shape
+
+
+def gain_moves(x, gain, g, answer):
+    "where gain moves a little, sum(g y) moves by sum(dgain times that little)"
+    return agrees(lambda gain: normed(x, gain), (gain,), g, answer[1:])
+
+
+def norm_moves(x, gain, g, answer):
+    "where x moves a little, sum(g y) moves by sum(dx times that little): the length of x moves, too"
+    return agrees(lambda x: normed(x, gain), (x,), g, answer[:1])
+
+
+# ---- walk(tape, loss, seed): the gradients of all that the tape did not make
+
+def tapes(rng):
+    """The kinds of ``tape_of``, with the gradient of the loss to begin with."""
+    yield "diamond", 1.0                         # y = a a + a, a = x x, at x = 3
+    yield "shared", 1.0                          # y = (x + z) + x, and add hands one array to both
+    yield "unused", 1.0                          # c = x x is made and not needed
+    yield "constant", 1.0                        # y = x k, k a constant: no number
+    yield "half", 0.5
+    yield "none", 1.0                            # an op of ids, which have no gradient
+
+
+def tape_of(kind):
+    """-> (tape, the number of the loss, {number: its gradient for a seed of 1})"""
+    x, z = 0, 1
+    if kind in ("diamond", "half"):
+        return [(2, [x, x], lambda g: (3.0 * g, 3.0 * g)), (3, [2, 2], lambda g: (9.0 * g, 9.0 * g)),
+                (4, [3, 2], lambda g: (g, g))], 4, {x: 114.0}
+    if kind == "shared":
+        return [(2, [x, z], lambda g: (g, g)), (3, [2, x], lambda g: (g, g))], 3, {x: 2.0, z: 1.0}
+    if kind == "unused":
+        return [(2, [x, x], lambda g: (3.0 * g, 3.0 * g)), (3, [x], lambda g: (5.0 * g,))], 3, {x: 5.0}
+    if kind == "constant":
+        return [(2, [x, None], lambda g: (7.0 * g, 2.0 * g))], 2, {x: 7.0}
+    return [(2, [x, z], lambda g: (4.0 * g, None))], 2, {x: 4.0}
+
+
+def walked(fn, kind, seed):
+    """What a walk gives, and how long the tape is then. Gradients are arrays of one number."""
+    tape, loss, _ = tape_of(kind)
+    grads = fn(tape, loss, np.array([seed]))
+    return None if grads is None else (grads, len(tape))
+
+
+def only_the_beginnings(kind, seed, answer):
+    "what remains are the gradients of what the tape did not make: nothing of a result, and no None"
+    return set(answer[0]) == set(tape_of(kind)[2])
+
+
+def two_ways_add(kind, seed, answer):
+    "what is used twice gets both wishes, added; and an array that an op hands to two inputs stays as it is"
+    return all(abs(float(np.asarray(answer[0][key]).item()) - seed * value) < 1e-9
+               for key, value in tape_of(kind)[2].items())
+
+
+def tape_is_used_up(kind, seed, answer):
+    "the tape is empty afterwards, so that every array can be freed once it was used"
+    return answer[1] == 0
+
+
+EXERCISES = {
+    "silu_vjp": Exercise("x, g, of one shape, float64 -> dx", numbers,
+                         (shape_of_x, zero_stays, silu_moves)),
+    "linear_vjp": Exercise("w (n, m), x (m, tokens), g (n, tokens), float64 -> (dw, dx)", products,
+                           (two_shapes, w_moves, x_moves)),
+    "rms_norm_vjp": Exercise("x (m, tokens), gain (m,), g (m, tokens), with eps = 0.1 -> (dx, dgain)", norms,
+                             (two_more_shapes, gain_moves, norm_moves)),
+    "walk": Exercise("tape, loss, seed -> {number: gradient}", tapes,
+                     (only_the_beginnings, two_ways_add, tape_is_used_up), walked),
+}

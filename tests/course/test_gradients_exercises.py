@@ -1,0 +1,120 @@
+"""Notebook 02: right gradients pass, and each plausible mistake is told what it violates."""
+import numpy as np
+import pytest
+from solutions import solution
+
+from minibitnet import grade
+
+SEEDS = range(3)
+NAMES = ("silu_vjp", "linear_vjp", "rms_norm_vjp", "walk")
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def silu_with(gradient):
+    return lambda x, g: gradient(x, sigmoid(x), g)
+
+
+def norm_with(dx, dgain=lambda g, n: (g * n).sum(1), eps=0.1):
+    def vjp(x, gain, g):
+        r = 1 / np.sqrt((x * x).mean(0) + eps)
+        n, dn = x * r, g * gain[:, None]
+        return dx(r, n, dn, g), dgain(g, n)
+    return vjp
+
+
+def turned(r, n, dn, g):
+    return r * (dn - n * (dn * n).mean(0))
+
+
+def walk_with(order=lambda tape: list(tape)[::-1], add=lambda old, new: old + new, keep=False, skip=True,
+              none=False, empty=True, seed_one=False):
+    """A walk with one mistake."""
+    def walk(tape, loss, seed):
+        grads = {loss: np.ones(1) if seed_one else seed}
+        for out, inputs, vjp in order(tape):
+            if out not in grads:
+                if skip:
+                    continue
+                grads[out] = np.ones(1)
+            g = grads[out] if keep else grads.pop(out)
+            for key, dx in zip(inputs, vjp(g)):
+                if (key is not None or none) and (dx is not None or none):
+                    grads[key] = add(grads[key], dx) if key in grads else dx
+        if empty:
+            tape.clear()
+        return grads
+    return walk
+
+
+def in_place(old, new):
+    old += new
+    return old
+
+
+WRONG = {
+    "silu_vjp": {
+        "g is forgotten": (silu_with(lambda x, s, g: s + x * s * (1 - s)), "one half"),
+        "only the first term": (silu_with(lambda x, s, g: g * s), "moves by"),
+        "only the second term": (silu_with(lambda x, s, g: g * x * s * (1 - s)), "one half"),
+        "the sign of the second term": (silu_with(lambda x, s, g: g * (s - x * s * (1 - s))), "moves by"),
+        "the derivative at the output": (silu_with(lambda x, s, g: g * (sigmoid(x * s) + x * s * (1 - s))),
+                                         "moves by"),
+        "summed over entries": (silu_with(lambda x, s, g: (g * (s + x * s * (1 - s))).sum()), "shape of x"),
+        "twice": (silu_with(lambda x, s, g: 2 * g * (s + x * s * (1 - s))), "one half"),
+    },
+    "linear_vjp": {
+        "not transposed": (lambda w, x, g: (g @ x.T, w @ g), "where x moves"),
+        "the two are swapped": (lambda w, x, g: (w.T @ g, g @ x.T), "shape"),
+        "x g transposed": (lambda w, x, g: ((x @ g.T).T * 0 + g @ np.abs(x).T, w.T @ g), "where W moves"),
+        "the mean over tokens": (lambda w, x, g: (g @ x.T / x.shape[1], w.T @ g), "all tokens together"),
+        "the first token alone": (lambda w, x, g: (g[:, :1] @ x[:, :1].T, w.T @ g), "all tokens together"),
+        "y for g": (lambda w, x, g: (g @ x.T, w.T @ (w @ x)), "where x moves"),
+        "magnitudes": (lambda w, x, g: (g @ x.T, np.abs(w.T @ g)), "where x moves"),
+    },
+    "rms_norm_vjp": {
+        "the mean term is left out": (norm_with(lambda r, n, dn, g: r * dn), "the length of x moves"),
+        "sum for mean": (norm_with(lambda r, n, dn, g: r * (dn - n * (dn * n).sum(0))), "the length of x"),
+        "the gain is forgotten": (norm_with(lambda r, n, dn, g: turned(r, n, g, g)), "the length of x moves"),
+        "eps is forgotten": (norm_with(turned, eps=0.0), "sum(g y)"),
+        "dgain is not summed": (norm_with(turned, lambda g, n: g * n), "shape of gain"),
+        "dgain is a mean": (norm_with(turned, lambda g, n: (g * n).mean(1) / 2), "where gain moves"),
+        "the mean over tokens": (norm_with(lambda r, n, dn, g: r * (dn - n * (dn * n).mean())), "the length"),
+    },
+    "walk": {
+        "forward order": (walk_with(order=list), "what the tape did not make"),
+        "overwritten": (walk_with(add=lambda old, new: new), "added"),
+        "in place": (walk_with(add=in_place), "stays as it is"),
+        "results are kept": (walk_with(keep=True), "what the tape did not make"),
+        "what nobody asked for counts": (walk_with(skip=False), "added"),
+        "the constant's key": (walk_with(none=True), "no None"),
+        "the tape is left": (walk_with(empty=False), "empty afterwards"),
+        "the seed is ignored": (walk_with(seed_one=True), "added"),
+    },
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_published_solution_passes(name, seed):
+    report = grade(name, solution("02_gradients", name), seed)
+    assert report.right, str(report)
+
+
+@pytest.mark.parametrize("name, mistake", [(name, mistake) for name in NAMES for mistake in WRONG[name]])
+def test_a_mistake_is_rejected_and_told(name, mistake):
+    fn, sentence = WRONG[name][mistake]
+    for seed in SEEDS:
+        report = grade(name, fn, seed)
+        assert not report.right and sentence in report.problem, f"{mistake}: {report}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stub_is_not_solved_yet(name):
+    assert "not solved yet" in str(grade(name, lambda *arguments: None))
+
+
+def test_every_exercise_has_five_mistakes():
+    assert all(len(WRONG[name]) >= 5 for name in NAMES)
