@@ -34,7 +34,7 @@ def test_the_recipe_is_that_of_its_configuration():
 
 @pytest.mark.parametrize("engine", ["packed", "integer"])
 def test_it_tells_whole_stories(engine):
-    """About half of what it tells are stories of the grammar to the last letter. (The others forget a word.)"""
+    """About half of what it tells are stories to the last letter. (The others forget a word.)"""
     model = minibitnet.load("storyteller", engine)
     assert sum(is_story(model.generate("", 288, seed=seed)) for seed in range(5)) >= 2
 

@@ -1,17 +1,15 @@
 """check: what a notebook calls below an exercise.   minibitnet.check("ternarize", ternarize)"""
 import difflib
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import UserError
+from . import (bitlinear, gradients, integers, map, packing, quantizers, straight_through, training,
+               transformer)
 from .exercise import Report, graded
 
-SUBJECTS = ("map", "quantizers", "gradients", "straight_through", "bitlinear", "transformer", "training",
-            "packing", "integers")
-EXERCISES = {name: exercise for subject in SUBJECTS
-             if importlib.util.find_spec(f"minibitnet.course.{subject}")
-             for name, exercise in importlib.import_module(f"minibitnet.course.{subject}").EXERCISES.items()}
+SUBJECTS = map, quantizers, gradients, straight_through, bitlinear, transformer, training, packing, integers
+EXERCISES = {name: exercise for subject in SUBJECTS for name, exercise in subject.EXERCISES.items()}
 
 
 def grade(name: str, fn: Callable[..., Any], seed: int = 0) -> Report:
