@@ -108,7 +108,7 @@ def test_a_document_is_scored_from_its_beginning_to_its_end():
     (lambda m: m.pack("integer").layers(), r"^layers\(\) of a model on the IntegerModel"),
     (lambda m: minibitnet.load(None), "^model None: expected the directory of a run"),
     (lambda m: minibitnet.load(""), "^model '': expected the directory of a run"),
-    (lambda m: minibitnet.load(m), "^model <LanguageModel: .*>: expected the directory of a run"),
+    (lambda m: minibitnet.load(m), "^model <LanguageModel: .*: expected the directory of a run"),
 ])
 def test_a_mistake_is_one_line(model, call, message):
     with pytest.raises(UserError, match=message):

@@ -177,7 +177,7 @@ def test_shards_of_an_evaluation_by_pencil():
 
 @pytest.mark.parametrize("batch, context", [(1, 64), (5, 64), (16, 64), (7, 150)])
 def test_an_evaluation_takes_no_more_memory_than_a_step(batch, context):
-    """On as many threads as there are: a large vocabulary, whose logits take most of it."""
+    """On one thread (of several the peaks may or may not meet): a large vocabulary, mostly logits."""
     config = replace(SMALL, vocab_size=20_000, context=context)
     tokens = np.arange(3700) % 4000
     part, model = part_of(TokenStream(tokens, None), context), Transformer(config)
@@ -191,7 +191,7 @@ def test_an_evaluation_takes_no_more_memory_than_a_step(batch, context):
         tracemalloc.stop()
         return most
 
-    with pool_of(min(8, training.most_threads(batch, context))) as pool:
+    with pool_of(1) as pool:
         rows = part.random(0, seed=0, batch=batch)
         stepping = peak(lambda: training.step(model, quantized, optimizer, rows, pool, lr=0.01,
                                               weight_decay=0.1, clip=1.0))
