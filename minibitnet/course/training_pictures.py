@@ -59,7 +59,7 @@ def by_heart(training, validation, source, book):
     """Two (steps, nats a story), over the entropy of the source and that of the book."""
     figure, [axes] = new_figure(size=(6.6, 3.8))
     axes.plot(*training, color="0.6", linewidth=1, label="on the book's 30 stories, each batch")
-    axes.plot(*validation, color="black", marker="o", markersize=4, label="on 200 other stories")
+    axes.plot(*validation, color="black", marker="o", markersize=4, label="on 200 fresh stories")
     axes.axhline(source, **FLOOR)
     axes.axhline(book, color="0.45", linestyle=":", linewidth=1.8)
     for y, name in ((source, "entropy of the language"), (book, "entropy of the book")):

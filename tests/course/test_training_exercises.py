@@ -165,7 +165,8 @@ WRONG = {
         "spread and taken back": (of_prefixes(lambda so_far, text: [
             cost + 0.1 * (-1)**i for i, cost in enumerate(differences(so_far))]), "paid back"),
         "bits": (of_prefixes(lambda so_far, text: [c / math.log(2) for c in differences(so_far)]), "in nats"),
-        "the first letter is free": (of_prefixes(lambda so_far, text: [0.0, *differences(so_far)[1:]]), "in nats"),
+        "the first letter is free": (of_prefixes(lambda so_far, text: [0.0, *differences(so_far)[1:]]),
+                                     "in nats"),
         "the same for each letter": (of_prefixes(lambda so_far, text: [so_far[-1] / len(text)] * len(text)),
                                      "not before"),
         "paid when the word is complete": (of_prefixes(late), "not later"),
@@ -184,21 +185,22 @@ WRONG = {
         "of the codes that are not 0": (lambda b, a: min(1.0, sum(int(np.count_nonzero((p != q) & (p != 0)))
                                                                   for p, q in zip(b, a)) / size(b)),
                                         "all codes, zeros too"),
-        "a share of the others": (lambda b, a: flips(b, a) / max(1, sum(map(np.count_nonzero, b)), flips(b, a)),
-                                  "all codes, zeros too"),
-        "sides that differ": (lambda b, a: sum(int(np.count_nonzero((p == 0) != (q == 0))) for p, q in zip(b, a))
-                              / size(b), "a flip is a flip"),
+        "a share of the others": (lambda b, a: flips(b, a) / max(1, sum(map(np.count_nonzero, b)),
+                                                                 flips(b, a)), "all codes, zeros too"),
+        "to and from 0 alone": (lambda b, a: sum(int(np.count_nonzero((p == 0) != (q == 0)))
+                                                 for p, q in zip(b, a)) / size(b), "a flip is a flip"),
         "in each direction": (lambda b, a: flips(b, a) / 2 / size(b), "all codes, zeros too"),
     },
     "my_two_stage": {
-        "step 0 stands still": (two_lines(rise=lambda step, warmup, peak: peak * step / warmup), "even step 0"),
+        "step 0 stands still": (two_lines(rise=lambda step, warmup, peak: peak * step / warmup),
+                                "even step 0"),
         "warm-up overshoots": (two_lines(rise=lambda step, warmup, peak: 2 * peak * (step + 1) / warmup),
                                "above peak"),
-        "warm-up ends a step late": (two_lines(rise=lambda step, warmup, peak: peak * (step + 1) / (warmup + 1)),
-                                     "in the last of them"),
+        "warm-up ends a step late": (two_lines(rise=lambda step, warmup, peak:
+                                               peak * (step + 1) / (warmup + 1)), "in the last of them"),
         "no warm-up": (two_lines(warm=lambda *_: False), "the same amount"),
-        "half time ends the warm-up": (two_lines(warm=lambda step, steps, warmup: step < min(warmup, steps // 2)),
-                                       "whatever half time says"),
+        "half time ends the warm-up": (two_lines(warm=lambda step, steps, warmup:
+                                                 step < min(warmup, steps // 2)), "whatever half time says"),
         "the lines begin after warm-up": (two_lines(fall=after_warmup), "back to step 0"),
         "it falls to a tenth": (two_lines(fall=lambda step, steps, warmup, height, lower:
                                           height * (1 - 0.9 * step / steps)), "in proportion"),
@@ -206,7 +208,8 @@ WRONG = {
                                                  height * (1 - step / (steps - 1))), "in proportion"),
         "the second half begins at second": (two_lines(fall=from_half_time), "back to step 0"),
         "no drop": (two_lines(half=lambda *_: False), "one drop"),
-        "half time one step late": (two_lines(half=lambda step, steps, warmup: step > steps // 2), "one drop"),
+        "half time one step late": (two_lines(half=lambda step, steps, warmup: step > steps // 2),
+                                    "one drop"),
         "half of what is left after warm-up": (two_lines(half=lambda step, steps, warmup:
                                                          step >= warmup + (steps - warmup) // 2), "one drop"),
         "second is a share of peak": (two_lines(fall=lambda step, steps, warmup, height, lower:
