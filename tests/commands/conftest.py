@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,9 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def here(home, tmp_path):
-    """A copy of that folder to spoil."""
-    return shutil.copytree(home, tmp_path / "copy")
+    """A copy of that folder, as it was made, to spoil."""
+    return shutil.copytree(home, tmp_path / "copy", ignore=lambda folder, names: (
+        {*names} - {"text.txt", "run"} if Path(folder) == home else ()))
 
 
 @pytest.fixture(scope="session")
