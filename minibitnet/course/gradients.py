@@ -1,4 +1,4 @@
-"""The exercises of notebook 02: gradients of a gate, a product and a norm, and the walk along the tape."""
+"""The exercises of notebook 02: gradients of a gate, a product and a norm, the walk along the tape, a checker."""
 import numpy as np
 
 from ..exact import Random
@@ -146,6 +146,55 @@ def tape_is_used_up(kind, seed, answer):
     return answer[1] == 0
 
 
+# ---- gradient_error(op, inputs): a checker is checked with right gradients and with planted ones
+
+# What the vjp of y = silu(a) b, a and b of one shape, gives in place of (da, db).
+PLANTED = (lambda da, db: (da, db),
+           lambda da, db: (da, 1.001 * db),
+           lambda da, db: (-da, db),
+           lambda da, db: (500 * da, db),
+           lambda da, db: (da, 0 * db),
+           lambda da, db: (da * (np.arange(da.size) != 2).reshape(da.shape), db),
+           lambda da, db: (db, da),
+           lambda da, db: (da, np.where(np.arange(db.size).reshape(db.shape) == 0, np.nan, db)))
+AGREES = 1e-6
+
+
+def gates(rng):
+    """The right op twice, then each planted one."""
+    for number in (0, *range(len(PLANTED))):
+        shape = ((3,), (2, 4), (5, 1, 3))[number % 3]
+        yield number, [2 * rng.standard_normal(shape), rng.standard_normal(shape)]
+
+
+def gate(number):
+    """An op of arrays: a, b -> (y, its vjp, right or planted)."""
+    def op(a, b):
+        s = 1 / (1 + np.exp(-a))
+        return a * s * b, lambda g: PLANTED[number](g * b * (s + a * s * (1 - s)), g * a * s)
+    return op
+
+
+def told(fn, number, inputs):
+    """What a checker says of an op."""
+    return fn(gate(number), inputs)
+
+
+def one_number(number, inputs, error):
+    "the error is one number, not below 0 (NaN where a gradient is NaN)"
+    return np.ndim(error) == 0 and not error < 0
+
+
+def accepts_right(number, inputs, error):
+    "where the gradients of both inputs are right, the error is below 1e-6"
+    return number > 0 or error < AGREES
+
+
+def rejects_wrong(number, inputs, error):
+    "where a gradient is wrong, of whichever input and however little, the error is not below 1e-6"
+    return number == 0 or not error < AGREES
+
+
 EXERCISES = {
     "silu_vjp": Exercise("x, g, of one shape, float64 -> dx", numbers,
                          (shape_of_x, zero_stays, silu_moves)),
@@ -155,4 +204,6 @@ EXERCISES = {
                              (two_more_shapes, gain_moves, norm_moves)),
     "walk": Exercise("tape, loss, seed -> {number: gradient}", tapes,
                      (only_the_beginnings, two_ways_add, tape_is_used_up), walked),
+    "gradient_error": Exercise("op, inputs, a list of float64 arrays -> the largest relative error", gates,
+                               (one_number, accepts_right, rejects_wrong), told),
 }

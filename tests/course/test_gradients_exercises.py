@@ -4,9 +4,10 @@ import pytest
 from solutions import solution
 
 from minibitnet import grade
+from minibitnet.exact import Random
 
 SEEDS = range(3)
-NAMES = ("silu_vjp", "linear_vjp", "rms_norm_vjp", "walk")
+NAMES = ("silu_vjp", "linear_vjp", "rms_norm_vjp", "walk", "gradient_error")
 
 
 def sigmoid(x):
@@ -54,6 +55,25 @@ def in_place(old, new):
     return old
 
 
+def checker_with(compare=lambda numeric, analytic, size: abs(numeric - analytic) / size, most=np.max, inputs=None,
+                 h=1e-6, dtype=float):
+    """A checker with one mistake."""
+    def gradient_error(op, given):
+        rng, errors = Random(5), []
+        given = [np.asarray(x, dtype) for x in given]
+        out, vjp = op(*given)
+        v = rng.standard_normal(out.shape)
+        for i, gradient in enumerate(vjp(v)[:inputs]):
+            u = rng.standard_normal(given[i].shape)
+            ahead, behind = (op(*(x + dtype(s * h) * u.astype(dtype) if k == i else x
+                                  for k, x in enumerate(given)))[0] for s in (1, -1))
+            numeric = float((v * (ahead - behind)).sum()) / (2 * h)
+            size = max(abs(numeric), float(np.sqrt((gradient ** 2).sum())))
+            errors.append(compare(numeric, float((gradient * u).sum()), size))
+        return most(errors)
+    return gradient_error
+
+
 WRONG = {
     "silu_vjp": {
         "g is forgotten": (silu_with(lambda x, s, g: s + x * s * (1 - s)), "one half"),
@@ -92,6 +112,17 @@ WRONG = {
         "the constant's key": (walk_with(none=True), "no None"),
         "the tape is left": (walk_with(empty=False), "empty afterwards"),
         "the seed is ignored": (walk_with(seed_one=True), "added"),
+    },
+    "gradient_error": {
+        "the first input alone": (checker_with(inputs=1), "whichever input"),
+        "one sign is enough": (checker_with(lambda n, a, size: float(n * a < 0)), "however little"),
+        "a wide allowance": (checker_with(lambda n, a, size: abs(n - a) / max(size, 1e4)), "however little"),
+        "magnitudes": (checker_with(lambda n, a, size: abs(abs(n) - abs(a)) / size), "however little"),
+        "Python's max": (checker_with(most=lambda errors: max(0.0, *errors)), "a gradient is wrong"),
+        "a step that is too small": (checker_with(h=1e-13), "is below 1e-6"),
+        "float32": (checker_with(dtype=np.float32), "is below 1e-6"),
+        "all errors, not the largest": (checker_with(most=np.array), "one number"),
+        "signed": (checker_with(lambda n, a, size: (n - a) / size, most=min), "not below 0"),
     },
 }
 
