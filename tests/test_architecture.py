@@ -10,7 +10,7 @@ ROOT = Path(minibitnet.__file__).parent
 ON_FLOOR = {
     -1: "exact_functions errors",
     0: "exact packing float16 files threads shapes nn.autograd text.kinds stories.storybook "
-       "experiments.lines",
+       "experiments.lines experiments.plan",
     1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
@@ -28,8 +28,9 @@ ON_FLOOR = {
        "experiments.markdown",
     9: "jobs drawing measure.step_profile experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
-       "experiments.engines_page experiments.quality_page experiments.speed_page course.poster_numbers",
-    10: "fitting experiments.catalogue course.poster "
+       "experiments.engines_page experiments.quality_page experiments.speed_page experiments.training_run "
+       "course.poster_numbers",
+    10: "fitting experiments.catalogue experiments.runner course.poster "
         "course.map course.quantizers course.gradients course.straight_through course.bitlinear "
         "course.transformer course.training course.packing course.integers "
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "

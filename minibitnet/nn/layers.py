@@ -187,9 +187,10 @@ NORMS = {RMS: RMSNorm, LAYER: LayerNorm, None: Identity}
 
 
 def projection_of(c):
-    """The class of a model's projections; that of a registered variant is a BitLinear with its quantizer."""
-    if c.linear in PROJECTIONS:
-        return PROJECTIONS[c.linear]
+    """The class of a model's projections; that of another variant is a Linear, or a BitLinear with its
+    quantizer."""
+    if c.linear in PROJECTIONS or not c.variant.has_codes:
+        return PROJECTIONS.get(c.linear, Linear)
     own = staticmethod(ste.straight_through(c.variant.quantize))
     return type("OwnLinear", (BitLinear,), {"quantize_weight": own})
 
