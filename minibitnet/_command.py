@@ -5,12 +5,14 @@ Import this first: from then on Ctrl-C ends a command that still imports without
 import argparse
 import contextlib
 import difflib
+import math
 import os
 import shlex
 import signal
 import sys
 import threading
 import warnings
+from argparse import ArgumentTypeError
 from dataclasses import fields
 from pathlib import Path
 
@@ -130,23 +132,34 @@ def positive_int(text):
     try:
         value = int(text)
     except ValueError:                                    # argparse would name this function
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 upwards") from None
+        raise ArgumentTypeError(f"{text!r}: expected a whole number from 1 upwards") from None
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+        raise ArgumentTypeError(f"{text}: expected at least 1")
+    return value
+
+
+def positive_float(text):
+    """A type for flags: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"{text!r}: expected a number above 0")
     return value
 
 
 def thread_count(text):
     """A type for flags: so many threads."""
     if (value := positive_int(text)) > MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{text}: expected at most {MOST_THREADS:,}")
+        raise ArgumentTypeError(f"{text}: expected at most {MOST_THREADS:,}")
     return value
 
 
 def named(text):
     """A type for flags: a name or a path. (As a path, "" would be the current folder.)"""
     if not text:
-        raise argparse.ArgumentTypeError("'': expected a name or a path")
+        raise ArgumentTypeError("'': expected a name or a path")
     return text
 
 

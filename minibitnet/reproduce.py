@@ -11,7 +11,8 @@ from pathlib import Path
 from .data_files import checkout
 from .errors import UserError
 from .files import write_atomically
-from .experiments import claims, pages
+from .fitting import Interruption
+from .experiments import claims, pages, runner
 from .experiments.catalogue import EXPERIMENTS
 from .experiments.lines import as_text
 from .experiments.report import page
@@ -26,14 +27,25 @@ report: one page of Markdown of all rows, from data/results where a full result 
 matplotlib, pictures go beside it.
 
 pages: what data/results/*.json hold, as the pages beside them: quality, speed, engines; and
-the poster."""
+the poster.
+
+runs: train what the papers' trained rows need, each model once; verify [RUN]: train one of them again, and
+compare to the last digit. Each has a --help of its own."""
+RUNS = """Train the models of the plan (minibitnet/experiments/plan.py), the most decisive first; each leaves
+data/results/runs/NAME.json, and is never trained again. Ctrl-C stops after some steps, and the same line goes
+on from there. Start it once for every processor, in one folder: each process takes the next model that nobody
+has. tinyshakespeare must have been fetched for the runs on it."""
+VERIFY = """Train a run of data/results/runs again, by default the shortest, and compare the sha256 of its
+parameters, its losses and its answers with the file: equal to the last digit, or exit code 1."""
 
 
 def main(argv):
     """argv -> exit code."""
+    if argv[:1] in (["runs"], ["verify"]):
+        return {"runs": runs, "verify": verify}[argv[0]](argv[1:])
     parser = _command.Parser("reproduce", DESCRIPTION)
     parser.add_argument("name", nargs="?", metavar="NAME",
-                        help="a row of --list, an experiment, report or pages")
+                        help="a row of --list, an experiment, report, pages, runs or verify")
     parser.add_argument("--list", action="store_true", help="every row of the papers, with its state")
     parser.add_argument("--full", action="store_true",
                         help="the whole experiment; its result goes to data/results")
@@ -157,6 +169,86 @@ def in_full(name, experiment):
         results.save(path, results.envelope(name, result, seconds))
         _command.say(f"wrote {path}")
     return result, save
+
+
+def runs(argv):
+    """Train what the plan has -> exit code."""
+    parser = _command.Parser("reproduce runs", RUNS)
+    parser.add_argument("--list", action="store_true", help="what there is, and what is left; train nothing")
+    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="I/N",
+                        help="only the I-th of N parts, on one of N machines; copy the files together")
+    parser.add_argument("--budget", type=_command.positive_float, metavar="HOURS",
+                        help="begin no run that would not be done by then")
+    args = parser.parse_args(argv)
+    print(*runs_in_words(args.shard), sep="\n", flush=True)
+    if args.list:
+        return _command.DONE
+    with Interruption(hard=True, say=_command.say) as interruption:
+        left = runner.work(args.shard, args.budget, lambda: interruption.signal, RunProgress(),
+                           lambda path: print(path, flush=True))
+    if interruption.signal:
+        _command.say("interrupted; the same line goes on")
+        return 128 + interruption.signal
+    print(f"{len(left)} runs are left" if left else "nothing is left to train")
+    return _command.DONE
+
+
+def runs_in_words(share):
+    """The plan: a line for each block."""
+    found = runner.done()
+    todo = {run.name for run in runner.open_runs(found, share)}
+    for block in runner.blocks(found):
+        n, there = len(block.runs), sum(run.name in found for run in block.runs)
+        hours = sum(runner.seconds_of(run, found) for run in block.runs if run.name in todo) / 3600
+        state = f"waits for {block.waits}" if block.waits else f"{hours:.1f} h on one processor are left"
+        yield f"{block.name:12}{there:4} of {n:3} runs, {state}: {block.question}"
+
+
+def verify(argv):
+    """Train a run again and compare -> exit code."""
+    parser = _command.Parser("reproduce verify", VERIFY)
+    parser.add_argument("name", nargs="?", metavar="RUN", help="a file of data/results/runs, without .json")
+    args = parser.parse_args(argv)
+    run, seconds = runner.to_verify(args.name)
+    _command.say(f"{run.name}: about {seconds:,.0f} s of one processor")
+    shown = RunProgress()
+    with Interruption(hard=True, say=_command.say) as interruption:
+        new, differences = runner.verify(run.name, shown, lambda: interruption.signal)
+    if new is None:
+        _command.say(f"interrupted; python -m minibitnet.reproduce verify {run.name} goes on")
+        return 128 + interruption.signal
+    if differences:
+        raise UserError(f"{run.name}: {'; '.join(differences[:5])}: expected the same to the last digit; is the "
+                        "code of that day's arithmetic?")
+    print(f"{run.name}: the same to the last digit, model sha256 {new['outcome'].get('model_sha256')}")
+    return _command.DONE
+
+
+def shard(text):
+    """A type for flags: I/N, with I from 1 to N."""
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise _command.ArgumentTypeError(f"{text!r}: expected I/N, as 1/2 and 2/2 for two machines")
+    return int(i), int(n)
+
+
+class RunProgress:
+    """A bar for every run in a terminal; elsewhere a line at every tenth of it."""
+
+    def __init__(self):
+        self.name = self.bar = None
+
+    def __call__(self, p):
+        if p.run.name != self.name:
+            self.name, self.said = p.run.name, 0
+            if self.bar:
+                self.bar.close()
+            self.bar = _command.bar(total=p.run.steps, desc=p.run.name, unit="step", initial=p.step)
+        self.bar.set_postfix_str(f"loss {p.loss:.3f}, then {p.left}", refresh=False)
+        self.bar.update(p.step - self.bar.n)
+        if self.bar.disable and p.step * 10 // p.run.steps > self.said:
+            self.said = p.step * 10 // p.run.steps
+            _command.say(f"{p.run.name}  step {p.step:,}/{p.run.steps:,}  loss {p.loss:.4f}  then {p.left}")
 
 
 def report(out):

@@ -104,7 +104,7 @@ def control(done, rates, steps):
         return [Block("control", "the norms, or the bits?", tries, "its rates at width 128")]
     rest = [Run(STORIES, CONTROL, d, rate({64: best * math.sqrt(2), 128: best}, d), steps, questions=True)
             for d in reversed(SIZES)]
-    return [Block("control", "the norms, or the bits?", [*tries, *rest])]
+    return [Block("control", "the norms, or the bits?", list(dict.fromkeys([*tries, *rest])))]
 
 
 # ---- learning rates

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ..data_files import checkout
 from ..errors import UserError
 from ..files import write_atomically
 from ..measure import results
@@ -30,8 +29,7 @@ class Progress(NamedTuple):
     run: plan.Run
     step: int
     loss: float
-    seconds_left: float                # of the whole list, on one processor
-    runs_left: int
+    left: str                          # of the list, in words
 
 
 def folder():
@@ -41,10 +39,7 @@ def folder():
 
 def done():
     """{name of a run: its result} of all that are there."""
-    home = folder()
-    if not home.is_dir() and not checkout():
-        raise UserError(f"{home} is not there: the committed runs are in a checkout's data/results")
-    return {path.stem: read(path)["result"] for path in sorted(home.glob("*.json"))}
+    return {path.stem: read(path)["result"] for path in sorted(folder().glob("*.json"))}
 
 
 def read(path):
@@ -115,14 +110,15 @@ def work(share=(1, 1), budget=None, stopped=lambda: False, report=lambda progres
         left = sum(seconds_of(run, found) for run in todo)
         if not todo:
             break
-        run, rest = todo[0], len(todo)
+        run, rest = todo[0], len(todo) - 1
         if budget and time.monotonic() - began + seconds_of(run, found) > 3600 * budget:
             break
         lap = time.monotonic()
 
         def say(line, run=run, left=left, rest=rest, of_run=seconds_of(run, found)):
+            hours = (left - of_run * line["step"] / run.steps) / 3600
             report(Progress(run, line["step"], line.get("loss", line.get("val_loss")),
-                            left - of_run * line["step"] / run.steps, rest))
+                            f"{rest} runs, {hours:.1f} h in all on one processor"))
         try:
             result = carry_out(run, HOME, stopped, say)
         except UserError as e:
@@ -136,22 +132,26 @@ def work(share=(1, 1), budget=None, stopped=lambda: False, report=lambda progres
     return open_runs(done(), share)
 
 
-def shortest(found):
-    """The name of the run that is made again in the least time."""
+def to_verify(name=None):
+    """-> the plan.Run of a name, by default the one that takes least time, and how many seconds it takes."""
+    found = done()
     if not found:
         raise UserError(f"{folder()} has no run: expected one to verify (python -m minibitnet.reproduce runs)")
-    return min(found, key=lambda name: found[name]["cpu_seconds"])
+    if name and name not in found:
+        raise UserError(f"no run is named {name!r}: expected one of {folder()}")
+    runs = [run_of(found[one]) for one in ([name] if name else found)]
+    run = min(runs, key=lambda run: seconds_of(run, found))
+    return run, seconds_of(run, found)
 
 
 def verify(name, report=lambda line: None, stopped=lambda: False):
-    """Make a run that is there again -> (its result, the new one, [what differs]); the new one is None where
+    """Make a run that is there again -> (its result, [what differs from the file]); None for the result where
     stopped() said so."""
-    found = done()
-    if name not in found:
-        raise UserError(f"no run is named {name!r}: expected one of {folder()}")
-    old, run = found[name], run_of(found[name])
-    new = carry_out(run, HOME.with_name("verified"), stopped, report)
-    return old, new, [] if new is None else list(differences(old["outcome"], new["outcome"]))
+    old = done()[name]
+    run = run_of(old)
+    new = carry_out(run, HOME.with_name("verified"), stopped, lambda line: report(Progress(
+        run, line["step"], line.get("loss", line.get("val_loss")), "the comparison")))
+    return new, [] if new is None else list(differences(old["outcome"], json.loads(json.dumps(new["outcome"]))))
 
 
 def differences(old, new, where=""):

@@ -6,7 +6,7 @@ depend on it, the processor's seconds, stands beside.
     model_sha256    of the final parameters
     loss            nats a token over all validation targets; bits_per_byte: the same per byte of text
     excess          stories: nats a story above that story's own floor: mean, sd, n, and each story's
-                    ("stories": int16 hundredths, little-endian, base64), so that arms can be paired
+                    ("stories": int16 tenths, little-endian, base64), so that arms can be paired
     answers         stories: of each kind of question the items that were answered right, a bit each (hex)
     evaluations     other texts: the validation loss during the run
     series          over steps, means since the step before: loss, grad_norm; at that step: zeros, flips
@@ -85,8 +85,7 @@ def material(text, context):
     tokenizer = make_tokenizer(options["tokenizer"], texts(small), True)       # one vocabulary for all runs
     corpora = {part: load_corpus(str(made(*MADE[part]))) for part in MADE}
     training, validation = (firsts(part_of(token_stream(c, tokenizer), context)) for c in corpora.values())
-    assert len(validation.windows.starts) == validation.n_documents
-    assert (validation.windows.widths < context).all(), "a validation story is cut"
+    assert np.diff(validation.stream.starts).max() < context, "a validation story is cut"
     floors = tuple(entropy.of_document(tokenizer.decode(story)) for story in documents_of(validation.stream))
     return Material(text, tokenizer, training, validation,
                     {part: c.sha256 for part, c in corpora.items()}
@@ -270,8 +269,8 @@ def of_stories(excess):
     """Excess nats of each story -> {"mean", "sd", "n", "stories"}"""
     n, mean = len(excess), math.fsum(excess) / len(excess)
     sd = math.sqrt(math.fsum((x - mean)**2 for x in excess) / (n - 1))
-    hundredths = np.clip(np.rint(np.multiply(excess, 100)), -2**15, 2**15 - 1).astype("<i2")
-    return {"mean": mean, "sd": sd, "n": n, "stories": base64.b64encode(hundredths.tobytes()).decode()}
+    tenths = np.clip(np.rint(np.multiply(excess, 10)), -2**15, 2**15 - 1).astype("<i2")
+    return {"mean": mean, "sd": sd, "n": n, "stories": base64.b64encode(tenths.tobytes()).decode()}
 
 
 def answers(model, seed):
