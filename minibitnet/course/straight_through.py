@@ -16,6 +16,8 @@ def targets(rng):
     for sign in (1, -1, 1, -1):
         scale = 0.25 + 2 * rng.random()
         yield 0.4 * scale * rng.random(), sign * scale * (0.15 + 0.7 * rng.random()), scale, 0.02 * scale
+    for scale in (1.0, 0.5):
+        yield 1.75 * scale, 0.5625 * scale, scale, 0.0625 * scale
 
 
 def stepped(fn, w, target, scale, lr):
@@ -48,6 +50,13 @@ def values(w, scale):
 def finite_number(w, target, scale, lr, answer):
     "after every step w is a finite number"
     return len(answer.ws) == STEPS + 1
+
+
+def far_outside(w, target, scale, lr, answer):
+    """a w far outside of -1 to +1 scales has the code of the nearer end, and moves by the error like any
+    other"""
+    error = values(w, scale) - target
+    return abs(w) < 1.5 * scale or abs(answer.ws[1] - (w - lr * error)) < 1e-12
 
 
 def towards_the_target(w, target, scale, lr, answer):
@@ -199,7 +208,7 @@ def straight(w, lam, g, answer):
 
 EXERCISES = {
     "latent_step": Exercise("w, target, scale, lr, four numbers -> the new w", targets, (
-        finite_number, nothing_is_dropped, rate_counts, towards_the_target, right_on_average, error_alone),
+        finite_number, far_outside, nothing_is_dropped, rate_counts, towards_the_target, right_on_average, error_alone),
         stepped),
     "stochastic_codes": Exercise("w (k,), u (n, k) uniform in [0, 1) -> codes (n, k)", weights_and_draws, (
         only_codes, codes_stay, mean_is_the_weight)),

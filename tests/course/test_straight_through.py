@@ -80,6 +80,8 @@ WRONG = {
         "twice the error": (stepping(lambda v, t, s, lr, w: -2 * lr * (v - t)), "not on the scale"),
         "the code for the value": (stepping(lambda v, t, s, lr, w: -lr * (v / s - t)), "averaged over"),
         "divided by zero": (lambda w, t, s, lr: float("nan"), "finite"),
+        "not cut off": (lambda w, t, s, lr: w - lr * (s * np.rint(w / s) - t), "nearer end"),
+        "masked": (stepping(lambda v, t, s, lr, w: -lr * (v - t) * (abs(w) < s)), "moves by the error"),
     },
     "stochastic_codes": {
         "rounded as ever": (lambda w, u: np.broadcast_to(code(w, 1), u.shape), "mean"),
