@@ -29,6 +29,7 @@ from ..exact_functions import Random
 
 SECONDS = 20                     # for all cases together; an endless loop ends there
 UNSOLVED = "not solved yet"
+NO_ANSWER = "not solved yet: it gives None"
 
 
 class Exercise(NamedTuple):
@@ -70,8 +71,11 @@ def graded(name: str, exercise: Exercise, fn: Callable, seed: int = 0) -> Report
         problems.append("\n  it had not ended after {SECONDS} seconds: does a loop end for this input?"
                         f"{shown_arguments(fn, cases[len(problems)])}".replace("{SECONDS}", str(SECONDS)))
     first = next(filter(None, problems), "")
-    if UNSOLVED in first:
-        return Report(name, 0, len(cases), f": {UNSOLVED} ({exercise.signature})")
+    if first.startswith(UNSOLVED) and first is problems[0]:
+        return Report(name, 0, len(cases), f": {first} ({exercise.signature})")
+    if first.startswith(UNSOLVED):
+        first = (f"{shown_arguments(fn, cases[problems.index(first)])}\n  came      None\n  violated  every input "
+                 "has an answer: is there a path without `return`?")
     return Report(name, problems.count(""), len(cases), first)
 
 
@@ -85,7 +89,7 @@ def problem_of(exercise, fn, arguments):
     except Exception as e:
         return f"{shown_arguments(fn, arguments)}\n  raised    {type(e).__name__}: {brief(str(e), 200)[1:-1]}"
     if answer is None or answer is ...:
-        return UNSOLVED
+        return UNSOLVED if answer is ... else NO_ANSWER
     for holds in (unchanged, *exercise.properties):
         try:
             right = (unchanged(arguments, given) if holds is unchanged else

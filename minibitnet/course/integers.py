@@ -283,8 +283,8 @@ def one_is_127(x, gain, eps, answer):
 
 
 def codes_of_what_the_gain_made(x, gain, eps, answer):
-    """each code is the whole number nearest to 127 y / gamma, where y is the feature times its gain, nothing
-    subtracted, and gamma the largest |y| of the token"""
+    """the codes are those of absmax, of the features times their gains, with nothing subtracted: each is
+    rounded to the nearest, in its proportion to the largest magnitude of its token"""
     y = x * gain[:, None]
     gamma = np.maximum(np.abs(y).max(0), 1)
     return (2 * np.abs(answer[0] * gamma - 127 * y) <= gamma).all()

@@ -41,7 +41,7 @@ def weights_of_choices(rng):
 
 def with_others(fn, weights):
     """Of the weights; of ten times as much; with an option that is never taken; and beside a coin."""
-    return answers(fn, (list(weights),), ([10 * w for w in weights],), ([*weights, 0],),
+    return answers(fn, (weights,), ([10 * w for w in weights],), ([*weights, 0],),
                    ([w for w in weights for _ in range(2)],))
 
 
@@ -138,7 +138,7 @@ def has(tree, *kinds):
 
 def from_those_left(tree, answer):
     """where words are drawn and nothing else is chosen: a draw takes one of the words that are left, each as
-    likely as the others"""
+    likely as the others, and costs the surprisal of that in nats"""
     return has(tree, "choose") or equal(answer.first, entropy_of(tree))
 
 
@@ -217,7 +217,7 @@ def schedules(rng):
 
 def at_every_step(fn, step, steps, warmup, peak, second):
     rates = [fn(s, steps, warmup, peak, second) for s in step]
-    return None if rates[0] is None else np.array(rates, float)
+    return None if None in rates else np.array(rates, float)
 
 
 def moves_at_once(step, steps, warmup, peak, second, rates):
@@ -299,7 +299,7 @@ def of_all_codes(before, after, answer):
 
 
 EXERCISES = {
-    "entropy": Exercise("weights, whole numbers from 0 -> nats", weights_of_choices, (
+    "entropy_of": Exercise("weights, whole numbers from 0 -> nats", weights_of_choices, (
         not_below_zero, shares_count, never_taken, coin_added, mean_over_draws), with_others),
     "floor_of": Exercise("tree, a list of text, ('copy',), ('draw', n, taken), ('choose', [(weight, tree), "
                          "...]) -> nats", trees, (

@@ -44,9 +44,9 @@ def found(name):
     raise ModuleNotFoundError(name)
 
 
-def test_there_are_forty_terms_in_order_and_none_is_there_twice():
+def test_the_terms_are_as_many_as_it_says_in_order_and_none_is_there_twice():
     names = [term.term.lower() for term in TERMS]
-    assert len(names) == 40 == len(set(names))
+    assert TEXT.startswith(f"# Glossary: {len(names)} terms") and len(names) == len(set(names)) >= 40
     assert names == sorted(names)
 
 

@@ -57,7 +57,13 @@ def test_a_report_never_holds_the_answer():
 @pytest.mark.parametrize("stub", [lambda x: None, lambda x: ..., lambda x: 1 / (x[0] - 1)])
 def test_a_stub_is_not_solved_and_what_is_raised_is_told(stub):
     said = str(graded("double", DOUBLE, stub))
-    assert said in ("✗ double 0/3: not solved yet (x (n,) -> (n,))",) or "violated" in said
+    assert said in ("✗ double 0/3: not solved yet (x (n,) -> (n,))",
+                    "✗ double 0/3: not solved yet: it gives None (x (n,) -> (n,))") or "violated" in said
+
+
+def test_a_path_without_return_is_told():
+    report = graded("double", DOUBLE, lambda x: 2 * x if len(x) != 5 else None)
+    assert (report.passed, report.of) == (2, 3) and "is there a path without `return`?" in str(report)
 
 
 def test_what_a_function_raises_is_told_and_not_raised():

@@ -193,14 +193,14 @@ WRONG = {
     "token_codes": {
         "eps left out": (lambda *a: normed(*a, with_eps=False), "plus eps, exactly"),
         "eps subtracted": (lambda *a: normed(*a, with_eps=-1), "plus eps, exactly"),
-        "the gain after the codes": (lambda *a: normed(*a, late_gain=True), "times its gain"),
-        "gamma by feature": (lambda *a: normed(*a, axis=1), "the largest |y| of the token"),
+        "the gain after the codes": (lambda *a: normed(*a, late_gain=True), "times their gains"),
+        "gamma by feature": (lambda *a: normed(*a, axis=1), "of its token"),
         "one gamma for all tokens": (lambda *a: normed(*a, axis=(0, 1)), "gamma of its own"),
         "the mean subtracted": (lambda *a: normed(*a, mean=True), "nothing subtracted"),
         "S in 32 bits": (lambda *a: normed(*a, kind=np.int32), "32 bits may be too few"),
         "S after the gain": (lambda *a: normed(*a, of_y=True), "before the gain"),
         "codes up to 128": (lambda *a: normed(*a, top=128), "is 127 or -127"),
-        "codes floored": (lambda *a: normed(*a, toward=1), "nearest to 127 y / gamma"),
+        "codes floored": (lambda *a: normed(*a, toward=1), "to the nearest"),
         "codes of 64 bits": (lambda *a: (normed(*a)[0].astype(np.int64), normed(*a)[1]),
                              "the codes are int8"),
         "zeros as ones": (

@@ -122,7 +122,7 @@ def from_half_time(step, steps, warmup, height, lower):
 
 
 WRONG = {
-    "entropy": {
+    "entropy_of": {
         "the sign": (lambda w: -sum(p * s for p, s in surprisals(w)), "costs less than nothing"),
         "one at least": (lambda w: 1 + sum(p * s for p, s in surprisals(w)), "in a long row"),
         "weights for chances": (lambda w: sum(v * math.log(v + 1) for v in w) * (np.count_nonzero(w) > 1),
