@@ -218,8 +218,8 @@ def verify(argv):
         _command.say(f"interrupted; python -m minibitnet.reproduce verify {run.name} goes on")
         return 128 + interruption.signal
     if differences:
-        raise UserError(f"{run.name}: {'; '.join(differences[:5])}: expected the same to the last digit; is the "
-                        "code of that day's arithmetic?")
+        raise UserError(f"{run.name}: {'; '.join(differences[:5])}: expected the same to the last digit; is "
+                        "the code of that day's arithmetic?")
     print(f"{run.name}: the same to the last digit, model sha256 {new['outcome'].get('model_sha256')}")
     return _command.DONE
 

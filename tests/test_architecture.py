@@ -10,7 +10,7 @@ ROOT = Path(minibitnet.__file__).parent
 ON_FLOOR = {
     -1: "exact_functions errors",
     0: "exact packing float16 files threads shapes nn.autograd text.kinds stories.storybook "
-       "experiments.lines experiments.plan",
+       "experiments.lines",
     1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
@@ -25,7 +25,7 @@ ON_FLOOR = {
     8: "_command api measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
-       "experiments.markdown",
+       "experiments.markdown experiments.ablations experiments.plan",
     9: "jobs drawing measure.step_profile experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.engines_page experiments.quality_page experiments.speed_page experiments.training_run "

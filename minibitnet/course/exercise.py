@@ -74,8 +74,8 @@ def graded(name: str, exercise: Exercise, fn: Callable, seed: int = 0) -> Report
     if first.startswith(UNSOLVED) and first is problems[0]:
         return Report(name, 0, len(cases), f": {first} ({exercise.signature})")
     if first.startswith(UNSOLVED):
-        first = (f"{shown_arguments(fn, cases[problems.index(first)])}\n  came      None\n  violated  every input "
-                 "has an answer: is there a path without `return`?")
+        first = (f"{shown_arguments(fn, cases[problems.index(first)])}\n  came      None\n"
+                 "  violated  every input has an answer: is there a path without `return`?")
     return Report(name, problems.count(""), len(cases), first)
 
 

@@ -1,4 +1,4 @@
-"""The exercises of notebook 02: gradients of a gate, a product and a norm, the walk along the tape, a checker."""
+"""The exercises of notebook 02: gradients of a gate, a product and a norm, the tape, a checker."""
 import numpy as np
 
 from ..exact import Random

@@ -208,7 +208,8 @@ def straight(w, lam, g, answer):
 
 EXERCISES = {
     "latent_step": Exercise("w, target, scale, lr, four numbers -> the new w", targets, (
-        finite_number, far_outside, nothing_is_dropped, rate_counts, towards_the_target, right_on_average, error_alone),
+        finite_number, far_outside, nothing_is_dropped, rate_counts, towards_the_target, right_on_average,
+        error_alone),
         stepped),
     "stochastic_codes": Exercise("w (k,), u (n, k) uniform in [0, 1) -> codes (n, k)", weights_and_draws, (
         only_codes, codes_stay, mean_is_the_weight)),

@@ -11,6 +11,8 @@ width is the only thing that grows.
 import math
 from typing import NamedTuple
 
+from ..nn.training import default_lr
+
 ARMS = "ternary", "float", "binary"
 CONTROL = "float_subln"               # full precision with BitNet's two sub-norms: the norms, or the bits?
 STORIES, CHARACTERS = "stories", "tinyshakespeare"
@@ -26,6 +28,17 @@ RATES = {                             # of a sweep, seed 0; it goes on outward w
          "binary": (4e-3, 8e-3, 1.6e-2, 3.2e-2)},
     128: {"ternary": (2e-3, 4e-3, 8e-3), "float": (1.25e-3, 2.5e-3, 5e-3), "binary": (2e-3, 6e-3)},
 }
+ABLATED, ABLATION_SEEDS = 64, (0, 1)
+ABLATIONS = {                         # change of ablations.py: arms, and shares of their best rate
+    "preln": (("ternary", "binary"), (1,)), "bmt": (("binary",), (1,)), "elastic": (("binary",), (1, 0.25)),
+    "no_rescale": (("ternary",), (1, 0.25)), "zero_one": (("ternary",), (1, 0.25)),
+    **dict.fromkeys(("fixed_scale", "median", "decay_kept", "warm_up", "floats_fifth", "floats_half",
+                     "floats_anew", "weights_only", "activations_only"), (("ternary",), (1,))),
+}
+UNSTABLE = [0.004 * 2**i for i in range(7)]       # rates, 4e-3 to 0.256
+UNSTABLE_STEPS = 600
+GUARDS = {"both": (), "neither": (("clip", 0.0), ("warmup", 1)), "clip": (("warmup", 1),),
+          "warm-up": (("clip", 0.0),)}
 DROP = 0.356                          # nats a token, 30 a story: below, a model remembers who and whose
 
 
@@ -90,6 +103,9 @@ def blocks(done):
     yield Block("other rate", "is the held-out size trained at a fair rate?",
                 [ladder(arm, HELD_OUT, 0, rounded(rate(rates[arm], HELD_OUT) / 2))
                  for arm in ("ternary", "float")], "scaling-prediction")
+    yield Block("ablations", "which part matters", ablations(rates))
+    yield Block("stability", "who survives which rate", stability())
+    yield Block("real text", "is it the stories' peculiarity?", real_text())
     yield Block("ladder 2", "intervals", rungs(2))
 
 
@@ -105,6 +121,39 @@ def control(done, rates, steps):
     rest = [Run(STORIES, CONTROL, d, rate({64: best * math.sqrt(2), 128: best}, d), steps, questions=True)
             for d in reversed(SIZES)]
     return [Block("control", "the norms, or the bits?", list(dict.fromkeys([*tries, *rest])))]
+
+
+def ablations(rates):
+    """The runs of one change each, beside the unchanged ones of three seeds; averages of the weights ride on
+    these. What may want another rate is run at a quarter of it as well."""
+    def ablated(arm, change, seed, share=1, train=()):
+        lr = rates["float" if arm == CONTROL else arm][ABLATED]
+        return Run(STORIES, arm, ABLATED, rounded(lr * share), SWEEP_STEPS, seed, change,
+                   tuple((name, lr if value == "lr" else value) for name, value in train))
+    bases = {"ternary": "ema", "float": "ema", "binary": ""}
+    runs = [ablated(arm, change, seed) for seed in (0, 1, 2) for arm, change in bases.items()]
+    for seed in ABLATION_SEEDS:
+        runs += [ablated(CONTROL, "", seed)]
+        runs += [ablated(arm, change, seed, share) for change, (arms, shares) in ABLATIONS.items()
+                 for arm in arms for share in shares if share == 1 or seed == 0]
+        runs += [ablated(arm, "", seed, train=train) for arm in ("ternary", "float")
+                 for train in ((("second_lr", "lr"),), (("schedule", "cosine"),))]
+        runs += [ablated("ternary", "", seed, train=(("weight_decay", 0.0),))]
+    return runs
+
+
+def stability():
+    """Short runs at rates up to far too large ones, with and without what usually guards against them."""
+    return [Run(STORIES, arm, ABLATED, rounded(lr), UNSTABLE_STEPS, 0, train=train)
+            for guard, train in GUARDS.items() for lr in UNSTABLE[3 * (guard in ("clip", "warm-up")):]
+            for arm in ARMS]
+
+
+def real_text():
+    """tinyshakespeare in characters, at the library's own rates."""
+    sizes = {"ternary": (*SIZES, HELD_OUT), "float": (*SIZES, HELD_OUT), "binary": SIZES[:4]}
+    return [Run(CHARACTERS, arm, d, rounded(default_lr(arm, d)), CHARACTER_STEPS)
+            for arm in ARMS for d in reversed(sizes[arm])]
 
 
 # ---- learning rates

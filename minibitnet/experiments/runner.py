@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
@@ -136,7 +135,8 @@ def to_verify(name=None):
     """-> the plan.Run of a name, by default the one that takes least time, and how many seconds it takes."""
     found = done()
     if not found:
-        raise UserError(f"{folder()} has no run: expected one to verify (python -m minibitnet.reproduce runs)")
+        raise UserError(f"{folder()} has no run: expected one to verify (python -m minibitnet.reproduce "
+                        "runs)")
     if name and name not in found:
         raise UserError(f"no run is named {name!r}: expected one of {folder()}")
     runs = [run_of(found[one]) for one in ([name] if name else found)]
@@ -151,7 +151,12 @@ def verify(name, report=lambda line: None, stopped=lambda: False):
     run = run_of(old)
     new = carry_out(run, HOME.with_name("verified"), stopped, lambda line: report(Progress(
         run, line["step"], line.get("loss", line.get("val_loss")), "the comparison")))
-    return new, [] if new is None else list(differences(old["outcome"], json.loads(json.dumps(new["outcome"]))))
+    return new, [] if new is None else list(differences(old["outcome"], as_read(new["outcome"])))
+
+
+def as_read(value):
+    """As it is when it was written and read."""
+    return json.loads(json.dumps(value))
 
 
 def differences(old, new, where=""):

@@ -1,4 +1,4 @@
-"""One run of the plan: trained in a run directory, which it can go on in at any time, and its outcome as JSON.
+"""One run of the plan, trained in a run directory, from which it can go on at any time; its outcome as JSON.
 
 The outcome holds nothing that depends on the machine, so ``verify`` compares it to the last digit. What does
 depend on it, the processor's seconds, stands beside.
@@ -13,10 +13,12 @@ depend on it, the processor's seconds, stands beside.
                     (shares of the codes that are 0, and that the step changed)
     matrices        at steps 1, 2, 5, 10, ..: zeros and flips of each matrix; at the end the quantiles of
                     |W| / mean |W| at QUANTILES, and the histogram of W / mean |W| of all (HISTOGRAM)
+    averages        of a run that keeps some: the excess of their models
     non_finite      the step whose loss was no number, if one was; then the rest is of the steps before it
 """
 import base64
 import contextlib
+import copy
 import math
 import time
 from dataclasses import asdict
@@ -49,6 +51,7 @@ from ..text.tokenizer import make_tokenizer
 from ..threads import one_blas_thread, pool_of
 from ..variants import RMS, VARIANTS, Variant
 from . import energy
+from .ablations import CHANGES
 from .plan import CONTROL, HEADS, LAYERS, RECIPES, STORIES
 
 HOME = Path("runs/trained")
@@ -121,7 +124,7 @@ class Watch(Recorder):
     def record(self, line, model, optimizer, c, before, after, pool, stop=False):
         self.done = line["step"]
         self.sums.append((line["loss"], line["grad_norm"]))
-        if self.done in detailed(c.steps) and after:
+        if self.done in detailed(c.steps) and after and len(after) == len(before):
             names = [name for name in model.parameters() if is_bitlinear(name)]
             each = {name: code_statistics([p], [q]) for name, p, q in zip(names, before, after)}
             self.keep({"step": self.done, **{f"zeros {name}": zeros for name, (zeros, _) in each.items()},
@@ -129,7 +132,7 @@ class Watch(Recorder):
         if self.done % self.stretch and self.done != c.steps:
             return
         losses, norms = zip(*self.sums)
-        zeros, flips = code_statistics(before, after)
+        zeros, flips = code_statistics(before, after) if len(before) == len(after) else (None, None)
         self.keep({"step": self.done, "loss": math.fsum(losses) / len(losses),
                    "grad_norm": math.fsum(norms) / len(norms), "zero_fraction": zeros, "flip_rate": flips})
         self.sums = []
@@ -165,11 +168,11 @@ def own_variants():
 def carry_out(run, home=HOME, stopped=lambda: False, report=lambda line: None):
     """Train a plan.Run in a folder of home, from where it stands -> its result for data/results/runs, or
     None where stopped() said so before the end. report(line) is called after every stretch of steps."""
-    with own_variants(), one_blas_thread:
-        return _carry_out(run, home, stopped, report)
+    with own_variants(), one_blas_thread, CHANGES[run.change].apply(run) as averages:
+        return _carry_out(run, home, stopped, report, averages)
 
 
-def _carry_out(run, home, stopped, report):
+def _carry_out(run, home, stopped, report, averages):
     sizes, options = RECIPES[run.text]
     sizes, options = dict(sizes), dict(options) | dict(run.train)
     m = material(run.text, sizes["context"])
@@ -184,7 +187,7 @@ def _carry_out(run, home, stopped, report):
                            "tokenizer_sha256": m.sha256["tokenizer"], "change": run.change}}
     directory = RunDirectory(home / run.name)
     saved = None
-    if directory.configurations() == [settings]:
+    if directory.configurations() == [settings] and not CHANGES[run.change].remembers:
         saved, _ = directory.resume(settings)
     else:
         directory.create(settings, m.tokenizer, overwrite=True)
@@ -212,6 +215,10 @@ def _carry_out(run, home, stopped, report):
         if watch.done < c.steps and not ended:
             return None
         outcome = {"non_finite": ended} if ended else outcome_of(run, m, model, settings)
+        if averages and not ended:
+            outcome["averages"] = {
+                str(decay): above(nats_of(with_weights(model, arrays), m, settings), m.floors)["mean"]
+                for decay, arrays in averages.of.items()}
         outcome = {**outcome, **of_lines(watch.lines)}
         return {"config": run._asdict(), "settings": settings, "sha256": m.sha256,
                 "counts": counts(run, model, m.tokenizer.vocab_size),
@@ -235,21 +242,43 @@ def counts(run, model, vocab_size):
 
 def outcome_of(run, m, model, settings):
     """The outcome of a finished run, but for its series."""
+    check_causal(model, m)
     found = {"model_sha256": checkpoint.parameters_sha256(model.arrays())}
-    quantized, tokens = model.quantized(), tokens_at_once(settings["train"]["batch"], model.config)
     if m.floors:
-        nats = nats_of_stories(quantized.losses, m.validation, tokens)
+        nats = nats_of(model, m, settings)
         loss = math.fsum(nats) / m.validation.n_targets
-        found["excess"] = of_stories([a - b for a, b in zip(nats, m.floors)])
+        found["excess"] = above(nats, m.floors)
     else:
         with pool_of(1) as pool:
-            loss = mean_loss(quantized.losses, m.validation, pool, tokens)
+            loss = mean_loss(model.quantized().losses, m.validation, pool,
+                             tokens_at_once(settings["train"]["batch"], model.config))
     found |= {"loss": loss, "ppl": perplexity(loss), "bits_per_byte": m.validation.bits_per_byte(
         loss, m.validation.count_bytes(m.tokenizer))}
     if run.questions:
         found["answers"] = answers(LanguageModel(FloatEngine(model), m.tokenizer, settings, run.steps),
                                    FIRST_TASK_SEED + run.seed)
     return found | {"weights": weights(model)}
+
+
+def check_causal(model, m):
+    """AssertionError for a model whose logits hear of later tokens: its loss would count for nothing."""
+    ids = m.validation.stream.tokens[None, :48].astype(np.int32)
+    quantized = model.quantized()
+    whole, begun = (quantized(ids[:, :n]).data for n in (48, 20))
+    assert np.array_equal(whole[:, :, :20], begun), "a token's logits depend on later tokens"
+
+
+def nats_of(model, m, settings):
+    """-log p of each validation story."""
+    return nats_of_stories(model.quantized().losses, m.validation,
+                           tokens_at_once(settings["train"]["batch"], model.config))
+
+
+def with_weights(model, arrays):
+    """A model like this one with other weights {name: array}."""
+    other = copy.deepcopy(model)
+    checkpoint.copy_into(other.arrays(), arrays, "the averages")
+    return other
 
 
 def nats_of_stories(losses, part, tokens, rows=16):
@@ -265,8 +294,9 @@ def nats_of_stories(losses, part, tokens, rows=16):
     return [nats[i] for i in np.argsort(order)]
 
 
-def of_stories(excess):
-    """Excess nats of each story -> {"mean", "sd", "n", "stories"}"""
+def above(nats, floors):
+    """Nats and floor of each story -> {"mean", "sd", "n", "stories"}"""
+    excess = [a - b for a, b in zip(nats, floors)]
     n, mean = len(excess), math.fsum(excess) / len(excess)
     sd = math.sqrt(math.fsum((x - mean)**2 for x in excess) / (n - 1))
     tenths = np.clip(np.rint(np.multiply(excess, 10)), -2**15, 2**15 - 1).astype("<i2")
@@ -310,7 +340,7 @@ def of_lines(lines):
     columns = {"step": "step", "loss": "loss", "grad_norm": "grad_norm", "zeros": "zero_fraction",
                "flips": "flip_rate"}
     found = {"series": {name: [short(line[key]) for line in series] for name, key in columns.items()
-                        if series and series[0][key] is not None}}
+                        if series and any(line[key] is not None for line in series)}}
     if evaluations := [line for line in lines if "val_loss" in line]:
         found["evaluations"] = {key: [line[key] for line in evaluations] for key in ("step", "val_loss")}
     if looked := [line for line in lines if any(key.startswith("zeros ") for key in line)]:
@@ -322,4 +352,4 @@ def of_lines(lines):
 
 def short(number):
     """Five digits of it."""
-    return number if isinstance(number, int) else float(f"{number:.5g}")
+    return number if isinstance(number, int | None) else float(f"{number:.5g}")

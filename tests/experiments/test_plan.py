@@ -33,8 +33,9 @@ def test_before_anything_is_there_the_sweeps_are_open_and_the_ladder_waits_for_t
 def test_the_blocks_and_how_many_runs_each_has():
     done = finished()
     sizes = {block.name: len(block.runs) for block in plan.blocks(done)}
-    assert sizes == {"sweep 64": 10, "sweep 128": 9, "ladder 0": 11, "held out": 2, "binary": 5, "control": 3 + 5 - 1, "ladder 1": 11,
-                     "other rate": 2, "ladder 2": 11}
+    assert sizes == {"sweep 64": 10, "sweep 128": 9, "ladder 0": 11, "held out": 2, "binary": 5,
+                     "control": 3 + 5 - 1, "ladder 1": 11,
+                     "other rate": 2, "ablations": 54, "stability": 66, "real text": 16, "ladder 2": 11}
     names = [run.name for block in plan.blocks(done) for run in block.runs]
     assert len(set(names)) == len(names)
 
@@ -91,7 +92,8 @@ def test_the_numbers_in_the_matrices(d, n):
 def test_a_name_says_all_that_differs():
     run = Run(STORIES, "ternary", 64, 1.6e-2, 3000)
     others = [run._replace(text="tinyshakespeare"), run._replace(arm=CONTROL), run._replace(d=96),
-              run._replace(lr=8e-3), run._replace(steps=600), run._replace(seed=1), run._replace(change="ema"),
+              run._replace(lr=8e-3), run._replace(steps=600), run._replace(seed=1),
+              run._replace(change="ema"),
               run._replace(train=(("clip", 0.0),)), run._replace(train=(("clip", 0.5),)),
               run._replace(train=(("schedule", "cosine"),))]
     assert len({one.name for one in (run, *others)}) == 11
