@@ -25,10 +25,10 @@ ON_FLOOR = {
     8: "_command api measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
-       "experiments.markdown experiments.ablations experiments.plan",
+       "experiments.markdown experiments.ablations experiments.plan experiments.uncertainty",
     9: "jobs drawing measure.step_profile experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
-       "experiments.engines_page experiments.quality_page experiments.speed_page experiments.training_run "
+       "experiments.engines_page experiments.quality_page experiments.speed_page experiments.training_run experiments.scaling "
        "course.poster_numbers",
     10: "fitting experiments.catalogue experiments.runner course.poster "
         "course.map course.quantizers course.gradients course.straight_through course.bitlinear "

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..errors import UserError
 from ..files import write_atomically
 from ..measure import results
-from . import plan
+from . import plan, scaling
 from .training_run import HOME, carry_out
 
 FOLDER = "runs"                        # in data/results
@@ -98,6 +98,14 @@ def seconds_of(run, found):
     return expected(run) * (sum(b for _, b in pairs) / sum(a for a, _ in pairs) if pairs else 1)
 
 
+def foretell(found):
+    """Write what the law says of the held-out size, once its runs are there and before that size begins."""
+    path = results.home() / f"{scaling.NAME}.json"
+    if not path.exists() and scaling.ready(found):
+        results.save(path, results.envelope(scaling.NAME, scaling.predict(found), 0.0,
+                                            "python -m minibitnet.reproduce runs"))
+
+
 def work(share=(1, 1), budget=None, stopped=lambda: False, report=lambda progress: None,
          wrote=lambda path: None):
     """Make runs until none is left that can be made, the budget (hours) is spent, or stopped() says so.
@@ -105,6 +113,7 @@ def work(share=(1, 1), budget=None, stopped=lambda: False, report=lambda progres
     began, taken = time.monotonic(), set()
     while not stopped():
         found = done()
+        foretell(found)
         todo = [run for run in open_runs(found, share) if run.name not in taken]
         left = sum(seconds_of(run, found) for run in todo)
         if not todo:

@@ -183,3 +183,20 @@ def test_a_share_is_one_of_n(text, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["runs", "--shard", text])
     assert ended.value.code == 2 and "expected I/N" in capsys.readouterr().err
+
+
+def test_the_law_is_written_down_before_the_held_out_size_begins(workplace, monkeypatch):
+    law = {f"{arm}-{d}": {"config": {"text": STORIES, "arm": arm, "questions": True, "d": d},
+                          "counts": {"matrices": 49 * d**2}, "outcome": {"excess": {"mean": 1e4 / d}}}
+           for arm in ("ternary", "float") for d in plan.SIZES}
+    path = workplace / "results" / "scaling-prediction.json"
+    waiting = plan.Block("held out", "a question", [SMALL], "scaling-prediction")
+    monkeypatch.setattr(runner.plan, "blocks", lambda done: [waiting])
+    assert runner.open_runs({}) == []
+    runner.foretell({name: law[name] for name in list(law)[1:]})
+    assert not path.exists(), "a size is missing"
+    runner.foretell(law)
+    written = path.read_bytes()
+    runner.foretell(law | {"ternary-48": law["ternary-64"]})
+    assert path.read_bytes() == written, "it is not written again"
+    assert runner.open_runs({}) == [SMALL]

@@ -1,0 +1,116 @@
+"""Does loss follow a power law of size, and does the law foretell a size that it has not seen?  [bitnet] eq. 19
+
+    L(N) = a N^b + c.  On stories the least loss is known, so the excess E = L - floor is fitted, in two ways:
+    M1   E = a N^b              the law's c is the floor
+    M2   E = a N^b + c'         c' is free: what would remain for an infinitely large model, on this many
+                                tokens. It need not be 0, for the tokens are the same for every size.
+
+N counts the numbers in the matrices. ``predict`` is written to data/results before a run of the held-out size
+begins; ``runner`` refuses it until then.
+"""
+import hashlib
+import json
+import math
+
+import numpy as np
+
+from . import plan
+from .uncertainty import mean_of, normal_draws, pooled, quantiles
+
+GRID = 400                             # places at which c' is tried
+SHARE = 0.9                            # of the draws that an interval holds
+NAME = "scaling-prediction"
+ARMS = "ternary", "float"
+
+
+def points(found, arm, sizes, steps=None):
+    """Results of runs -> {N: [excess of each seed]} of an arm's ladder."""
+    cells = {}
+    for result in found.values():
+        config = result["config"]
+        if (config["text"], config["arm"], config["questions"]) == (plan.STORIES, arm, True) and (
+                config["d"] in sizes and "excess" in result["outcome"]):
+            cells.setdefault(result["counts"]["matrices"], []).append(result["outcome"]["excess"]["mean"])
+    return dict(sorted(cells.items()))
+
+
+def power_law(n, e, weights):
+    """M1 by weighted least squares of ln E = ln a + b ln N -> (ln a, b, weighted squares of residuals)"""
+    x, y = np.log(n), np.log(e)                              # e, weights (..., sizes): one law for each row
+    w = np.asarray(weights, float) / np.sum(weights, -1, keepdims=True)
+    centre, height = ((w * a).sum(-1, keepdims=True) for a in (x, y))
+    b = (w * (x - centre) * (y - height)).sum(-1, keepdims=True) / (w * (x - centre)**2).sum(-1, keepdims=True)
+    rest = y - height - b * (x - centre)
+    return (height - b * centre)[..., 0], b[..., 0], (np.asarray(weights) * rest**2).sum(-1)
+
+
+def with_offset(n, e, weights):
+    """M2: the c' of a grid whose power law fits E - c' best; a residual of ln(E - c') counts by the share of E
+    that is left -> (ln a, b, c', [(c', squares) ..])"""
+    places = np.linspace(-0.5, 0.98, GRID) * min(e)
+    left = np.asarray(e) - places[:, None]
+    ln_a, b, squares = power_law(n, left, np.asarray(weights) * (left / e)**2)
+    best = squares.argmin()
+    return ln_a[best], b[best], float(places[best]), list(zip(places.tolist(), squares.tolist()))
+
+
+def at(n, ln_a, b, c=0.0):
+    """The law at N."""
+    return math.exp(ln_a + b * math.log(n)) + c
+
+
+def foretold(cells, n, seed=0):
+    """{N: [excess ..]} of the fitted sizes -> what each law, and two rules of thumb, say of another N. The
+    interval is of draws: each size's mean moved by what seeds differ, the fit made again, and the noise of one
+    new run. With one seed a size, how far M1 misses its points stands for what seeds differ."""
+    sizes = list(cells)
+    means = [math.exp(mean_of([math.log(e) for e in cells[size]])) for size in sizes]
+    counts = [len(cells[size]) for size in sizes]
+    ln_a, b, squares = power_law(sizes, means, counts)
+    sd, freedom = pooled([[math.log(e) for e in cell] for cell in cells.values()])
+    if sd is None:
+        sd, freedom = math.sqrt(squares / max(1, len(sizes) - 2)), max(0, len(sizes) - 2)
+    draws = normal_draws(seed, len(sizes) + 1)
+    m1, m2 = [], []
+    for row in draws:
+        moved = [e * math.exp(sd * z / math.sqrt(k)) for e, z, k in zip(means, row, counts)]
+        new = math.exp(sd * row[-1])
+        m1.append(at(n, *power_law(sizes, moved, counts)[:2]) * new)
+        *law, c, _ = with_offset(sizes, moved, counts)
+        m2.append(at(n, *law, c) * new)
+    offset = with_offset(sizes, means, counts)
+    within = [c for c, s in offset[3] if sd and (s - min(s for _, s in offset[3])) / sd**2 < 3.84]
+    last, before = means[-1], means[-2]
+    slope = math.log(last / before) / math.log(sizes[-1] / sizes[-2])
+    return {
+        "N": n, "fitted": {"N": sizes, "excess": means, "seeds": counts}, "sd": sd, "freedom": freedom,
+        "M1": {"ln_a": float(ln_a), "b": float(b), "excess": at(n, ln_a, b), "interval": quantiles(m1, SHARE)},
+        "M2": {"ln_a": float(offset[0]), "b": float(offset[1]), "c": offset[2],
+               "c_interval": [min(within), max(within)] if within else None,
+               "excess": at(n, *offset[:3]), "interval": quantiles(m2, SHARE)},
+        "as the largest": last, "the last two": last * math.exp(slope * math.log(n / sizes[-1])),
+    }
+
+
+def ready(found):
+    """Are all sizes of the fit there, in both arms?"""
+    return all(len(points(found, arm, plan.SIZES)) == len(plan.SIZES) for arm in ARMS)
+
+
+def predict(found):
+    """The result of data/results/scaling-prediction.json: what is foretold of the held-out size, and, as a
+    rehearsal, of the largest fitted one without itself; with the sha256 of the runs that it is made of."""
+    n = plan.Run(plan.STORIES, "float", plan.HELD_OUT, 1.0, 1).matrices
+    used = sorted(name for name, result in found.items()
+                  if result["config"]["questions"] and result["config"]["d"] in plan.SIZES
+                  and result["config"]["arm"] in ARMS)
+    arms = {}
+    for arm in ARMS:
+        cells = points(found, arm, plan.SIZES)
+        *smaller, largest = cells
+        arms[arm] = {"held out": foretold(cells, n),
+                     "rehearsal": foretold({size: cells[size] for size in smaller}, largest)
+                     | {"measured": cells[largest]}}
+    outcomes = {name: found[name]["outcome"] for name in used}
+    return {"config": {"runs": used, "sha256": hashlib.sha256(
+        json.dumps(outcomes, sort_keys=True).encode()).hexdigest()}, "arms": arms}
