@@ -5,7 +5,7 @@ import numpy as np
 
 from ..exact import total
 from ..quant import absmax_int8, absmean_ternary
-from .exercise import Exercise
+from .exercise import Exercise, shown
 
 ORDERS = 60
 
@@ -24,7 +24,18 @@ def inputs_and_weights(rng):
 def with_first_alone(fn, x, w):
     """Its answer, and that for the first token alone."""
     y = fn(x, w)
-    return y if y is None else (y, fn(x[:, :1], w))
+    return None if y is None else Answer((y, fn(x[:, :1], w)))
+
+
+class Answer(tuple):
+    """For all tokens, and for the first alone; the first of these is shown."""
+
+    def __new__(cls, both):
+        return super().__new__(cls, both)
+
+    @property
+    def __name__(self):
+        return shown(self[0])
 
 
 def codes_and_scale(x, w):
@@ -50,7 +61,8 @@ def right_size(x, w, answer):
 
 def rounded_once(x, w, answer):
     """equal to 1e-5 is not equal: whole numbers are summed without any rounding, and the single
-    multiplication after it is by one scale; which of your steps rounds more often?"""
+    multiplication after it, in float32 as they are, is by one scale; which of your steps rounds more often,
+    or more seldom?"""
     sums, w_scale, x_scale = codes_and_scale(x, w)
     return np.array_equal(answer[0], sums.astype(np.float32) * (w_scale * x_scale))
 
@@ -62,6 +74,7 @@ def code_sizes(rng):
     yield 127, 127, 24
     yield 128, 1, 24
     yield 127, 1, 53
+    yield 1, 1, 60                               # a float would lose the last digits
     for _ in range(6):
         yield 1 + rng.integers(255), 1 + rng.integers(127), 16 + rng.integers(30)
 
@@ -86,7 +99,7 @@ def no_wider(code_a, code_b, mantissa_bits, answer):
 def rows_and_bits(rng):
     yield np.array([[0.3, -0.7, 0.2]]), 4
     yield np.array([[0.9, *[1.51] * 99]]) / 16, 4
-    yield np.array([[3.0, -1.0, 2.0], [3e-5, 1e-5, -2e-5]]), 6
+    yield np.array([[3.0, -1.0, 2.0], [0, 0, 0], [3e-5, 1e-5, -2e-5]]), 6
     for n, K, bits in ((3, 7, 5), (5, 40, 8), (4, 300, 12)):
         yield rng.standard_normal((n, K)) * np.exp2(3 * np.arange(n) - 4)[:, None], bits
 
@@ -109,6 +122,8 @@ def last_unit(row):
 def needed_unit(row, bits):
     """The smallest power of two for which the norm, and what rounding may add to it, is 2^bits units."""
     room = 2.0**bits - 0.5 * math.sqrt(row.size)
+    if not row.any():
+        return 0.0
     return 2.0 ** math.ceil(math.log2(math.sqrt(math.fsum(row * row)) / room))
 
 
@@ -131,6 +146,8 @@ def two_vectors(rng):
         a, b = rng.standard_normal((2, K)).astype(np.float32)
         orders = np.stack([rng.permutation(K) for _ in range(ORDERS)])
         yield (np.abs(a), np.abs(b), orders) if sign else (a, b, orders)
+    longer = np.float32(np.repeat([128.51, 130.51], 500) / 512)          # rounding makes the norm longer
+    yield longer, longer, np.argsort(orders[:, :1000], 1)
 
 
 def of_the_two(fn, a, b, orders):

@@ -92,26 +92,35 @@ def gain_moves(x, gain, g, answer):
 
 
 def norm_moves(x, gain, g, answer):
-    "where x moves a little, sum(g y) moves by sum(dx times that little): the length of x moves, too"
+    """where x moves a little, sum(g y) moves by sum(dx times that little): the length of x moves, too, and
+    the gain stands in between"""
     return agrees(lambda x: normed(x, gain), (x,), g, answer[:1])
 
 
 # ---- walk(tape, loss, seed): the gradients of all that the tape did not make
 
 def tapes(rng):
-    """The kinds of ``tape_of``, with the gradient of the loss to begin with."""
-    yield "diamond", 1.0                         # y = a a + a, a = x x, at x = 3
-    yield "shared", 1.0                          # y = (x + z) + x, and add hands one array to both
-    yield "unused", 1.0                          # c = x x is made and not needed
-    yield "constant", 1.0                        # y = x k, k a constant: no number
-    yield "half", 0.5
-    yield "none", 1.0                            # an op of ids, which have no gradient
+    """The kinds of ``tape_of``, the number of the loss, and the gradient to begin with."""
+    yield Tape("diamond"), 4, 1.0                # y = a a + a, a = x x, at x = 3
+    yield Tape("shared"), 3, 1.0                 # y = (x + z) + x, and add hands one array to both
+    yield Tape("unused"), 3, 1.0                 # c = x x is made and not needed
+    yield Tape("constant"), 2, 1.0               # y = x k, k a constant: no number
+    yield Tape("diamond"), 4, 0.5
+    yield Tape("none"), 2, 1.0                   # an op of ids, which have no gradient
+
+
+class Tape(str):
+    """The name of a tape, which is shown as what stands on it."""
+
+    def __repr__(self):
+        lines = (f"({out}, {inputs}, vjp)" for out, inputs, _ in tape_of(self)[0])
+        return f"[{', '.join(lines)}]"
 
 
 def tape_of(kind):
     """-> (tape, the number of the loss, {number: its gradient for a seed of 1})"""
     x, z = 0, 1
-    if kind in ("diamond", "half"):
+    if kind == "diamond":
         return [(2, [x, x], lambda g: (3.0 * g, 3.0 * g)), (3, [2, 2], lambda g: (9.0 * g, 9.0 * g)),
                 (4, [3, 2], lambda g: (g, g))], 4, {x: 114.0}
     if kind == "shared":
@@ -123,76 +132,98 @@ def tape_of(kind):
     return [(2, [x, z], lambda g: (4.0 * g, None))], 2, {x: 4.0}
 
 
-def walked(fn, kind, seed):
+def walked(fn, kind, loss, seed):
     """What a walk gives, and how long the tape is then. Gradients are arrays of one number."""
-    tape, loss, _ = tape_of(kind)
+    tape, _, _ = tape_of(kind)
     grads = fn(tape, loss, np.array([seed]))
     return None if grads is None else (grads, len(tape))
 
 
-def only_the_beginnings(kind, seed, answer):
+def only_the_beginnings(kind, loss, seed, answer):
     "what remains are the gradients of what the tape did not make: nothing of a result, and no None"
     return set(answer[0]) == set(tape_of(kind)[2])
 
 
-def two_ways_add(kind, seed, answer):
+def seed_counts(kind, loss, seed, answer):
+    "the walk begins with the seed: half the seed is half of every gradient"
+    return seed == 1 or {key: float(np.asarray(g).item()) for key, g in answer[0].items()} != tape_of(kind)[2]
+
+
+def two_ways_add(kind, loss, seed, answer):
     "what is used twice gets both wishes, added; and an array that an op hands to two inputs stays as it is"
     return all(abs(float(np.asarray(answer[0][key]).item()) - seed * value) < 1e-9
                for key, value in tape_of(kind)[2].items())
 
 
-def tape_is_used_up(kind, seed, answer):
+def tape_is_used_up(kind, loss, seed, answer):
     "the tape is empty afterwards, so that every array can be freed once it was used"
     return answer[1] == 0
 
 
 # ---- gradient_error(op, inputs): a checker is checked with right gradients and with planted ones
 
-# What the vjp of y = silu(a) b, a and b of one shape, gives in place of (da, db).
-PLANTED = (lambda da, db: (da, db),
-           lambda da, db: (da, 1.001 * db),
-           lambda da, db: (-da, db),
-           lambda da, db: (500 * da, db),
-           lambda da, db: (da, 0 * db),
-           lambda da, db: (da * (np.arange(da.size) != 2).reshape(da.shape), db),
-           lambda da, db: (db, da),
-           lambda da, db: (da, np.where(np.arange(db.size).reshape(db.shape) == 0, np.nan, db)))
+class Gate:
+    """An op of arrays: a, b -> (y = size silu(bend a) b, its vjp). vjp: what it gives in place of (da, db);
+    of_g: what it takes for g."""
+
+    def __init__(self, name, vjp=lambda da, db: (da, db), right=False, size=1.0, bend=1.0, of_g=lambda g: g):
+        self.name, self.vjp, self.right = name, vjp, right
+        self.size, self.bend, self.of_g = size, bend, of_g
+
+    def __repr__(self):
+        return f"silu(a) b, {self.name}"
+
+    def __call__(self, a, b):
+        x = self.bend * a
+        s = 1 / (1 + np.exp(-x))
+
+        def vjp(g):
+            g = self.size * self.of_g(g)
+            return self.vjp(self.bend * g * b * (s + x * s * (1 - s)), g * x * s)
+        return self.size * x * s * b, vjp
+
+
+GATES = (
+    Gate("both gradients right", right=True),
+    Gate("both right, of 30 a, which bends soon", right=True, bend=30.0),
+    Gate("b's gradient a thousandth too large", lambda da, db: (da, 1.001 * db)),
+    Gate("a's gradient with the other sign", lambda da, db: (-da, db)),
+    Gate("a's gradient 500 times too large", lambda da, db: (500 * da, db)),
+    Gate("b's gradient zero", lambda da, db: (da, 0 * db)),
+    Gate("one entry of a's gradient zero", lambda da, db: (
+        da * (np.arange(da.size) != 2).reshape(da.shape), db)),
+    Gate("the two gradients swapped", lambda da, db: (db, da)),
+    Gate("a NaN in b's gradient", lambda da, db: (
+        da, np.where(np.arange(db.size).reshape(db.shape) == 0, np.nan, db))),
+    Gate("the entries of a's gradient in other places", lambda da, db: (np.roll(da, 1), db)),
+    Gate("everywhere the mean of g for g", of_g=lambda g: np.full_like(g, g.sum() / g.size)),
+    Gate("times a millionth, b's gradient a thousandth too large", lambda da, db: (da, 1.001 * db),
+         size=1e-6),
+)
 AGREES = 1e-6
 
 
 def gates(rng):
-    """The right op twice, then each planted one."""
-    for number in (0, *range(len(PLANTED))):
+    """Each with two arrays."""
+    for number, op in enumerate(GATES):
         shape = ((3,), (2, 4), (5, 1, 3))[number % 3]
-        yield number, [2 * rng.standard_normal(shape), rng.standard_normal(shape)]
+        a, b = (rng.random(shape) + 0.5 for _ in "ab")
+        yield op, [a * np.sign(rng.standard_normal(shape)) / op.bend, b]
 
 
-def gate(number):
-    """An op of arrays: a, b -> (y, its vjp, right or planted)."""
-    def op(a, b):
-        s = 1 / (1 + np.exp(-a))
-        return a * s * b, lambda g: PLANTED[number](g * b * (s + a * s * (1 - s)), g * a * s)
-    return op
-
-
-def told(fn, number, inputs):
-    """What a checker says of an op."""
-    return fn(gate(number), inputs)
-
-
-def one_number(number, inputs, error):
+def one_number(op, inputs, error):
     "the error is one number, not below 0 (NaN where a gradient is NaN)"
     return np.ndim(error) == 0 and not error < 0
 
 
-def accepts_right(number, inputs, error):
+def accepts_right(op, inputs, error):
     "where the gradients of both inputs are right, the error is below 1e-6"
-    return number > 0 or error < AGREES
+    return not op.right or error < AGREES
 
 
-def rejects_wrong(number, inputs, error):
+def rejects_wrong(op, inputs, error):
     "where a gradient is wrong, of whichever input and however little, the error is not below 1e-6"
-    return number == 0 or not error < AGREES
+    return op.right or not error < AGREES
 
 
 EXERCISES = {
@@ -203,7 +234,7 @@ EXERCISES = {
     "rms_norm_vjp": Exercise("x (m, tokens), gain (m,), g (m, tokens), with eps = 0.1 -> (dx, dgain)", norms,
                              (two_more_shapes, gain_moves, norm_moves)),
     "walk": Exercise("tape, loss, seed -> {number: gradient}", tapes,
-                     (only_the_beginnings, two_ways_add, tape_is_used_up), walked),
+                     (only_the_beginnings, seed_counts, two_ways_add, tape_is_used_up), walked),
     "gradient_error": Exercise("op, inputs, a list of float64 arrays -> the largest relative error", gates,
-                               (one_number, accepts_right, rejects_wrong), told),
+                               (one_number, accepts_right, rejects_wrong)),
 }

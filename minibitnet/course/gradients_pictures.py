@@ -68,26 +68,12 @@ def error_by_step():
     return figure
 
 
-def bricks(names):
-    """The operations of a model, as they stand on the tape: one brick each, eight a row."""
-    figure, [axes] = new_figure(size=(7.5, 0.42 * math.ceil(len(names) / 8) + 0.5))
-    kinds = list(dict.fromkeys(names))
-    for i, name in enumerate(names):
-        shade = 0.35 + 0.6 * kinds.index(name) / max(1, len(kinds) - 1)
-        axes.text(i % 8, -(i // 8), name.replace("_", "\n", 1), fontsize=7, ha="center", va="center",
-                  color="white" if shade < 0.6 else "black",
-                  bbox={"fc": str(shade), "ec": "black", "boxstyle": "square,pad=0.35"})
-    axes.set(xlim=(-0.7, 7.7), ylim=(-(len(names) - 1) // 8 - 0.2, 0.7))
-    axes.axis("off")
-    return figure
-
-
 def two_losses(losses):
     """{label: losses}: of gradient descent, over the steps."""
     figure, [axes] = new_figure(size=(6, 3.2))
     for (label, values), style in zip(losses.items(), ("-", "--")):
-        axes.semilogy(range(len(values)), values, color="black", linestyle=style, label=label)
-    axes.set(xlabel="step", ylabel="mean squared error")
+        axes.plot(range(len(values)), values, color="black", linestyle=style, label=label)
+    axes.set(xlabel="step", ylabel="mean squared error", ylim=(0, None))
     axes.legend()
     axes.grid(alpha=0.3)
     return figure

@@ -25,7 +25,7 @@ def one_a_row(codes, x_codes, scale, y):
 
 
 def rescaled(codes, x_codes, scale, y):
-    "the sums are whole numbers, y is not: the scale makes numbers of them again"
+    "the sums are whole numbers, y is not: the scale multiplies them, which makes numbers of them again"
     return not np.array_equal(y, np.rint(y)) or not np.any(codes @ x_codes)
 
 
@@ -61,6 +61,13 @@ def nothing_is_eleven(codes, packed):
     return all(int(byte) >> shift & 3 != 3 for byte in packed for shift in (0, 2, 4, 6))
 
 
+def nobody_is_zero(codes, packed):
+    "where there is no row, the two bits are 00"
+    R = len(packed)
+    return not any(int(packed[r]) >> 2 * place & 3 for place in range(4) for r in range(R)
+                   if r + place * R >= len(codes))
+
+
 def comes_back(codes, packed):
     "unpacked again (rows r, r + R, r + 2R, r + 3R from the lowest bits up), every row is what it was"
     found = unpack_ternary(np.asarray(packed, np.uint8)[:, None], len(codes))[:, 0]
@@ -79,7 +86,15 @@ def at_four_places(fn, V, d, n_layers, F):
     """The function of this model, of one with a token more, a block more, four more features in between."""
     places = ((V, d, n_layers, F), (V + 1, d, n_layers, F), (V, d, n_layers + 1, F), (V, d, n_layers, F + 4))
     answers = [fn(*place) for place in places]
-    return None if answers[0] is None else answers
+    return None if answers[0] is None else Bytes(answers)
+
+
+class Bytes(list):
+    """Four answers, labelled."""
+
+    def __repr__(self):
+        more = zip(("a token more", "a block more", "four features more"), self[1:])
+        return f"{self[0]}; with {', with '.join(f'{what} {n}' for what, n in more)}"
 
 
 def packed_bytes(V, d, n_layers, F):
@@ -116,7 +131,7 @@ EXERCISES = {
     "little_layer": Exercise("codes (n, m), x_codes (m,), scale -> y (n,)", layers,
                              (one_a_row, rescaled, a_row_at_a_time, rounded_once)),
     "pack_column": Exercise("codes (n,) of -1, 0, +1 -> bytes, a list of ceil(n / 4) whole numbers", columns,
-                            (bytes_for_fours, nothing_is_eleven, comes_back)),
+                            (bytes_for_fours, nothing_is_eleven, nobody_is_zero, comes_back)),
     "bytes_of": Exercise("V, d, n_layers, F -> bytes of the packed model", models,
                          (whole_bytes, a_token_more, features_more, a_block_more, all_of_it), at_four_places),
 }

@@ -147,6 +147,7 @@ def steps_to_even(x, answer):
 def symbols(rng):
     yield (np.array([0, 0, 0, 0]),)
     yield (np.array([[1, -1], [-1, 1], [1, -1]]),)
+    yield (np.array([[0, 0], [0, 1], [-1, 1]]),)
     yield (np.array([-1, 0, 0, 1]),)
     yield (np.array([7, 9, 7, 9, 11, 9]),)
     for n, most in ((24, 3), (31, 3), (40, 5)):

@@ -1,4 +1,4 @@
-"""Does loss follow a power law of size, and does the law foretell a size that it has not seen?  [bitnet] eq. 19
+"""Does loss follow a power law of size, and does it foretell a size that it has not seen?  [bitnet] eq. 19
 
     L(N) = a N^b + c.  On stories the least loss is known, so the excess E = L - floor is fitted, in two ways:
     M1   E = a N^b              the law's c is the floor
@@ -39,14 +39,15 @@ def power_law(n, e, weights):
     x, y = np.log(n), np.log(e)                              # e, weights (..., sizes): one law for each row
     w = np.asarray(weights, float) / np.sum(weights, -1, keepdims=True)
     centre, height = ((w * a).sum(-1, keepdims=True) for a in (x, y))
-    b = (w * (x - centre) * (y - height)).sum(-1, keepdims=True) / (w * (x - centre)**2).sum(-1, keepdims=True)
+    products, squares = (w * (x - centre) * a for a in (y - height, x - centre))
+    b = products.sum(-1, keepdims=True) / squares.sum(-1, keepdims=True)
     rest = y - height - b * (x - centre)
     return (height - b * centre)[..., 0], b[..., 0], (np.asarray(weights) * rest**2).sum(-1)
 
 
 def with_offset(n, e, weights):
-    """M2: the c' of a grid whose power law fits E - c' best; a residual of ln(E - c') counts by the share of E
-    that is left -> (ln a, b, c', [(c', squares) ..])"""
+    """M2: the c' of a grid whose power law fits E - c' best; a residual of ln(E - c') counts by the share of
+    E that is left -> (ln a, b, c', [(c', squares) ..])"""
     places = np.linspace(-0.5, 0.98, GRID) * min(e)
     left = np.asarray(e) - places[:, None]
     ln_a, b, squares = power_law(n, left, np.asarray(weights) * (left / e)**2)
@@ -61,8 +62,8 @@ def at(n, ln_a, b, c=0.0):
 
 def foretold(cells, n, seed=0):
     """{N: [excess ..]} of the fitted sizes -> what each law, and two rules of thumb, say of another N. The
-    interval is of draws: each size's mean moved by what seeds differ, the fit made again, and the noise of one
-    new run. With one seed a size, how far M1 misses its points stands for what seeds differ."""
+    interval is of draws: each size's mean moved by what seeds differ, the fit made again, and the noise of
+    one new run. With one seed a size, how far M1 misses its points stands for what seeds differ."""
     sizes = list(cells)
     means = [math.exp(mean_of([math.log(e) for e in cells[size]])) for size in sizes]
     counts = [len(cells[size]) for size in sizes]
@@ -84,7 +85,8 @@ def foretold(cells, n, seed=0):
     slope = math.log(last / before) / math.log(sizes[-1] / sizes[-2])
     return {
         "N": n, "fitted": {"N": sizes, "excess": means, "seeds": counts}, "sd": sd, "freedom": freedom,
-        "M1": {"ln_a": float(ln_a), "b": float(b), "excess": at(n, ln_a, b), "interval": quantiles(m1, SHARE)},
+        "M1": {"ln_a": float(ln_a), "b": float(b), "excess": at(n, ln_a, b),
+               "interval": quantiles(m1, SHARE)},
         "M2": {"ln_a": float(offset[0]), "b": float(offset[1]), "c": offset[2],
                "c_interval": [min(within), max(within)] if within else None,
                "excess": at(n, *offset[:3]), "interval": quantiles(m2, SHARE)},

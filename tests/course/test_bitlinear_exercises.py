@@ -159,5 +159,7 @@ def test_without_its_margin_a_grid_fits_random_rows_and_not_the_planted_one():
     """99 numbers of 1.51 / 16 and one of 0.9 / 16 have a norm of 15 units of 1 / 16 before rounding and of 20
     after it. (100 of the former would be on the grid of 1 / 8, and fit.)"""
     wrong, exercise = WRONG["rows_on_grid"]["no margin"][0], EXERCISES["rows_on_grid"]
-    report = graded("rows_on_grid", exercise, wrong)
+    def careful(x, bits):                                        # of rows of zeros, which the mistake is not about
+        return np.stack([wrong(row[None], bits)[0] if row.any() else row for row in x])
+    report = graded("rows_on_grid", exercise, careful)
     assert report.passed == report.of - 1 and "0.09438" in report.problem

@@ -56,18 +56,21 @@ def in_place(old, new):
 
 
 def checker_with(compare=lambda numeric, analytic, size: abs(numeric - analytic) / size, most=np.max, inputs=None,
-                 h=1e-6, dtype=float):
+                 h=1e-6, dtype=float, direction=None, sides=(1, -1)):
     """A checker with one mistake."""
+    direction_of = direction
+
     def gradient_error(op, given):
         rng, errors = Random(5), []
+        direction = direction_of or rng.standard_normal
         given = [np.asarray(x, dtype) for x in given]
         out, vjp = op(*given)
-        v = rng.standard_normal(out.shape)
+        v = direction(out.shape)
         for i, gradient in enumerate(vjp(v)[:inputs]):
-            u = rng.standard_normal(given[i].shape)
+            u = direction(given[i].shape)
             ahead, behind = (op(*(x + dtype(s * h) * u.astype(dtype) if k == i else x
-                                  for k, x in enumerate(given)))[0] for s in (1, -1))
-            numeric = float((v * (ahead - behind)).sum()) / (2 * h)
+                                  for k, x in enumerate(given)))[0] for s in sides)
+            numeric = float((v * (ahead - behind)).sum()) / ((sides[0] - sides[1]) * h)
             size = max(abs(numeric), float(np.sqrt((gradient ** 2).sum())))
             errors.append(compare(numeric, float((gradient * u).sum()), size))
         return most(errors)
@@ -111,7 +114,7 @@ WRONG = {
         "what nobody asked for counts": (walk_with(skip=False), "added"),
         "the constant's key": (walk_with(none=True), "no None"),
         "the tape is left": (walk_with(empty=False), "empty afterwards"),
-        "the seed is ignored": (walk_with(seed_one=True), "added"),
+        "the seed is ignored": (walk_with(seed_one=True), "begins with the seed"),
     },
     "gradient_error": {
         "the first input alone": (checker_with(inputs=1), "whichever input"),
@@ -122,6 +125,10 @@ WRONG = {
         "a step that is too small": (checker_with(h=1e-13), "is below 1e-6"),
         "float32": (checker_with(dtype=np.float32), "is below 1e-6"),
         "all errors, not the largest": (checker_with(most=np.array), "one number"),
+        "an absolute error": (checker_with(lambda n, a, size: abs(n - a)), "however little"),
+        "directions of ones": (checker_with(direction=np.ones), "however little"),
+        "one side": (checker_with(sides=(1, 0)), "is below 1e-6"),
+        "a wide step": (checker_with(h=1e-2), "is below 1e-6"),
         "signed": (checker_with(lambda n, a, size: (n - a) / size, most=min), "not below 0"),
     },
 }

@@ -50,6 +50,7 @@ WRONG = {
         "one bit apart": (packed(in_blocks, shift=lambda i: i), "what it was"),
         "a byte too few": (lambda c: packed(in_blocks)(c)[:len(c) // 4], "every four rows need one byte"),
         "a byte for each code": (lambda c: [int(code) + 1 for code in c], "every four rows need one byte"),
+        "padding as zero weights": (lambda c: packed(in_blocks)([*c, *[0] * (-len(c) % 4)]), "bits are 00"),
         "negative bytes": (lambda c: np.array(packed(in_blocks)(c), np.uint8).view(np.int8), "from 0 to 255"),
     },
     "bytes_of": {
