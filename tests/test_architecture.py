@@ -37,7 +37,7 @@ ON_FLOOR = {
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
-    11: "experiments.report course.grading",
+    11: "experiments.report experiments.trained_page course.grading",
     12: "experiments.pages",
     13: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
 }

@@ -7,7 +7,7 @@ from statistics import mean
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.experiments import pages, quality_page
+from minibitnet.experiments import pages, plan, quality_page, trained_page
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -91,3 +91,23 @@ def test_the_recorded_runs_are_those_that_every_machine_makes():
     exact = json.loads((ROOT / "data/results/exact.json").read_text(encoding="utf-8"))["result"]["tiny"]
     for key in ("model_sha256", "val_loss"):
         assert RUNS["tiny-0"][key] == exact[key]
+
+
+def test_the_page_of_trained_models_says_what_is_there_and_what_is_left(monkeypatch):
+    """Of no run, of the first sweep, and of a ladder with two seeds, whose intervals are pooled."""
+    def result(run, excess):
+        return {"config": run._asdict(), "cpu_seconds": 600.0,
+                "outcome": {"excess": {"mean": excess, "n": 1963}, "series": {"step": [100], "loss": [0.3]}}}
+    found = {}
+    monkeypatch.setattr(trained_page.runner, "done", lambda: found)
+    assert "0 models of the plan" in trained_page.trained() and "## By size" not in trained_page.trained()
+    sweep = plan.sweep({}, "ternary", 64)
+    found.update({run.name: result(run, excess) for run, excess in zip(sweep, (52.04, 51.0, 53.0))})
+    page = trained_page.trained()
+    assert "| ternary |  | 52.0 | 51.0 | 53.0 |" not in page and "| ternary | 52.0 | 51.0 | 53.0 | 0.0144 |" in page
+    assert "| sweep 64 | each arm's best rate where the model is small | 3 of 10 |" in page
+    for seed, excess in ((0, 40.0), (1, 42.0)):
+        run = plan.Run(plan.STORIES, "float", 64, 0.01, 4500, seed, questions=True)
+        found[run.name] = result(run, excess)
+    page = trained_page.trained()
+    assert "| 64 | 200,704 |  | 41.0 ± 12.7 |  |  |" in page          # 12.706 sqrt(2) / sqrt(2), of one freedom

@@ -8,7 +8,7 @@ from ..course import poster
 from ..errors import UserError
 from ..files import write_atomically
 from ..measure import results
-from . import engines_page, quality_page, report, speed_page
+from . import engines_page, quality_page, report, speed_page, trained_page
 from .catalogue import EXPERIMENTS
 from .claims import rows
 from .markdown import page, record, table
@@ -45,7 +45,8 @@ def index():
         lines.append((f"[{name}.json]({name}.json)", f"`{found['command']}`", found.get("date", ""),
                       results.machine(found), where["numpy"], where.get("blas_kernel") or ""))
     text = ("Pages that `python -m minibitnet.reproduce pages` makes from the files beside them: what "
-            "trained models reach ([quality](quality.md)), how fast they are trained ([speed](speed.md)) and "
+            "trained models reach ([quality](quality.md)), what the papers' trained rows need "
+            "([trained](trained.md)), how fast they are trained ([speed](speed.md)) and "
             "run ([engines](engines.md)), and the papers, row by row ([papers](papers.md)).")
     head = ("file", "command", "date", "machine", "NumPy", "BLAS kernel")
     return page("# Results", text, table(head, lines))
@@ -67,8 +68,8 @@ def draw_for_papers(name, path):
 
 
 PAGES = {"README.md": index, "quality.md": quality_page.quality, "speed.md": speed_page.speed,
-         "engines.md": engines_page.engines, "papers.md": papers}
+         "engines.md": engines_page.engines, "papers.md": papers, "trained.md": trained_page.trained}
 PICTURES = {"quality.png": quality_page.draw, "speed.png": speed_page.draw,
-            "engines.png": engines_page.draw, "poster.svg": poster.save} | {
+            "engines.png": engines_page.draw, "trained.png": trained_page.draw, "poster.svg": poster.save} | {
     f"papers-{name}.png": partial(draw_for_papers, name)
     for name, experiment in EXPERIMENTS.items() if experiment.figure}
