@@ -30,6 +30,7 @@ ON_FLOOR = {
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.engines_page experiments.quality_page experiments.speed_page "
        "experiments.training_run experiments.scaling experiments.stability "
+       "experiments.equal_cost experiments.end_tasks "
        "course.poster_numbers",
     10: "fitting experiments.catalogue experiments.runner course.poster "
         "course.map course.quantizers course.gradients course.straight_through course.bitlinear "

@@ -9,8 +9,8 @@ The criterion, fixed before a run was made. A run is, in this order,
     trains       otherwise
 
 An arm's edge is the geometric mean of the last rate at which it trains and the first above it at which it
-does not. Beside it stands the edge over the arm's own best rate: how far above its optimum an arm survives, which
-raw rates do not say.
+does not. Beside it stands the edge over the arm's own best rate: how far above its optimum an arm survives,
+which raw rates do not say.
 """
 import math
 
