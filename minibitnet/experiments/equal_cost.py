@@ -59,8 +59,8 @@ def drawn(cells, rng):
 
 def compared(ours, theirs, cost, seed=0):
     """Two arms at one cost -> {"ours", "theirs": excess, "ratio" of the two, its "interval", "times": how
-    many times the cost theirs needs for our excess there, and its "times_interval"}; None for what lies beyond the
-    sizes, or has no seeds to draw."""
+    many times the cost theirs needs for our excess there, and its "times_interval"}; None for what lies
+    beyond the sizes, or has no seeds to draw."""
     a, b = line(ours), line(theirs)
     heights = a.at(cost), b.at(cost)
     found = {"cost": cost, "ours": heights[0] and math.exp(heights[0]),

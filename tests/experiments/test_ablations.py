@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from minibitnet.experiments import ablations, plan, training_run
+from minibitnet.experiments import ablations, training_run
 from minibitnet.experiments.ablations import CHANGES, DECAYS, replaced
 from minibitnet.experiments.plan import STORIES, Run
 from minibitnet.exact import Random
@@ -13,7 +13,6 @@ from minibitnet.nn.gradcheck import vjp_error
 from minibitnet.nn.layers import BinaryLinear, BitLinear
 from minibitnet.nn.model import Transformer
 from minibitnet.quant import Quantized, absmean_ternary
-from minibitnet.stories import walk
 from minibitnet.variants import VARIANTS
 
 ARMS = {"bmt": ("binary",), "elastic": ("binary",), "preln": ("ternary", "binary"),
@@ -23,18 +22,6 @@ CASES = [(name, arm) for name in CHANGES for arm in ARMS.get(name, ("ternary",))
 
 def run_of(name, arm, steps=20):
     return Run(STORIES, arm, 16, 1.6e-2, steps, change=name)
-
-
-@pytest.fixture
-def few(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "few.txt").write_text(walk.corpus(0, 40_000), encoding="utf-8")
-    monkeypatch.setattr(training_run, "MADE", {"training": (1, 60_000), "validation": (2, 8_000)})
-    monkeypatch.setattr(training_run, "packaged", lambda name: tmp_path / "few.txt")
-    monkeypatch.setitem(plan.RECIPES, STORIES, ({"context": 288}, {"batch": 1, "tokenizer": "bpe:512"}))
-    training_run.material.cache_clear()
-    yield tmp_path
-    training_run.material.cache_clear()
 
 
 def state():
@@ -74,8 +61,8 @@ def test_a_model_that_sees_ahead_is_refused(few, monkeypatch):
 
 def test_a_switch_in_mid_run_survives_an_interruption(few):
     for name in ("warm_up", "floats_anew", "elastic"):
-        run = run_of(name, ARMS.get(name, ("ternary",))[0], steps=40)
-        stops = iter([False, False, True])
+        run = run_of(name, ARMS.get(name, ("ternary",))[0], steps=30)
+        stops = iter([True])
         assert training_run.carry_out(run, few / "a", stopped=lambda: next(stops, False)) is None
         assert (training_run.carry_out(run, few / "a")["outcome"]
                 == training_run.carry_out(run, few / "b")["outcome"])

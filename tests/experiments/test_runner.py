@@ -14,7 +14,6 @@ from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 from minibitnet.nn.training import mean_loss
 from minibitnet.reproduce import main
-from minibitnet.stories import walk
 from minibitnet.text.batches import part_of
 from minibitnet.threads import pool_of
 from minibitnet.variants import VARIANTS
@@ -23,23 +22,13 @@ SMALL = Run(STORIES, "ternary", 16, 8e-3, 30)
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch):
-    """A folder to work in, with few stories, and with a plan of three runs."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(results, "home", lambda: tmp_path / "results")
-    monkeypatch.setattr(training_run, "MADE", {"training": (1, 60_000), "validation": (2, 8_000)})
-    monkeypatch.setattr(training_run, "ITEMS", 8)
-    monkeypatch.setitem(plan.RECIPES, STORIES, ({"context": 288}, {"batch": 1, "tokenizer": "bpe:512"}))
-    (tmp_path / "few.txt").write_text(walk.corpus(0, 40_000), encoding="utf-8")
-    monkeypatch.setattr(training_run, "packaged", lambda name: tmp_path / "few.txt")     # for its vocabulary
-    training_run.material.cache_clear()
-    training_run.items.cache_clear()
+def workplace(few, monkeypatch):
+    """A folder to work in, with a plan of three runs."""
+    monkeypatch.setattr(results, "home", lambda: few / "results")
     monkeypatch.setattr(runner.plan, "blocks", lambda done: [
         plan.Block("one", "a question", [SMALL, SMALL._replace(seed=1)]),
         plan.Block("two", "another", [SMALL._replace(arm="float")])])
-    yield tmp_path
-    training_run.material.cache_clear()
-    training_run.items.cache_clear()
+    return few
 
 
 def after(calls):
@@ -149,7 +138,8 @@ def test_another_process_has_a_run_and_the_rest_is_done(workplace):
     assert runner.work() == []
 
 
-def test_verify_finds_a_changed_digit(workplace, capsys):
+def test_verify_finds_a_changed_digit(workplace, capsys, monkeypatch):
+    monkeypatch.setattr(runner.plan, "blocks", lambda done: [plan.Block("one", "a question", [SMALL])])
     runner.work()
     assert main(["verify", SMALL.name]) == 0
     assert "the same to the last digit, model sha256" in capsys.readouterr().out
@@ -161,13 +151,15 @@ def test_verify_finds_a_changed_digit(workplace, capsys):
         main(["verify", SMALL.name])
 
 
-def test_verify_takes_the_shortest_and_knows_what_there_is(workplace, capsys):
+def test_verify_takes_the_shortest_and_knows_what_there_is(workplace, monkeypatch):
+    short = SMALL._replace(steps=10)
+    monkeypatch.setattr(runner.plan, "blocks", lambda done: [plan.Block("one", "a question", [SMALL, short])])
     with pytest.raises(UserError, match="has no run: expected one to verify"):
         main(["verify"])
     runner.work()
     with pytest.raises(UserError, match="no run is named 'stories'"):
         main(["verify", "stories"])
-    assert main(["verify"]) == 0
+    assert runner.to_verify()[0] == short and main(["verify"]) == 0
 
 
 def test_a_damaged_file_is_named(workplace):
