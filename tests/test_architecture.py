@@ -12,9 +12,10 @@ ON_FLOOR = {
     0: "exact packing float16 files threads shapes nn.autograd text.kinds stories.storybook "
        "experiments.lines",
     1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
-       "formats.safetensors inference.fixed_point",
+       "formats.safetensors inference.fixed_point experiments.uncertainty",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
-       "stories.pets course.exercise course.showing inference.sampling inference.scoring inference.kernels",
+       "stories.pets course.exercise course.showing inference.sampling inference.scoring inference.kernels "
+       "experiments.stability experiments.equal_cost experiments.end_tasks",
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
        "inference.cache inference.integer_convert",
     4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer",
@@ -25,12 +26,12 @@ ON_FLOOR = {
     8: "_command api measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
-       "experiments.markdown experiments.ablations experiments.plan experiments.uncertainty",
+       "experiments.markdown experiments.ablations experiments.plan",
     9: "jobs drawing measure.step_profile experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.engines_page experiments.quality_page experiments.speed_page "
-       "experiments.training_run experiments.scaling experiments.stability "
-       "experiments.equal_cost experiments.end_tasks "
+       "experiments.training_run experiments.scaling "
+       "experiments.miniatures "
        "course.poster_numbers",
     10: "fitting experiments.catalogue experiments.runner course.poster "
         "course.map course.quantizers course.gradients course.straight_through course.bitlinear "
