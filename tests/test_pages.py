@@ -110,4 +110,12 @@ def test_the_page_of_trained_models_says_what_is_there_and_what_is_left(monkeypa
         run = plan.Run(plan.STORIES, "float", 64, 0.01, 4500, seed, questions=True)
         found[run.name] = result(run, excess)
     page = trained_page.trained()
+    assert "## Who survives" not in page
+    unstable = [run for run in plan.stability() if run.arm == "float" and not run.train][:3]
+    series = [0.8] * 60, [0.9] * 60, [0.5] * 54 + [2.0] * 6
+    for run, excess, losses in zip(unstable, (40.0, 60.0, 90.0), series):
+        found[run.name] = result(run, excess)
+        found[run.name]["outcome"]["series"] = {"step": list(range(10, 610, 10)), "loss": losses}
+    page = trained_page.trained()
+    assert "| both | float | 0.80 trains | 0.90 hurt | 2.00 diverged |" in page
     assert "| 64 | 200,704 |  | 41.0 ± 12.7 |  |  |" in page    # t of one freedom, sd sqrt(2), two seeds

@@ -14,9 +14,9 @@ from ..errors import UserError
 from ..files import write_atomically
 from ..measure import results
 from . import plan, scaling
-from .training_run import HOME, carry_out
+from .training_run import HOME, carry_out, facts
 
-FOLDER = "runs"                        # in data/results
+FOLDER, TEXT = "runs", "stories-text"  # in data/results
 # CPU seconds of 1,000 tokens of one thread, about, by arm: a + b N, N the numbers in the matrices. To say
 # how long it will take, and to stay within a budget; the runs that are there correct it.
 COSTS = {"ternary": (0.030, 6.4e-8), "float": (0.026, 7.2e-8), "binary": (0.032, 6.9e-8),
@@ -106,10 +106,21 @@ def foretell(found):
                                             "python -m minibitnet.reproduce runs"))
 
 
+def describe():
+    """Write what the stories are made of, once."""
+    path = results.home() / f"{TEXT}.json"
+    if not path.exists():
+        began = time.monotonic()
+        found = facts()
+        results.save(path, results.envelope(TEXT, found, time.monotonic() - began,
+                                            "python -m minibitnet.reproduce runs"))
+
+
 def work(share=(1, 1), budget=None, stopped=lambda: False, report=lambda progress: None,
          wrote=lambda path: None):
     """Make runs until none is left that can be made, the budget (hours) is spent, or stopped() says so.
     -> the runs that are left. Another process's run is passed over."""
+    describe()
     began, taken = time.monotonic(), set()
     while not stopped():
         found = done()

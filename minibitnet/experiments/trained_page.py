@@ -1,7 +1,7 @@
 """data/results/trained.md: what the plan's runs found, as far as they are there."""
 from ..measure import plotting
-from . import plan, runner
-from .markdown import page, table
+from . import plan, runner, stability
+from .markdown import page, record, table
 from .uncertainty import interval, mean_of, pooled
 
 NAMES = {"ternary": "ternary", "float": "float", "binary": "binary", plan.CONTROL: "float with sub-norms"}
@@ -18,7 +18,7 @@ def trained():
             "is perfect.")
     return page("# What the papers' trained rows need", text,
                 ["![excess over the learning rate, by width](trained.png)", ""] if found else [],
-                rates(found), sizes(found), left(found))
+                rates(found), sizes(found), survival(found), left(found))
 
 
 def validation_stories(found):
@@ -100,6 +100,36 @@ def cell_in_words(numbers, sd, freedom):
         return f"{mean_of(numbers):.1f}"
     mean, half = interval(numbers, sd, freedom)
     return f"{mean:.1f} ± {half:.1f}"
+
+
+def survival(found):
+    """The lines about large rates; none before a run at one is there."""
+    by_arm = {}
+    for guard, train in plan.GUARDS.items():
+        for arm in plan.ARMS:
+            runs = {run.lr: found[run.name]["outcome"] for run in plan.stability()
+                    if (run.arm, run.train) == (arm, train) and run.name in found}
+            if runs:
+                by_arm[guard, arm] = runs
+    if not by_arm:
+        return
+    trigram = record(runner.TEXT)["result"]["trigram"]
+    yield "## Who survives which learning rate"
+    yield ""
+    yield (f"Width {plan.ABLATED}, {plan.UNSTABLE_STEPS} steps, one seed, with the two usual guards "
+           "(gradients clipped to norm 1, warm-up) or without. The training loss of the last tenth, nats a "
+           f"token (trigram counts: {trigram:.2f}), and what the criterion of experiments/stability.py, "
+           "which was fixed before the runs, makes of it: *trains*, *hurt* (excess above "
+           f"{stability.HURT} times the arm's best), *diverged*, *non-finite*.")
+    yield ""
+    every = sorted({lr for runs in by_arm.values() for lr in runs})
+    lines = []
+    for (guard, arm), runs in by_arm.items():
+        kinds = stability.outcomes(runs, trigram)
+        lines.append((guard, NAMES[arm], *(f"{stability.end(runs[lr]['series']['loss']):.2f} {kinds[lr]}"
+                                           if lr in runs else "" for lr in every)))
+    yield from table(("guards", "", *(f"{lr:g}" for lr in every)), lines)
+    yield ""
 
 
 def left(found):

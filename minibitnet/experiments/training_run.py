@@ -37,6 +37,7 @@ from ..formats.packed import is_bitlinear
 from ..formats.rundir import RunDirectory, tokenizer_sha256
 from ..language_model import FloatEngine, LanguageModel
 from ..measure import costs
+from ..measure.trigram import trigram_loss
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from ..nn.optim import AdamW
@@ -103,6 +104,20 @@ def made(seed, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, [data], len(data))
     return path
+
+
+def facts():
+    """What the stories are made of: the result of data/results/stories-text.json."""
+    context = RECIPES[STORIES][0]["context"]
+    m = material(STORIES, context)
+    n_tokens = m.validation.n_targets
+    return {"config": {"made": MADE, "context": context}, "sha256": m.sha256,
+            "training": {"stories": m.training.n_documents, "tokens": m.training.n_targets},
+            "validation": {"stories": m.validation.n_documents, "tokens": n_tokens,
+                           "nats_a_story": math.fsum(m.floors) / len(m.floors),
+                           "nats_a_token": math.fsum(m.floors) / n_tokens},
+            "trigram": float(trigram_loss(m.training.stream.tokens, m.validation.stream.tokens,
+                                          m.tokenizer.vocab_size))}
 
 
 def firsts(part):

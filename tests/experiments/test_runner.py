@@ -170,6 +170,19 @@ def test_a_damaged_file_is_named(workplace):
             runner.done()
 
 
+def test_what_the_stories_are_made_of_is_written_once(workplace):
+    runner.work(budget=1e-9)
+    path = workplace / "results" / "stories-text.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["result"]
+    m = training_run.material(STORIES, 288)
+    assert found["validation"]["stories"] == len(m.floors) and found["sha256"] == m.sha256
+    assert found["validation"]["nats_a_story"] == pytest.approx(sum(m.floors) / len(m.floors))
+    assert found["validation"]["nats_a_token"] < found["trigram"] < math.log(512)
+    before = path.read_bytes()
+    runner.work(budget=1e-9)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("text", ("0/2", "3/2", "1", "a/b", "1/"))
 def test_a_share_is_one_of_n(text, capsys):
     with pytest.raises(SystemExit) as ended:
