@@ -14,7 +14,7 @@ from .claims import rows
 from .markdown import page, record, table
 
 RECORDS = ("recipes", "train", "compile", "profile", *engines_page.DECODING, "kernels", "latency",
-           "throughput", "kv_cache", "exact")
+           "throughput", "kv_cache", "exact", "stories-text")
 
 
 def write(folder):

@@ -120,7 +120,8 @@ def survival(found):
            "(gradients clipped to norm 1, warm-up) or without. The training loss of the last tenth, nats a "
            f"token (trigram counts: {trigram:.2f}), and what the criterion of experiments/stability.py, "
            "which was fixed before the runs, makes of it: *trains*, *hurt* (excess above "
-           f"{stability.HURT} times the arm's best), *diverged*, *non-finite*.")
+           f"{stability.HURT} times the arm's best; at a low rate that is only slow), *diverged*, "
+           "*non-finite*.")
     yield ""
     every = sorted({lr for runs in by_arm.values() for lr in runs})
     lines = []
