@@ -5,7 +5,7 @@ import numpy as np
 
 from ..exact import total
 from ..quant import absmax_int8, absmean_ternary
-from .exercise import Exercise, shown
+from .exercise import Exercise, answers
 
 ORDERS = 60
 
@@ -13,6 +13,7 @@ ORDERS = 60
 # ---- a layer
 
 def inputs_and_weights(rng):
+    """x (m, N), w (n, m): the pencil case, then random ones of all sizes of numbers."""
     yield (np.float32([[2], [-1], [0.5], [-0.25]]),
            np.float32([[0.75, -0.125, -1, 0.25], [0.1875, 0.5, 0.4375, -0.75]]))
     for m, n, N, size in ((9, 5, 3, 1), (33, 7, 4, 1e-3), (64, 20, 6, 1e3), (130, 11, 8, 1)):
@@ -23,40 +24,30 @@ def inputs_and_weights(rng):
 
 def with_first_alone(fn, x, w):
     """Its answer, and that for the first token alone."""
-    y = fn(x, w)
-    return None if y is None else Answer((y, fn(x[:, :1], w)))
-
-
-class Answer(tuple):
-    """For all tokens, and for the first alone; the first of these is shown."""
-
-    def __new__(cls, both):
-        return super().__new__(cls, both)
-
-    @property
-    def __name__(self):
-        return shown(self[0])
+    return answers(fn, (x, w), (x[:, :1], w))
 
 
 def codes_and_scale(x, w):
+    """x, w -> sums of whole numbers (n, N) int64, the scale of w (1, 1), the scales of x (1, N)."""
     (w_codes, w_scale), (x_codes, x_scale) = absmean_ternary(w), absmax_int8(x)
     return w_codes.astype(np.int64) @ x_codes.astype(np.int64), w_scale, x_scale
 
 
 def a_number_for_each(x, w, answer):
     "y is float32 and has a row for each output and a column for each token"
-    return answer[0].dtype == np.float32 and answer[0].shape == (len(w), x.shape[1])
+    return answer.first.dtype == np.float32 and answer.first.shape == (len(w), x.shape[1])
 
 
 def tokens_apart(x, w, answer):
     "a token is quantized by itself: alone or among others, it gives the same"
-    return np.allclose(answer[0][:, :1], answer[1], rtol=1e-5, atol=0)
+    return np.allclose(answer.first[:, :1], answer.others[0], rtol=1e-5, atol=0)
 
 
 def right_size(x, w, answer):
     "y is what the quantized weights and the quantized inputs give, up to a share of about 1e-5"
     sums, w_scale, x_scale = codes_and_scale(x, w)
-    return np.allclose(answer[0], sums * np.float64(w_scale) * x_scale, rtol=1e-5, atol=1e-5 * x_scale.max())
+    exact = sums * np.float64(w_scale) * x_scale
+    return np.allclose(answer.first, exact, rtol=1e-5, atol=1e-5 * x_scale.max())
 
 
 def rounded_once(x, w, answer):
@@ -64,12 +55,13 @@ def rounded_once(x, w, answer):
     multiplication after it, in float32 as they are, is by one scale; which of your steps rounds more often,
     or more seldom?"""
     sums, w_scale, x_scale = codes_and_scale(x, w)
-    return np.array_equal(answer[0], sums.astype(np.float32) * (w_scale * x_scale))
+    return np.array_equal(answer.first, sums.astype(np.float32) * (w_scale * x_scale))
 
 
 # ---- how wide
 
 def code_sizes(rng):
+    """Largest codes of both sides and the bits of a mantissa."""
     yield 127, 1, 24
     yield 127, 127, 24
     yield 128, 1, 24
@@ -97,6 +89,8 @@ def no_wider(code_a, code_b, mantissa_bits, answer):
 # ---- a grid for every row
 
 def rows_and_bits(rng):
+    """x (n, K) and the bits of a norm: rows of one size, of several, one of zeros, one that rounding
+    lengthens."""
     yield np.array([[0.3, -0.7, 0.2]]), 4
     yield np.array([[0.9, *[1.51] * 99]]) / 16, 4
     yield np.array([[3.0, -1.0, 2.0], [0, 0, 0], [3e-5, 1e-5, -2e-5]]), 6
@@ -142,6 +136,7 @@ def no_coarser(x, bits, answer):
 # ---- two operands
 
 def two_vectors(rng):
+    """a, b (K,) and orders (ORDERS, K) to add their products in."""
     for K, sign in ((64, 0), (512, 0), (512, 1), (2048, 0), (2048, 1)):
         a, b = rng.standard_normal((2, K)).astype(np.float32)
         orders = np.stack([rng.permutation(K) for _ in range(ORDERS)])

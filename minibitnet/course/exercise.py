@@ -107,6 +107,24 @@ def unchanged(arguments, given):
     return all(same(a, b) for a, b in zip(arguments, given))
 
 
+class Answers:
+    """What a function gives for some inputs that belong together; the first one is shown."""
+
+    def __init__(self, first, *others):
+        self.first, self.others = first, others
+
+    def __repr__(self):
+        return shown(self.first)
+
+    __str__ = __repr__
+
+
+def answers(fn, *inputs):
+    """Answers of fn to each tuple of arguments; None where the first is."""
+    first = fn(*inputs[0])
+    return None if first is None else Answers(first, *(fn(*more) for more in inputs[1:]))
+
+
 def same(a, b):
     """Equal, arrays too; of objects of other kinds nothing is said."""
     if isinstance(a, np.ndarray):
@@ -137,7 +155,7 @@ def shown(value):
         return text if value.size <= 40 and value.dtype.kind in "iufb" else f"{text}, {kind}"
     if isinstance(value, tuple) and any(isinstance(part, np.ndarray) for part in value):
         return ",\n            ".join(map(shown, value))
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic | Answers):
         return f"{value!s}"
     return getattr(value, "__name__", None) or brief(value, 200)
 

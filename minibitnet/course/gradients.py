@@ -20,10 +20,12 @@ def agrees(f, inputs, g, gradients, h=1e-5):
 # ---- silu_vjp: y = x s, s = 1 / (1 + exp(-x))
 
 def silu(x):
+    """x / (1 + exp(-x)) = x sigmoid(x)."""
     return x / (1 + np.exp(-x))
 
 
 def numbers(rng):
+    """x, g, of one shape."""
     yield np.array([0.0, 1.0, -1.0]), np.array([2.0, 1.0, 1.0])
     for shape in ((5,), (3, 4), (2, 3, 5)):
         yield 2 * rng.standard_normal(shape), rng.standard_normal(shape)
@@ -47,6 +49,7 @@ def zero_stays(x, g, dx):
 # ---- linear_vjp: y = W x, tokens are columns
 
 def products(rng):
+    """w (n, m), x (m, tokens), g (n, tokens): the pencil case, a square one, two that are not."""
     yield np.array([[1.0, 2], [3, -1]]), np.array([[2.0], [5]]), np.array([[1.0], [-1]])
     for n, m, tokens in ((3, 3, 4), (4, 6, 2), (5, 2, 7)):
         yield tuple(rng.standard_normal(shape) for shape in ((n, m), (m, tokens), (n, tokens)))
@@ -71,10 +74,12 @@ def x_moves(w, x, g, answer):
 # ---- rms_norm_vjp: y = gain x / sqrt(mean(x^2) + eps), a token is a column
 
 def normed(x, gain, eps=0.1):
+    """y = gain x / sqrt(mean(x^2) + eps), for each column of x (m, tokens)."""
     return gain[:, None] * x / np.sqrt((x * x).mean(0) + eps)
 
 
 def norms(rng):
+    """x (m, tokens), gain (m,), g (m, tokens)."""
     yield np.array([[3.0], [4]]), np.array([1.0, 1]), np.array([[1.0], [0]])
     for m, tokens in ((5, 3), (4, 4), (7, 1)):
         yield tuple(rng.standard_normal(shape) for shape in ((m, tokens), (m,), (m, tokens)))
@@ -101,12 +106,13 @@ def norm_moves(x, gain, g, answer):
 
 def tapes(rng):
     """The kinds of ``tape_of``, the number of the loss, and the gradient to begin with."""
-    yield Tape("diamond"), 4, 1.0                # y = a a + a, a = x x, at x = 3
-    yield Tape("shared"), 3, 1.0                 # y = (x + z) + x, and add hands one array to both
-    yield Tape("unused"), 3, 1.0                 # c = x x is made and not needed
-    yield Tape("constant"), 2, 1.0               # y = x k, k a constant: no number
-    yield Tape("diamond"), 4, 0.5
-    yield Tape("none"), 2, 1.0                   # an op of ids, which have no gradient
+    for kind, seed in (("diamond", 1.0),         # y = a a + a, a = x x, at x = 3
+                       ("shared", 1.0),          # y = (x + z) + x, and add hands one array to both
+                       ("unused", 1.0),          # c = x x is made and not needed
+                       ("constant", 1.0),        # y = x k, k a constant: no number
+                       ("diamond", 0.5),
+                       ("none", 1.0)):           # an op of ids, which have no gradient
+        yield Tape(kind), tape_of(kind)[1], seed
 
 
 class Tape(str):

@@ -89,6 +89,7 @@ def draw(rng, n, bits):
 # ---- rounding
 
 def shifts(rng):
+    """x (n,) int64 and k: halves of both signs, k = 0, then large numbers."""
     for x in ([5, -5, 7, -7, 4, 0, 1, -1], [1, 2, 3, 6, -2, -6, 10, -10, 11, -11]):
         for k in (1, 0, 2):
             yield np.int64(x), k
@@ -117,6 +118,7 @@ SIGNED = [np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)]
 
 
 def sums(rng):
+    """m, lo, hi: bounds at which a type just holds, or just does not."""
     yield 4, -3, 5
     yield 352, -127, 127
     yield 1, -128, 127
@@ -132,6 +134,7 @@ def sums(rng):
 
 
 def worst(m, lo, hi):
+    """The largest |sum| of m products of a code with a value from lo to hi."""
     return m * max(abs(lo), abs(hi))
 
 
@@ -155,6 +158,7 @@ def no_smaller_type_does(m, lo, hi, answer):
 # ---- a root
 
 def squares(rng):
+    """Whole numbers at, below and above squares, up to 2^62."""
     yield from [(16,), (2,), (3,), (8,), (15,), (1,), (0,), (99,), (10**12,), (2**53 - 1,), (2**62 - 1,)]
     yield from [((2**30 + 1)**2 - 1,), ((2**31 - 1)**2 - 1,)]
     for r in rng.integers(2**31 - 1, 6).tolist():
@@ -180,6 +184,7 @@ def not_below_the_root(x, answer):
 # ---- a power of two
 
 def exponents(rng):
+    """d (n,) with 16 bits after the point, and the table (257,)."""
     yield np.arange(0, 5 << 16, 1 << 15), EXP2_TABLE
     yield np.arange(0, 2 << 16, 97), EXP2_TABLE
     yield np.sort(rng.integers(26 << 16, 500)), EXP2_TABLE
@@ -212,6 +217,7 @@ def as_close_as_a_line(d, table, answer):
 # ---- a draw
 
 def chances(rng):
+    """weights (V,) int64, and draws r from 0 to their sum - 1."""
     yield np.int64([2, 0, 3]), list(range(5))
     yield np.int64([0, 0, 1, 0]), [0]
     yield np.int64([0, 4, 1, 1, 0, 2, 0]), list(range(8))
@@ -258,6 +264,7 @@ def below_r_and_above(weights, rs, answers):
 # ---- a norm and its codes
 
 def tokens(rng):
+    """x (m, T) int64, gain (m,), eps."""
     one = np.int64([[3145728], [-1048576], [524288], [2097152]])
     yield one, np.int64([1, 1, 1, 1]), 0
     yield np.concatenate([one, 0 * one, -8 * one], 1), np.int64([1, 2, 1, 3]), 5

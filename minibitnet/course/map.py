@@ -12,6 +12,7 @@ PENCIL = np.float32([[1, 0, -1, 0], [0, 1, 1, -1]]), np.float32([127, -64, 32, -
 
 
 def layers(rng):
+    """codes (n, m), x_codes (m,), scale: the pencil case, then random ones."""
     yield PENCIL
     for n, m in ((3, 5), (7, 4), (1, 16), (33, 19)):
         codes = (rng.integers(3, n * m) - 1).reshape(n, m).astype(np.float32)
@@ -44,6 +45,7 @@ def rounded_once(codes, x_codes, scale, y):
 # ---- pack_column: eight codes, two bytes
 
 def columns(rng):
+    """Codes (n,) int8, of whole fours and not."""
     yield (np.int8([0, -1, -1, -1, 1, 0, 1, 1]),)
     yield (np.int8([-1] * 8),)
     for n in (8, 8, 4, 12, 5):
@@ -77,6 +79,7 @@ def comes_back(codes, packed):
 # ---- bytes_of: where the bytes of a packed model are
 
 def models(rng):
+    """V, d, n_layers, F."""
     for _ in range(4):
         d = 8 * (1 + rng.integers(6))
         yield (100 + rng.integers(900), d, 1 + rng.integers(5), 4 * (d // 2 + rng.integers(40)))
@@ -98,6 +101,7 @@ class Bytes(list):
 
 
 def packed_bytes(V, d, n_layers, F):
+    """What the library counts for a model of these sizes."""
     c = ModelConfig(vocab_size=V, d_model=d, n_layers=n_layers, n_heads=1, d_ffn=F)
     return memory(c)["total"][1]
 

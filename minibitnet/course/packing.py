@@ -12,6 +12,7 @@ def draw(rng, *shape, low=-1, high=1):
 # ---- one byte
 
 def four_weights(rng):
+    """Four codes, a list."""
     for w in ([0, 0, -1, 1], [-1, -1, -1, -1], [1, 0, -1, 1], [0, 1, 1, -1]):
         yield (w,)
     for _ in range(6):
@@ -53,6 +54,7 @@ def in_the_order_given(w, answer):
 # ---- a matrix
 
 def matrices(rng):
+    """Codes (n, m) int8: the pencil case, then rows in fours and not."""
     yield (np.int8([[0, -1], [-1, 1], [-1, 1], [-1, 1], [1, 0], [0, -1], [1, -1], [1, -1]]),)
     for n, m in ((4, 4), (8, 8), (5, 3), (10, 7), (13, 2), (66, 9)):
         yield (draw(rng, n, m).astype(np.int8),)
@@ -100,6 +102,7 @@ def first_band_is_lowest(codes, answer):
 # ---- and back
 
 def packed_matrices(rng):
+    """Bytes (R, m) and n: right ones, and with a pair 11."""
     for (codes,) in matrices(rng):
         R = -(-len(codes) // 4)
         stored = np.zeros((4 * R, codes.shape[1]), np.uint8)
@@ -151,6 +154,7 @@ def in_four_bands(packed, n, answer):
 # ---- a product by counting
 
 def features_and_masks(rng):
+    """x, a list of codes; which of them have weight +1 and which -1, a bit each."""
     yield [3, 2, 5, 1], 0b0011, 0
     yield [3, 2, 5, 1], 0b1001, 0b0010
     yield [3, -2, 5, 1], 0b1001, 0b0100
@@ -165,6 +169,7 @@ def features_and_masks(rng):
 
 
 def dot_product(x, plus, minus):
+    """The sum of the x whose bit is in plus, less that of those in minus."""
     return sum(value for j, value in enumerate(x) if plus >> j & 1) - sum(
         value for j, value in enumerate(x) if minus >> j & 1)
 
@@ -212,6 +217,7 @@ def features_and_indices(rng):
 
 
 def indices(w, group):                                     # (n, m) -> (n, ceil(m / group))
+    """Of each group of weights the number that its digits w + 1 make in base 3, the first the highest."""
     n, m = w.shape
     digits = np.ones((n, -(-m // group) * group), np.int64)
     digits[:, :m] = w + 1

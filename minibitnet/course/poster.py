@@ -199,6 +199,7 @@ def draw_legend(pen):
 # ---- the three lives
 
 def draw_training(pen, one, model):
+    """The first life: floats that learn, from a story to new latent weights."""
     middle = TOP + 2 * CELL
     pen.label(TEXTS, FIRST_LABEL, "text of known entropy")
     story = textwrap.wrap(model.story, 21)[:3]
@@ -277,6 +278,7 @@ def draw_loss(figure, pen, lines):
 
 
 def draw_bytes(pen, one):
+    """The second life: the bytes of a file."""
     pen.label(TEXTS, STORE_LABEL, "packed.safetensors")
     pen.lines(TEXTS, 506, f"{W.size} weights take\n{W.nbytes} bytes as float32,\n"
               f"{one.packed.nbytes} bytes packed,\nand {one.weights.scale.nbytes} for the scale s")
@@ -302,6 +304,7 @@ def draw_bytes(pen, one):
 
 
 def draw_running(pen, one, model):
+    """The third life: whole numbers, from a token to the next."""
     middle, width, bit = BOTTOM + 2 * CELL, 78, 37
     pen.label(TEXTS, LAST_LABEL, f"embedding row {model.tokens[0][1]}, int16")
     for i, value in enumerate(model.row[:3]):

@@ -44,6 +44,7 @@ def magnitudes_add_up(w, answer):
 # ---- absmean
 
 def matrices(rng):
+    """w (n, m) float32: the pencil case, zeros, one with outliers, random ones."""
     yield (np.float32([[0.75, -0.125, -1, 0.25], [0.1875, 0.5, 0.4375, -0.75]]),)
     yield (np.zeros((2, 3), np.float32),)
     yield (np.float32([[9, -1, 0.5], [-0.25, 1, 0.25]]),)
@@ -73,6 +74,7 @@ def ties_to_even(w, answer):
 # ---- sign
 
 def shifted_matrices(rng):
+    """w (n, m) float32 whose mean is not 0."""
     yield (np.float32([[5, 6, 8], [6.5, 11.5, 5]]),)
     yield (np.float32([[3, 1], [-1, 1]]),)
     yield (np.zeros((3, 2), np.float32),)
@@ -100,6 +102,7 @@ def average_itself(w, answer):
 # ---- absmax
 
 def tokens(rng):
+    """x (m, tokens) float32: halves, zeros, tokens of very different sizes."""
     yield (np.float32([[2, -0.5], [-1, 0.2], [0.5, 0]]),)
     yield (np.float32([[127, 31.75], [63.5, -0.375], [-0.5, 0.125], [2.5, 7.875]]),)
     yield (np.float32([[0, -3, -100], [0, -1, -1], [0, -2, -37]]),)
@@ -145,6 +148,7 @@ def steps_to_even(x, answer):
 # ---- entropy
 
 def symbols(rng):
+    """Codes: one symbol, two, three, named otherwise, in rows."""
     yield (np.array([0, 0, 0, 0]),)
     yield (np.array([[1, -1], [-1, 1], [1, -1]]),)
     yield (np.array([[0, 0], [0, 1], [-1, 1]]),)
@@ -179,6 +183,7 @@ class Bits:
 
 
 def close(a, b):
+    """Equal but for rounding."""
     return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
 
 
@@ -217,6 +222,7 @@ def two_questions(codes, answer):
 # ---- the least error
 
 def shapes(rng):
+    """w (n, m) float32 of bell, uniform, pointed and shifted distributions."""
     yield (np.float32([[0.75, -0.125, -1, 0.25], [0.1875, 0.5, 0.4375, -0.75]]),)
     yield (np.float32([[2, -3, 5, -1.5]]),)
     yield (rng.standard_normal((40, 25)).astype(np.float32),)
@@ -229,11 +235,13 @@ def shapes(rng):
 
 
 def laplace(rng, n):
+    """n numbers of a distribution with a sharp peak and heavy tails."""
     sign = np.where(rng.random(n) < 0.5, -1, 1)
     return (sign * log(1 - rng.random(n))).astype(np.float32)
 
 
 def squared_error(w, codes, scale):
+    """The sum of (w - codes scale)^2."""
     return ((w.astype(float) - np.asarray(codes, float) * float(np.ravel(scale)[0])) ** 2).sum()
 
 

@@ -11,6 +11,7 @@ STEPS = 2000
 # ---- one weight, step by step
 
 def targets(rng):
+    """w, target, scale, lr: from 0, from within, from far outside."""
     for target, scale in ((0.25, 1.0), (-0.125, 0.5)):
         yield 0.0, target, scale, 0.0625
     for sign in (1, -1, 1, -1):
@@ -90,6 +91,7 @@ def error_alone(w, target, scale, lr, answer):
 # ---- the true gradient of absmax
 
 def tokens_and_gradients(rng):
+    """x (m, N), g (m, N)."""
     yield np.array([[1.0], [-2.125], [0.5], [0.25]]), np.array([[1.0], [1.0], [2.0], [0.0]])
     for m, n in ((3, 2), (5, 4), (9, 1), (12, 7)):
         yield rng.standard_normal((m, n)), rng.standard_normal((m, n)) + 0.5
@@ -129,6 +131,7 @@ def finite_differences(x, g, answer):
 # ---- codes by the dice
 
 def weights_and_draws(rng):
+    """w (k,), u (1000, k) with every thousandth once."""
     fixed = np.array([-1.0, 0.0, 1.0])
     drawn = [1.4 * (2 * rng.random(k) - 1) for k in (1, 5, 9)]
     for more in ([0.25, -0.25, 1.75, -2.5], [0.5, -0.75], *drawn):
@@ -165,6 +168,7 @@ def mean_is_the_weight(w, u, answer):
 # ---- quantized little by little
 
 def matrices(rng):
+    """w (n, m), lam, g (n, m)."""
     pencil = np.array([[0.75, -0.125, -1, 0.25], [0.1875, 0.5, 0.4375, -0.75]])
     for lam in (0.0, 1.0, 0.5):
         yield pencil.astype(np.float32), lam, np.ones((2, 4), np.float32)
@@ -201,6 +205,7 @@ def end_is_quantized(w, lam, g, answer):
 
 
 def quantized_values(w):
+    """What the codes of w and their scale stand for."""
     codes, scale = absmean_ternary(w)
     return codes * scale
 

@@ -7,32 +7,18 @@ import numpy as np
 from ..stories import entropy as of_source
 from ..stories import pets, walk
 from ..stories.building import build
-from .exercise import Exercise
-
-
-class Answers:
-    """What a function gives for some inputs that belong together; the first one is shown."""
-
-    def __init__(self, first, *others):
-        self.first, self.others = first, others
-
-    def __repr__(self):
-        return f"{self.first}"
-
-
-def answers(fn, *inputs):
-    """None where the first is."""
-    first = fn(*inputs[0])
-    return None if first is None else Answers(first, *(fn(*more) for more in inputs[1:]))
+from .exercise import Exercise, answers
 
 
 def equal(a, b):
+    """Equal but for rounding."""
     return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
 
 
 # ---- what a choice costs
 
 def weights_of_choices(rng):
+    """Weights, a list: equal, unequal, a single one, some of them 0."""
     for weights in ([1, 1, 1, 1], [3, 1], [5], [0, 2, 2], [1, 0, 6]):
         yield (weights,)
     for n in (3, 5, 7):
@@ -81,6 +67,7 @@ PETS = [("draw", 8, 0), " has ", ("draw", 4, 0), ". ", ("choose", [(3, ["feeds"]
 
 
 def trees(rng):
+    """Small grammars: copies, draws and choices alone, pets, random ones."""
     yield (["Hello. ", ("copy",)],)
     yield ([("draw", 8, 0), " met ", ("draw", 8, 1)],)
     yield ([("choose", [(1, ["yes"]), (1, ["no"])])],)
@@ -133,6 +120,7 @@ def copies_are_free(tree, answer):
 
 
 def has(tree, *kinds):
+    """Is there an element of one of these kinds?"""
     return any(element[0] in kinds for element in tree)
 
 
@@ -168,14 +156,17 @@ story:
 
 
 def of_pets(text):
+    """-log p of a beginning, by the source of pets."""
     return of_source.prefix_nats(text, pets.LANGUAGE)
 
 
 def of_saw(text):
+    """-log p of a beginning, by SAW."""
     return of_source.prefix_nats(text, SAW)
 
 
 def stories_and_sources(rng):
+    """A text, and what its source says of any beginning."""
     yield "Eva has an owl. She hides it. The owl is green. Eva likes green.", of_pets
     yield "Andy saw some cars and cats. today", of_saw
     for prefix_nats, language in ((of_pets, pets.LANGUAGE), (of_saw, SAW)):
@@ -207,6 +198,7 @@ def paid_when_read(text, prefix_nats, answer):
 # ---- the schedule
 
 def schedules(rng):
+    """All steps, how many, warm-up, and both peaks."""
     yield list(range(8)), 8, 2, 1.0, 0.25
     yield list(range(21)), 21, 3, 0.5, 0.25
     yield list(range(20)), 20, 14, 1.0, 0.75
@@ -216,6 +208,7 @@ def schedules(rng):
 
 
 def at_every_step(fn, step, steps, warmup, peak, second):
+    """The rates of all steps; None where one has none."""
     rates = [fn(s, steps, warmup, peak, second) for s in step]
     return None if None in rates else np.array(rates, float)
 
@@ -259,6 +252,7 @@ def heights_of_lines(step, steps, warmup, peak, second, rates):
 # ---- flips
 
 def codes_before_and_after(rng):
+    """Two lists of matrices of codes."""
     yield [np.int8([[1, 0, -1]])], [np.int8([[1, 0, -1]])]
     yield [np.int8([[1, 0], [-1, 1]])], [np.int8([[1, 0], [1, 0]])]
     yield [np.int8([[1]]), np.zeros((3, 3), np.int8)], [np.int8([[-1]]), np.zeros((3, 3), np.int8)]

@@ -12,6 +12,8 @@ from .exercise import Exercise, shown
 # ---- rms_norm: every token at size 1
 
 def columns_and_gains(rng):
+    """x (C, B, T), gain (C,), eps: with a token that points backwards and is louder, with and without
+    gains."""
     yield np.array([[[1.0, -3.0]], [[7.0, -21.0]]]), np.ones(2), 1e-6
     for C, B, T in ((5, 2, 3), (8, 1, 4), (3, 4, 2)):
         x = rng.standard_normal((C, B, T)) + 0.5
@@ -25,10 +27,12 @@ def columns_and_gains(rng):
 
 
 def plain(x, gain):                              # gains of 1, and no token that is almost nothing
+    """Are all gains 1, and no token almost nothing?"""
     return (gain == 1).all() and not quiet(x)
 
 
 def quiet(x):
+    """Is a token almost nothing?"""
     return (np.square(x).mean(0) < 1e-6).any()
 
 
@@ -70,6 +74,7 @@ def quiet_stays_quiet(x, gain, eps, answer):
 # ---- rotate: the features of one head, by their place
 
 def heads_and_places(rng):
+    """x (D,), a position, theta: angles known by hand, then random ones."""
     yield np.array([1.0, 2.0]), 0, 10_000.0
     yield np.array([1.0, 0.0]), 1, 10_000.0
     yield np.array([1.0, 0.0, 0.0, 0.0]), 2, 10_000.0
@@ -81,6 +86,7 @@ def heads_and_places(rng):
 
 
 def in_pairs(x):                                 # (D,) -> complex (D/2,)
+    """(D,) -> (D / 2,) complex: feature i beside feature i + D / 2."""
     first, second = np.split(x, 2)
     return first + 1j * second
 
@@ -155,11 +161,13 @@ def queries_keys_values(rng):
 
 
 def with_ones(q, k, v):
+    """A value more for each token, which is 1: attention gives back the sum of its weights."""
     q, k, v = map(np.array, (q, k, v))
     return q, k, np.concatenate([v, np.ones((1, v.shape[1]))])
 
 
 def twice(fn, q, k, v):
+    """Of q, k, v; and of others whose last token, and last feature of values, differ."""
     other_k, other_v = k.copy(), v.copy()
     other_k[:, -1] += 3
     other_v[:-1, -1] += 5
@@ -207,6 +215,7 @@ def no_sharper_with_more(q, k, v, answer):
 # ---- share_heads: fewer key heads than query heads
 
 def keys_and_heads(rng):
+    """k (K D, T), D, and how many query heads."""
     yield np.array([[1.0], [2], [3], [4]]), 2, 2
     yield np.array([[1.0], [2], [3], [4]]), 2, 4
     for K, D, T, H in ((1, 3, 5, 4), (2, 4, 3, 6), (3, 2, 7, 3), (3, 5, 4, 12), (4, 2, 9, 8)):
@@ -214,6 +223,7 @@ def keys_and_heads(rng):
 
 
 def heads_of(x, D):
+    """(H D, T) -> (H, D, T)."""
     return np.asarray(x).reshape(-1, D, np.shape(x)[-1])
 
 
@@ -261,6 +271,7 @@ class Steps(NamedTuple):
 
 
 def steps(rng):
+    """[(keys (D, n), values (E, n)) of each step]."""
     for D, E, counts in ((2, 2, (1, 1)), (3, 5, (4, 1, 1, 2)), (4, 4, (1, 2, 3)), (6, 3, (5, *20 * [1]))):
         yield [(rng.standard_normal((D, n)), rng.standard_normal((E, n))) for n in counts],
 

@@ -32,9 +32,13 @@ from ..errors import UserError
 from ..files import found, read_text, typed, write_atomically
 from . import checkpoint
 
-TAKEN = (errno.EWOULDBLOCK, *([errno.EACCES] if os.name == "nt" else []))     # somebody has the lock
+LOCKED = (errno.EWOULDBLOCK, *([errno.EACCES] if os.name == "nt" else []))     # somebody has the lock
 FILES = ("config.json", "tokenizer.json", "env.json", "metrics.jsonl", "last.safetensors", "prev.safetensors",
          "best.safetensors", "packed.safetensors", "float16.safetensors", "loss.png")
+
+
+class Taken(UserError):
+    """Another process writes to the directory."""
 
 
 class RunDirectory:
@@ -211,12 +215,12 @@ class RunDirectory:
                 import fcntl
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
-            if e.errno not in TAKEN:                         # a disk without locks (some network disks)
+            if e.errno not in LOCKED:                        # a disk without locks (some network disks)
                 return f"{self.path}: its disk has no locks ({e.strerror}): start no second run in it"
             self._lock.close()
             self._lock = None
-            raise UserError(f"{self.path}: another process is writing to this run; "
-                            "wait for it, or give another --out") from None
+            raise Taken(f"{self.path}: another process is writing to this run; "
+                        "wait for it, or give another --out") from None
         return None
 
 
