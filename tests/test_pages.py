@@ -8,6 +8,7 @@ import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.experiments import pages, plan, quality_page, trained_page
+from plans import finished
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -106,12 +107,15 @@ def test_the_page_of_trained_models_says_what_is_there_and_what_is_left(monkeypa
     page = trained_page.trained()
     assert "| ternary | 52.0 | 51.0 | 53.0 | 0.0144 |" in page
     assert "| sweep 64 | each arm's best rate where the model is small | 3 of 10 |" in page
+    done = finished()
+    for run in [run for arm in plan.ARMS for d in plan.RATES for run in plan.sweep(done, arm, d)]:
+        found[run.name] = result(run, done[run.name]["excess"]["mean"])
     for seed, excess in ((0, 40.0), (1, 42.0)):
-        run = plan.Run(plan.STORIES, "float", 64, 0.01, 4500, seed, questions=True)
+        run = plan.ladder(done, "float", 64, seed)
         found[run.name] = result(run, excess)
     page = trained_page.trained()
     assert "## Who survives" not in page
-    unstable = [run for run in plan.stability() if run.arm == "float" and not run.train][:3]
+    unstable = [run for run in plan.stability("both") if run.arm == "float" and not run.train][:3]
     series = [0.8] * 60, [0.9] * 60, [0.5] * 54 + [2.0] * 6
     for run, excess, losses in zip(unstable, (40.0, 60.0, 90.0), series):
         found[run.name] = result(run, excess)

@@ -6,7 +6,8 @@ pure function of the results that are there, so whoever has the same results goe
 Stories: rows of 288 tokens, so that no story is cut and the excess over the floor is exact story by story;
 every story once, so that the training loss is one of stories that the model has not seen. All sizes and
 arms of a seed read the same rows in the same order: their differences are paired. Depth and heads are fixed,
-width is the only thing that grows.
+width is the only thing that grows. What decides most comes first; the last blocks, "the full form", make
+intervals narrower and ask whether what the first ones say is an accident.
 """
 import math
 from typing import NamedTuple
@@ -14,21 +15,25 @@ from typing import NamedTuple
 from ..nn.training import default_lr
 
 ARMS = "ternary", "float", "binary"
+PAIR = ARMS[:2]                       # those of every size and seed
 CONTROL = "float_subln"               # full precision with BitNet's two sub-norms: the norms, or the bits?
 STORIES, CHARACTERS = "stories", "tinyshakespeare"
 SIZES, HELD_OUT, SMALLEST = (48, 64, 96, 128, 192), 320, 32
+WIDTHS = (SMALLEST, *SIZES, HELD_OUT)
+SEEDS = 0, 1, 2
 LAYERS, HEADS = 4, 4
 RECIPES = {                           # of a text: fields of ModelConfig and of TrainConfig
     STORIES: ({"context": 288}, {"batch": 4, "tokenizer": "bpe:512"}),
     CHARACTERS: ({"context": 64}, {"batch": 12, "tokenizer": "char"}),
 }
-STEPS, SWEEP_STEPS, CHARACTER_STEPS = 4500, 3000, 2000
+STEPS, CHARACTER_STEPS = 4500, 2000
+SWEEP_STEPS = {64: 3000, 128: STEPS}  # by width
 RATES = {                             # of a sweep, seed 0; it goes on outward while its best is at an end
     64: {"ternary": (8e-3, 1.6e-2, 3.2e-2), "float": (8e-3, 1.6e-2, 3.2e-2),
          "binary": (4e-3, 8e-3, 1.6e-2, 3.2e-2)},
     128: {"ternary": (2e-3, 4e-3, 8e-3), "float": (1.25e-3, 2.5e-3, 5e-3), "binary": (2e-3, 6e-3)},
 }
-ABLATED, ABLATION_SEEDS = 64, (0, 1)
+ABLATED, ABLATION_STEPS, ABLATION_SEEDS = 64, 1500, (0, 1)     # of 3,000 steps they would take twice as long
 ABLATIONS = {                         # change of ablations.py: arms, and shares of their best rate
     "preln": (("ternary", "binary"), (1,)), "bmt": (("binary",), (1,)), "elastic": (("binary",), (1, 0.25)),
     "no_rescale": (("ternary",), (1, 0.25)), "zero_one": (("ternary",), (1, 0.25)),
@@ -43,8 +48,7 @@ DROP = 0.356                          # nats a token, 30 a story: below, a model
 
 
 class Run(NamedTuple):
-    """One training run. train: further fields of TrainConfig, as pairs; questions: does it answer the story
-    questions at its end?"""
+    """One training run. train: further fields of TrainConfig, as pairs."""
     text: str
     arm: str
     d: int
@@ -53,7 +57,6 @@ class Run(NamedTuple):
     seed: int = 0
     change: str = ""                  # of the model or the loop, one of an ablation's
     train: tuple = ()
-    questions: bool = False
 
     @property
     def name(self):
@@ -64,9 +67,19 @@ class Run(NamedTuple):
         return f"{self.text}-{self.arm}-{self.d}-lr{self.lr:g}-{self.steps}{change}{options}-{self.seed}"
 
     @property
+    def questions(self):
+        """Does it answer the story questions at its end? Unchanged models of the ladder's length do."""
+        return self.text == STORIES and not self.change and self.steps >= STEPS
+
+    @property
     def matrices(self):
-        """N, the numbers in the projections: the same in every arm."""
-        return LAYERS * (4 * self.d**2 + 3 * self.d * (11 * self.d // 4))
+        """N of its width."""
+        return matrices(self.d)
+
+
+def matrices(d):
+    """N, the numbers in the projections of a width: the same in every arm."""
+    return LAYERS * (4 * d**2 + 3 * d * (11 * d // 4))
 
 
 class Block(NamedTuple):
@@ -82,56 +95,72 @@ def blocks(done):
     sweeps = {d: [run for arm in rates for run in sweep(done, arm, d)] for d, rates in RATES.items()}
     yield Block("sweep 64", "each arm's best rate where the model is small", sweeps[64])
     yield Block("sweep 128", "and how it falls with the width", sweeps[128])
-    rates = {arm: anchors(done, arm) for arm in ARMS}
-    if missing := [arm for arm, found in rates.items() if found is None]:
+    if missing := [arm for arm in ARMS if anchors(done, arm) is None]:
         yield Block("ladder 0", "the gap by size", [], f"the sweeps of {', '.join(missing)}")
         return
-    steps = length(done)
-
-    def ladder(arm, d, seed, lr=None):
-        return Run(STORIES, arm, d, lr or rate(rates[arm], d), steps, seed, questions=True)
-
-    def rungs(seed, sizes=SIZES):
-        pairs = [ladder(arm, d, seed) for d in reversed(sizes) for arm in ("ternary", "float")]
-        return [*pairs, ladder("float", SMALLEST, seed)]
-    yield Block("ladder 0", "the gap by size", rungs(0))
-    yield Block("held out", "does the law foretell a size that it has not seen?",
-                [ladder(arm, HELD_OUT, 0) for arm in ("ternary", "float")], "scaling-prediction")
-    yield Block("binary", "the third arm", [ladder("binary", d, 0) for d in reversed(SIZES)])
-    yield from control(done, rates["float"], steps)
-    yield Block("ladder 1", "how far seeds differ", rungs(1))
-    yield Block("other rate", "is the held-out size trained at a fair rate?",
-                [ladder(arm, HELD_OUT, 0, rounded(rate(rates[arm], HELD_OUT) / 2))
-                 for arm in ("ternary", "float")], "scaling-prediction")
-    yield Block("ablations", "which part matters", ablations(rates))
-    yield Block("stability", "who survives which rate", stability())
-    yield Block("real text", "is it the stories' peculiarity?", real_text())
-    yield Block("ladder 2", "intervals", rungs(2))
-
-
-def control(done, rates, steps):
-    """The Block of full precision with sub-norms: float's rate at d 128 with half and twice it, then a
-    ladder at its own best."""
-    middle = rates[128]
-    tries = [Run(STORIES, CONTROL, 128, rounded(middle * factor), steps, questions=True)
-             for factor in (1, 0.5, 2)]
-    best = optimum(done, tries)
-    if best is None:
-        return [Block("control", "the norms, or the bits?", tries, "its rates at width 128")]
-    rest = [Run(STORIES, CONTROL, d, rate({64: best * math.sqrt(2), 128: best}, d), steps, questions=True)
-            for d in reversed(SIZES)]
-    return [Block("control", "the norms, or the bits?", list(dict.fromkeys([*tries, *rest])))]
+    yield Block("ladder 0", "the gap by size", rungs(done, 0))
+    largest = [ladder(done, arm, HELD_OUT) for arm in PAIR]
+    yield Block("held out", "does the law foretell a size that it has not seen?", largest,
+                "scaling-prediction")
+    yield Block("stability", "who survives which rate", stability("both", "neither"))
+    yield Block("control", "the norms, or the bits? Its rate", sweep(done, CONTROL, 128))
+    if anchors(done, CONTROL) is None:
+        yield Block("norms", "the norms, or the bits?", [], "control")
+    else:
+        yield Block("norms", "the norms, or the bits?",
+                    [ladder(done, CONTROL, d) for d in reversed(SIZES[:4])])
+    yield Block("ablations", "which part matters", ablations(done))
+    yield Block("binary", "the third arm", [ladder(done, "binary", d) for d in reversed(SIZES[:4])])
+    yield Block("ladder 1", "how far seeds differ", rungs(done, 1, SIZES[:4]))
+    yield Block("real text", "is it the stories' peculiarity?", real_text(SIZES))
+    yield Block("other rate", "is a large model trained at a fair rate?",
+                [halved(ladder(done, arm, SIZES[-1])) for arm in PAIR])
+    yield Block("ladder 2", "intervals", rungs(done, 2, SIZES[:3]))
+    # from here on the full form
+    yield Block("seeds", "intervals at the large sizes",
+                [ladder(done, arm, d, seed) for seed, d in ((1, 192), (2, 128), (2, 192)) for arm in PAIR])
+    yield Block("largest", "is the held-out size trained at a fair rate? How far do its seeds differ?",
+                [*map(halved, largest), *(run._replace(seed=1) for run in largest)], "scaling-prediction")
+    yield Block("other arms", "binary and the control at the largest fitted size",
+                [ladder(done, arm, SIZES[-1]) for arm in ("binary", CONTROL) if anchors(done, arm)])
+    yield Block("guards", "which of the two guards helps", stability("clip", "warm-up"))
+    yield Block("large text", "real text at the largest size", real_text((HELD_OUT,)))
 
 
-def ablations(rates):
+def ladder(done, arm, d, seed=0):
+    """The run of a width at its arm's own rate; None while the sweeps for it are not done."""
+    rates, steps = anchors(done, arm), length(done)
+    return rates and steps and Run(STORIES, arm, d, rate(rates, d), steps, seed)
+
+
+def by_width(done, arm, widths=WIDTHS):
+    """{width: [excess of each seed]} of the ladder's runs that are there."""
+    cells = {d: [excess(done, run) for seed in SEEDS
+                 if (run := ladder(done, arm, d, seed)) and run.name in done] for d in widths}
+    return {d: cell for d, cell in cells.items() if cell}
+
+
+def rungs(done, seed, sizes=SIZES):
+    """Both arms of these widths, the largest first; and full precision at the bytes of a small ternary
+    model."""
+    return [*(ladder(done, arm, d, seed) for d in reversed(sizes) for arm in PAIR),
+            ladder(done, "float", SMALLEST, seed)]
+
+
+def halved(run):
+    """The same at half the learning rate."""
+    return run._replace(lr=rounded(run.lr / 2))
+
+
+def ablations(done):
     """The runs of one change each, beside the unchanged ones of three seeds; averages of the weights ride on
     these. What may want another rate is run at a quarter of it as well."""
     def ablated(arm, change, seed, share=1, train=()):
-        lr = rates["float" if arm == CONTROL else arm][ABLATED]
-        return Run(STORIES, arm, ABLATED, rounded(lr * share), SWEEP_STEPS, seed, change,
+        lr = anchors(done, "float" if arm == CONTROL else arm)[ABLATED]
+        return Run(STORIES, arm, ABLATED, rounded(lr * share), ABLATION_STEPS, seed, change,
                    tuple((name, lr if value == "lr" else value) for name, value in train))
     bases = {"ternary": "ema", "float": "ema", "binary": ""}
-    runs = [ablated(arm, change, seed) for seed in (0, 1, 2) for arm, change in bases.items()]
+    runs = [ablated(arm, change, seed) for seed in SEEDS for arm, change in bases.items()]
     for seed in ABLATION_SEEDS:
         runs += [ablated(CONTROL, "", seed)]
         runs += [ablated(arm, change, seed, share) for change, (arms, shares) in ABLATIONS.items()
@@ -142,26 +171,29 @@ def ablations(rates):
     return runs
 
 
-def stability():
-    """Short runs at rates up to far too large ones, with and without what usually guards against them."""
-    return [Run(STORIES, arm, ABLATED, rounded(lr), UNSTABLE_STEPS, 0, train=train)
-            for guard, train in GUARDS.items() for lr in UNSTABLE[3 * (guard in ("clip", "warm-up")):]
-            for arm in ARMS]
+def stability(*guards):
+    """Short runs at rates up to far too large ones, with some of GUARDS; with one of the two alone, only
+    where it matters."""
+    return [Run(STORIES, arm, ABLATED, rounded(lr), UNSTABLE_STEPS, 0, train=GUARDS[guard])
+            for guard in guards for lr in UNSTABLE[3 * (guard in ("clip", "warm-up")):] for arm in ARMS]
 
 
-def real_text():
-    """tinyshakespeare in characters, at the library's own rates."""
-    sizes = {"ternary": (*SIZES, HELD_OUT), "float": (*SIZES, HELD_OUT), "binary": SIZES[:4]}
+def real_text(sizes):
+    """tinyshakespeare in characters, at the library's own rates; binary at the small sizes."""
     return [Run(CHARACTERS, arm, d, rounded(default_lr(arm, d)), CHARACTER_STEPS)
-            for arm in ARMS for d in reversed(sizes[arm])]
+            for arm in ARMS for d in reversed(sizes) if arm in PAIR or d in SIZES[:4]]
 
 
 # ---- learning rates
 
 def sweep(done, arm, d):
-    """The runs of a sweep: those of RATES, and one more beyond the end that is the best so far."""
-    steps = SWEEP_STEPS if d == 64 else STEPS
-    runs = [Run(STORIES, arm, d, lr, steps) for lr in RATES[d][arm]]
+    """The runs of a sweep: those of RATES, and one more beyond the end that is the best so far. Full
+    precision with sub-norms begins at full precision's best rate, and half and twice it."""
+    if arm == CONTROL:
+        first = ladder(done, "float", d)
+        runs = [first._replace(arm=arm, lr=rounded(first.lr * factor)) for factor in (0.5, 1, 2)]
+    else:
+        runs = [Run(STORIES, arm, d, lr, SWEEP_STEPS[d]) for lr in RATES[d][arm]]
     while all(run.name in done for run in runs):
         best = min(runs, key=lambda run: excess(done, run))
         at = runs.index(best)
@@ -196,7 +228,11 @@ def optimum(done, runs):
 
 
 def anchors(done, arm):
-    """{64: rate, 128: rate} of an arm's sweeps, or None while one is missing."""
+    """{64: rate, 128: rate} of an arm's sweeps, or None while one is missing. The control has one at 128
+    alone: at 64 its rate is taken to be root 2 times as high."""
+    if arm == CONTROL:
+        best = optimum(done, sweep(done, arm, 128)) if ladder(done, "float", 128) else None
+        return best and {64: rounded(best * math.sqrt(2)), 128: best}
     found = {d: optimum(done, sweep(done, arm, d)) for d in RATES}
     return None if None in found.values() else found
 
@@ -216,9 +252,12 @@ def rounded(lr):
 
 def length(done):
     """Steps of a run of the ladder: half as many again as the later arm of width 128 takes to 30 nats a
-    story, by hundreds of 5; so that no arm is compared while it still falls steeply."""
+    story, by hundreds of 5; so that no arm is compared while it still falls steeply. None while that is not
+    known."""
     later = 0
-    for arm in ("ternary", "float"):
+    for arm in PAIR:
+        if optimum(done, sweep(done, arm, 128)) is None:
+            return None
         best = min(sweep(done, arm, 128), key=lambda run: excess(done, run))
         later = max(later, drop(done[best.name]) or STEPS)
     return max(STEPS, 500 * math.ceil(1.5 * later / 500))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..errors import UserError
 from ..files import write_atomically
+from ..formats.rundir import Taken
 from ..measure import results
 from . import plan, scaling
 from .training_run import HOME, carry_out, facts
@@ -54,7 +55,7 @@ def read(path):
 
 def run_of(result):
     """The plan.Run of a result."""
-    config = result["config"]
+    config = {name: result["config"][name] for name in plan.Run._fields}
     return plan.Run(**config | {"train": tuple((name, value) for name, value in config["train"])})
 
 
@@ -69,17 +70,21 @@ def write(run, result, seconds):
     return path
 
 
+def outcomes(found):
+    """{name of a run: its result} -> {name: its outcome}"""
+    return {name: result["outcome"] for name, result in found.items()}
+
+
 def blocks(found):
     """The plan's Blocks by the results that are there; those that wait for a file, without it."""
-    for block in plan.blocks({name: result["outcome"] for name, result in found.items()}):
+    for block in plan.blocks(outcomes(found)):
         there = (results.home() / f"{block.waits}.json").is_file()
         yield block._replace(waits="") if there else block
 
 
 def open_runs(found, share=(1, 1)):
     """The runs that are to be made, in order."""
-    runs = (run for block in blocks(found) if not block.waits or block.name == "control"
-            for run in block.runs)
+    runs = (run for block in blocks(found) if not block.waits for run in block.runs)
     return [run for run in dict.fromkeys(runs) if run.name not in found and part(run, share[1]) == share[0]]
 
 
@@ -101,8 +106,10 @@ def seconds_of(run, found):
 def foretell(found):
     """Write what the law says of the held-out size, once its runs are there and before that size begins."""
     path = results.home() / f"{scaling.NAME}.json"
-    if not path.exists() and scaling.ready(found):
-        results.save(path, results.envelope(scaling.NAME, scaling.predict(found), 0.0,
+    if not path.exists() and scaling.ready(outcomes(found)):
+        began = time.monotonic()
+        said = scaling.predict(outcomes(found))
+        results.save(path, results.envelope(scaling.NAME, said, time.monotonic() - began,
                                             "python -m minibitnet.reproduce runs"))
 
 
@@ -140,9 +147,7 @@ def work(share=(1, 1), budget=None, stopped=lambda: False, report=lambda progres
                             f"{rest} runs, {hours:.1f} h in all on one processor"))
         try:
             result = carry_out(run, HOME, stopped, say)
-        except UserError as e:
-            if "another process" not in str(e):
-                raise
+        except Taken:
             taken.add(run.name)
             continue
         taken.clear()                            # others may be done with theirs
@@ -189,5 +194,6 @@ def differences(old, new, where=""):
 
 
 def brief(value):
+    """Its repr, or the beginning of it."""
     text = repr(value)
     return text if len(text) < 60 else text[:50] + " .."

@@ -20,18 +20,11 @@ from .uncertainty import mean_of, normal_draws, pooled, quantiles
 GRID = 400                             # places at which c' is tried
 SHARE = 0.9                            # of the draws that an interval holds
 NAME = "scaling-prediction"
-ARMS = "ternary", "float"
 
 
-def points(found, arm, sizes, steps=None):
-    """Results of runs -> {N: [excess of each seed]} of an arm's ladder."""
-    cells = {}
-    for result in found.values():
-        config = result["config"]
-        if (config["text"], config["arm"], config["questions"]) == (plan.STORIES, arm, True) and (
-                config["d"] in sizes and "excess" in result["outcome"]):
-            cells.setdefault(result["counts"]["matrices"], []).append(result["outcome"]["excess"]["mean"])
-    return dict(sorted(cells.items()))
+def points(done, arm):
+    """Outcomes of runs -> {N: [excess of each seed]} of the sizes that are fitted."""
+    return {plan.matrices(d): cell for d, cell in plan.by_width(done, arm, plan.SIZES).items()}
 
 
 def power_law(n, e, weights):
@@ -94,25 +87,24 @@ def foretold(cells, n, seed=0):
     }
 
 
-def ready(found):
+def ready(done):
     """Are all sizes of the fit there, in both arms?"""
-    return all(len(points(found, arm, plan.SIZES)) == len(plan.SIZES) for arm in ARMS)
+    return all(len(points(done, arm)) == len(plan.SIZES) for arm in plan.PAIR)
 
 
-def predict(found):
-    """The result of data/results/scaling-prediction.json: what is foretold of the held-out size, and, as a
-    rehearsal, of the largest fitted one without itself; with the sha256 of the runs that it is made of."""
-    n = plan.Run(plan.STORIES, "float", plan.HELD_OUT, 1.0, 1).matrices
-    used = sorted(name for name, result in found.items()
-                  if result["config"]["questions"] and result["config"]["d"] in plan.SIZES
-                  and result["config"]["arm"] in ARMS)
+def predict(done):
+    """Outcomes of runs -> the result of data/results/scaling-prediction.json: what is foretold of the
+    held-out size, and, as a rehearsal, of the largest fitted one without itself; with the sha256 of the runs
+    that it is made of."""
+    used = sorted(run.name for arm in plan.PAIR for d in plan.SIZES for seed in plan.SEEDS
+                  if (run := plan.ladder(done, arm, d, seed)).name in done)
     arms = {}
-    for arm in ARMS:
-        cells = points(found, arm, plan.SIZES)
+    for arm in plan.PAIR:
+        cells = points(done, arm)
         *smaller, largest = cells
-        arms[arm] = {"held out": foretold(cells, n),
+        arms[arm] = {"held out": foretold(cells, plan.matrices(plan.HELD_OUT)),
                      "rehearsal": foretold({size: cells[size] for size in smaller}, largest)
                      | {"measured": cells[largest]}}
-    outcomes = {name: found[name]["outcome"] for name in used}
+    outcomes = {name: done[name] for name in used}
     return {"config": {"runs": used, "sha256": hashlib.sha256(
         json.dumps(outcomes, sort_keys=True).encode()).hexdigest()}, "arms": arms}

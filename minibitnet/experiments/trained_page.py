@@ -29,14 +29,14 @@ def validation_stories(found):
 
 def by_rate(found, arm, d):
     """{rate: excess} of the runs of a sweep that are there."""
-    outcomes = {name: result["outcome"] for name, result in found.items()}
+    outcomes = runner.outcomes(found)
     return {run.lr: plan.excess(outcomes, run) for run in plan.sweep(outcomes, arm, d)
             if run.name in outcomes}
 
 
 def rates(found):
     """The lines about learning rates."""
-    outcomes = {name: result["outcome"] for name, result in found.items()}
+    outcomes = runner.outcomes(found)
     yield "## Each arm at its own learning rate"
     yield ""
     yield ("One seed. A sweep goes on outward while its best rate is at an end of it; *best* is where a "
@@ -48,8 +48,7 @@ def rates(found):
         every = sorted({lr for values in columns.values() for lr in values})
         if not every:
             continue
-        steps = plan.SWEEP_STEPS if d == 64 else plan.STEPS
-        yield f"Width {d}, {steps:,} steps:"
+        yield f"Width {d}, {plan.SWEEP_STEPS[d]:,} steps:"
         yield ""
         lines = []
         for arm, values in columns.items():
@@ -60,19 +59,9 @@ def rates(found):
         yield ""
 
 
-def ladder(found, arm):
-    """{width: [excess of each seed]} of the ladder's runs that are there."""
-    cells = {}
-    for result in found.values():
-        run = runner.run_of(result)
-        if run.text == plan.STORIES and run.arm == arm and run.questions and "excess" in result["outcome"]:
-            cells.setdefault(run.d, []).append(result["outcome"]["excess"]["mean"])
-    return dict(sorted(cells.items()))
-
-
 def sizes(found):
     """The lines about loss by size; none before a run of the ladder is there."""
-    cells = {arm: ladder(found, arm) for arm in NAMES}
+    cells = {arm: plan.by_width(runner.outcomes(found), arm) for arm in NAMES}
     widths = sorted({d for by_width in cells.values() for d in by_width})
     if not widths:
         return
@@ -86,8 +75,8 @@ def sizes(found):
     yield ""
     lines = []
     for d in widths:
-        n = plan.Run(plan.STORIES, "float", d, 1.0, 1).matrices
-        lines.append((d, f"{n:,}", *(cell_in_words(cells[arm].get(d), sd, freedom) for arm in NAMES)))
+        lines.append((d, f"{plan.matrices(d):,}",
+                      *(cell_in_words(cells[arm].get(d), sd, freedom) for arm in NAMES)))
     yield from table(("width", "N", *NAMES.values()), lines)
     yield ""
 
@@ -107,7 +96,7 @@ def survival(found):
     by_arm = {}
     for guard, train in plan.GUARDS.items():
         for arm in plan.ARMS:
-            runs = {run.lr: found[run.name]["outcome"] for run in plan.stability()
+            runs = {run.lr: found[run.name]["outcome"] for run in plan.stability(guard)
                     if (run.arm, run.train) == (arm, train) and run.name in found}
             if runs:
                 by_arm[guard, arm] = runs

@@ -13,6 +13,7 @@ NOT_RESOLVED, BETTER, WORSE = "not resolved", "better", "worse"
 
 
 class Verdict(NamedTuple):
+    """What a change does to the excess of an arm."""
     arm: str
     change: str              # its name, or the training options that it sets
     share: float             # of the arm's rate
@@ -29,7 +30,7 @@ class Verdict(NamedTuple):
 def is_base(run):
     """Is it an unchanged run of the block?"""
     return (run.text, run.d, run.steps, run.train) == (
-        plan.STORIES, plan.ABLATED, plan.SWEEP_STEPS, ()) and run.change in ("", "ema")
+        plan.STORIES, plan.ABLATED, plan.ABLATION_STEPS, ()) and run.change in ("", "ema")
 
 
 def differences(runs):

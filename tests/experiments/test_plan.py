@@ -5,22 +5,7 @@ import pytest
 
 from minibitnet.experiments import plan
 from minibitnet.experiments.plan import CONTROL, STORIES, Run, optimum, sweep
-
-
-def outcome(excess, crosses=2000):
-    return {"excess": excess and {"mean": excess}, "series": {"step": [1000, crosses], "loss": [0.9, 0.3]}}
-
-
-def finished(valley=lambda arm, d: 0.012 if d == 64 else 0.003, crosses=2000):
-    """Results for every run that is asked for: the excess is least at the valley's rate."""
-    done = {}
-    while True:
-        open_runs = [run for block in plan.blocks(done) for run in block.runs if run.name not in done]
-        if not open_runs:
-            return done
-        for run in open_runs:
-            miss = math.log(run.lr / valley(run.arm, run.d))
-            done[run.name] = outcome(20 * math.exp(miss**2), crosses)
+from plans import finished, outcome
 
 
 def test_before_anything_is_there_the_sweeps_are_open_and_the_ladder_waits_for_them():
@@ -33,11 +18,41 @@ def test_before_anything_is_there_the_sweeps_are_open_and_the_ladder_waits_for_t
 def test_the_blocks_and_how_many_runs_each_has():
     done = finished()
     sizes = {block.name: len(block.runs) for block in plan.blocks(done)}
-    assert sizes == {"sweep 64": 10, "sweep 128": 9, "ladder 0": 11, "held out": 2, "binary": 5,
-                     "control": 3 + 5 - 1, "ladder 1": 11,
-                     "other rate": 2, "ablations": 54, "stability": 66, "real text": 16, "ladder 2": 11}
+    assert sizes == {"sweep 64": 10, "sweep 128": 9, "ladder 0": 11, "held out": 2, "stability": 42,
+                     "control": 3, "norms": 4, "ablations": 54, "binary": 4, "ladder 1": 9, "real text": 14,
+                     "other rate": 2, "ladder 2": 7, "seeds": 6, "largest": 4, "other arms": 2, "guards": 24,
+                     "large text": 2}
     names = [run.name for block in plan.blocks(done) for run in block.runs]
-    assert len(set(names)) == len(names)
+    twice = {name for name in names if names.count(name) > 1}
+    assert twice == {plan.ladder(done, CONTROL, 128).name}, "the control's best rate is one of its tries"
+
+
+def test_the_ladder_waits_for_both_arms_and_control_for_its_own_sweep():
+    done = finished()
+    control = [run.name for run in sweep(done, CONTROL, 128)]
+    without = {name: o for name, o in done.items() if name not in control}
+    assert plan.ladder(without, CONTROL, 64) is None and plan.ladder(done, CONTROL, 64).steps == 4500
+    blocks = {block.name: block for block in plan.blocks(without)}
+    assert [run.name for run in blocks["control"].runs] == control
+    assert (blocks["norms"].runs, blocks["norms"].waits) == ([], "control")
+    lost = sweep(done, "ternary", 128)[0].name
+    assert plan.ladder({name: o for name, o in done.items() if name != lost}, "float", 64) is None
+
+
+def test_the_ladder_by_width_has_its_own_rates_alone():
+    done = finished()
+    widths = plan.by_width(done, "float")
+    assert [(d, len(cell)) for d, cell in widths.items()] == [(32, 3), (48, 3), (64, 3), (96, 3), (128, 3),
+                                                              (192, 3), (320, 2)]
+    assert plan.halved(plan.ladder(done, "float", 320)).name in done, "and another rate is no seed"
+    del done[plan.ladder(done, "float", 96, 1).name]
+    assert len(plan.by_width(done, "float", (96,))[96]) == 2
+
+
+def test_who_answers_questions():
+    run = Run(STORIES, "ternary", 128, 4e-3, plan.STEPS)
+    assert run.questions and not run._replace(change="ema").questions
+    assert not run._replace(steps=3000).questions and not run._replace(text=plan.CHARACTERS).questions
 
 
 def test_a_sweep_goes_on_outward_while_its_best_is_at_an_end():

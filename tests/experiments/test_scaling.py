@@ -5,6 +5,7 @@ import pytest
 
 from minibitnet.experiments import plan, scaling, uncertainty
 from minibitnet.experiments.scaling import at, foretold, power_law, predict, with_offset
+from plans import finished
 
 SIZES = [49 * d**2 for d in plan.SIZES]
 
@@ -14,12 +15,16 @@ def cells(law, seeds=1, noise=0.0):
     return {n: [law(n) * math.exp(noise * (-1)**(k + i)) for k in range(seeds)] for i, n in enumerate(SIZES)}
 
 
-def results(law):
-    """As runner.done() gives them."""
-    return {f"{arm}-{d}": {"config": {"text": plan.STORIES, "arm": arm, "questions": True, "d": d},
-                           "counts": {"matrices": 49 * d**2},
-                           "outcome": {"excess": {"mean": law(49 * d**2) * (2 if arm == "ternary" else 1)}}}
-            for arm in scaling.ARMS for d in plan.SIZES}
+def outcomes(law):
+    """Of a whole plan; those of seed 0 of the ladder, alone, obey the law."""
+    done = finished()
+    for arm, factor in (("ternary", 2), ("float", 1)):
+        for d in plan.SIZES:
+            runs = [plan.ladder(done, arm, d, seed) for seed in plan.SEEDS]
+            for run in runs[1:]:
+                del done[run.name]
+            done[runs[0].name] = {**done[runs[0].name], "excess": {"mean": factor * law(49 * d**2)}}
+    return done
 
 
 def test_pooled_by_hand():
@@ -75,14 +80,16 @@ def test_noise_widens_the_interval_and_the_truth_is_inside():
 
 
 def test_a_prediction_names_what_it_is_made_of():
-    found = results(lambda n: 3e4 * n**-0.7)
-    assert scaling.ready(found)
-    said = predict(found)
-    assert said["config"]["runs"] == sorted(found) and len(said["config"]["sha256"]) == 64
+    done = outcomes(lambda n: 3e4 * n**-0.7)
+    assert scaling.ready(done)
+    said = predict(done)
+    small = plan.ladder(done, "float", 48).name
+    assert len(said["config"]["runs"]) == 10 and small in said["config"]["runs"]
+    assert len(said["config"]["sha256"]) == 64
     assert said["arms"]["ternary"]["held out"]["N"] == 49 * plan.HELD_OUT**2
     rehearsal = said["arms"]["float"]["rehearsal"]
     assert rehearsal["M1"]["excess"] == pytest.approx(rehearsal["measured"][0])
-    changed = {**found, "float-48": {**found["float-48"], "outcome": {"excess": {"mean": 99.0}}}}
+    changed = {**done, small: {**done[small], "excess": {"mean": 99.0}}}
     assert predict(changed)["config"]["sha256"] != said["config"]["sha256"]
-    del changed["float-48"]
+    del changed[small]
     assert not scaling.ready(changed)

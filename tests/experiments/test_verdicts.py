@@ -7,7 +7,7 @@ from minibitnet.experiments import plan, verdicts
 from minibitnet.experiments.plan import STORIES, Run
 from minibitnet.experiments.verdicts import BETTER, NOT_RESOLVED, WORSE
 
-BASE = Run(STORIES, "ternary", plan.ABLATED, 0.01, plan.SWEEP_STEPS, change="ema")
+BASE = Run(STORIES, "ternary", plan.ABLATED, 0.01, plan.ABLATION_STEPS, change="ema")
 
 
 def of_seeds(run, *excesses):
