@@ -195,13 +195,9 @@ def runs(argv):
 
 def runs_in_words(share):
     """The plan: a line for each block."""
-    found = runner.done()
-    todo = {run.name for run in runner.open_runs(found, share)}
-    for block in runner.blocks(found):
-        n, there = len(block.runs), sum(run.name in found for run in block.runs)
-        hours = sum(runner.seconds_of(run, found) for run in block.runs if run.name in todo) / 3600
-        state = f"waits for {block.waits}" if block.waits else f"{hours:.1f} h on one processor are left"
-        yield f"{block.name:12}{there:4} of {n:3} runs, {state}: {block.question}"
+    for block, there, hours in runner.state(runner.done(), share):
+        left = f"waits for {block.waits}" if block.waits else f"{hours:.1f} h on one processor are left"
+        yield f"{block.name:12}{there:4} of {len(block.runs):3} runs, {left}: {block.question}"
 
 
 def verify(argv):

@@ -33,18 +33,20 @@ ON_FLOOR = {
        "experiments.training_run experiments.scaling experiments.verdicts "
        "experiments.miniatures "
        "course.poster_numbers",
-    10: "fitting experiments.catalogue experiments.runner course.poster "
+    10: "fitting experiments.miniature_costs experiments.miniature_parts experiments.runner course.poster "
         "course.map course.quantizers course.gradients course.straight_through course.bitlinear "
         "course.transformer course.training course.packing course.integers "
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
-    11: "experiments.report experiments.trained_page course.grading",
-    12: "experiments.pages",
-    13: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
+    11: "experiments.catalogue experiments.trained_sizes course.grading",
+    12: "experiments.report experiments.trained_parts",
+    13: "experiments.trained_page",
+    14: "experiments.pages",
+    15: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
 }
 FLOORS = {name: floor for floor, names in ON_FLOOR.items() for name in names.split()}
-COMMANDS = {*ON_FLOOR[13].split(), "_command"}
+COMMANDS = {*ON_FLOOR[15].split(), "_command"}
 # these stand alone, but for what is named here
 ALONE = {"exact": {"exact_functions"}, "exact_attention": {"exact"}, "quant": {"exact"}, "packing": set(),
          "float16": set()}

@@ -1,8 +1,8 @@
 """One change at a time: what each part of the recipe is worth.   [bitnet] Table 4, and our own questions
 
-A change replaces one row or one function of the library for one run and puts it back (``changed``); nothing
-in ``nn/`` has an option that only an ablation uses. Changes that are options of training have no code: they
-are in the plan. Every changed model must still be causal, or its loss counts for nothing
+A change replaces one row or one function of the library for one run and puts it back (``replaced``); nothing
+in ``nn/`` has an option that only an ablation uses. Options of training have no code but their words,
+``OPTIONS``: they are in the plan. Every changed model must still be causal, or its loss counts for nothing
 (``training_run.outcome_of`` tests it).
 
 [bmt] arXiv 2302.04907, of which only the abstract was at hand: layer normalization of each layer's output.
@@ -269,6 +269,8 @@ class Change(NamedTuple):
     remembers: bool = False            # more than a checkpoint has: such a run begins anew
 
 
+OPTIONS = {"second_lr": "one stage: a straight line to 0", "schedule": "a cosine, weight decay kept",
+           "weight_decay": "no weight decay"}
 CHANGES = {
     "": Change("nothing is changed"),
     "preln": Change("no norm before o and down", without_sub_norms),
@@ -276,7 +278,7 @@ CHANGES = {
     "elastic": Change("no sub-norms, and a learned scale for the activations", elastic),
     "no_rescale": Change("the scale of the weights is 1", quantizer(unscaled)),
     "fixed_scale": Change("the scale of the weights stays m^(-1/2)", quantizer(fixed_scale)),
-    "median": Change("the median of |W| for its mean", quantizer(median_ternary)),
+    "median": Change("the median of abs W for its mean", quantizer(median_ternary)),
     "zero_one": Change("codes 0 and 1", quantizer(zero_one)),
     "decay_kept": Change("weight decay to the end", decay_kept),
     "warm_up": Change("quantized little by little over the first half",

@@ -19,7 +19,7 @@ layers, width d:
 """
 from typing import NamedTuple
 
-from ..measure import plotting
+from ..measure import costs, plotting
 from . import paper
 from .lines import Experiment, Line
 
@@ -81,6 +81,16 @@ def of_shape(shape, ternary):
     """J for 512 tokens at 7 nm of a ``costs.Shape``, ternary or in FP16."""
     p = products(shape.matrices, shape.n_layers, shape.d_attention)
     return sum((bitnet_energy if ternary else transformer_energy)(p, prices("7nm")).values())
+
+
+def of_model(config):
+    """A ModelConfig -> (bytes of its weights, microjoules for 512 tokens at 7 nm), both as its variant has
+    them: matrices that have codes in 2 bits, everything else in 16."""
+    c, codes = config, config.variant.has_codes
+    shape = costs.Shape(c.n_layers, c.d_model, c.d_model, c.n_kv_heads * c.head_dim, c.d_ffn, c.n_heads,
+                        c.vocab_size, c.tied)
+    packed, float16 = costs.weight_bytes(shape)
+    return packed if codes else float16, 1e6 * of_shape(shape, codes)
 
 
 def saving(p, price):

@@ -23,6 +23,8 @@ class Line(NamedTuple):
         """ln of the excess at a cost; None beyond the ends."""
         if not self.costs[0] <= cost <= self.costs[-1]:
             return None
+        if cost == self.costs[0]:
+            return self.heights[0]
         return between(cost, self.costs, self.heights, math.log)
 
     def cost_of(self, height):

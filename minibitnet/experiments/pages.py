@@ -70,6 +70,6 @@ def draw_for_papers(name, path):
 PAGES = {"README.md": index, "quality.md": quality_page.quality, "speed.md": speed_page.speed,
          "engines.md": engines_page.engines, "papers.md": papers, "trained.md": trained_page.trained}
 PICTURES = {"quality.png": quality_page.draw, "speed.png": speed_page.draw,
-            "engines.png": engines_page.draw, "trained.png": trained_page.draw, "poster.svg": poster.save} | {
+            "engines.png": engines_page.draw, **trained_page.PICTURES, "poster.svg": poster.save} | {
     f"papers-{name}.png": partial(draw_for_papers, name)
     for name, experiment in EXPERIMENTS.items() if experiment.figure}

@@ -92,10 +92,12 @@ class Block(NamedTuple):
 
 def blocks(done):
     """{name of a run: its outcome} -> the Blocks in order. Those that wait name the runs that they can."""
-    sweeps = {d: [run for arm in rates for run in sweep(done, arm, d)] for d, rates in RATES.items()}
-    yield Block("sweep 64", "each arm's best rate where the model is small", sweeps[64])
-    yield Block("sweep 128", "and how it falls with the width", sweeps[128])
-    if missing := [arm for arm in ARMS if anchors(done, arm) is None]:
+    yield Block("sweep 64", "each arm's best rate where the model is small",
+                [run for arm in ARMS for run in sweep(done, arm, 64)])
+    yield Block("sweep 128", "and how it falls with the width",
+                [run for arm in PAIR for run in sweep(done, arm, 128)])
+    if missing := [arm for arm in ARMS if optimum(done, sweep(done, arm, 64)) is None
+                   or arm in PAIR and anchors(done, arm) is None]:
         yield Block("ladder 0", "the gap by size", [], f"the sweeps of {', '.join(missing)}")
         return
     yield Block("ladder 0", "the gap by size", rungs(done, 0))
@@ -103,14 +105,9 @@ def blocks(done):
     yield Block("held out", "does the law foretell a size that it has not seen?", largest,
                 "scaling-prediction")
     yield Block("stability", "who survives which rate", stability("both", "neither"))
-    yield Block("control", "the norms, or the bits? Its rate", sweep(done, CONTROL, 128))
-    if anchors(done, CONTROL) is None:
-        yield Block("norms", "the norms, or the bits?", [], "control")
-    else:
-        yield Block("norms", "the norms, or the bits?",
-                    [ladder(done, CONTROL, d) for d in reversed(SIZES[:4])])
+    yield from with_sweep(done, CONTROL, "norms", "the norms, or the bits?")
     yield Block("ablations", "which part matters", ablations(done))
-    yield Block("binary", "the third arm", [ladder(done, "binary", d) for d in reversed(SIZES[:4])])
+    yield from with_sweep(done, "binary", "binary", "the third arm")
     yield Block("ladder 1", "how far seeds differ", rungs(done, 1, SIZES[:4]))
     yield Block("real text", "is it the stories' peculiarity?", real_text(SIZES))
     yield Block("other rate", "is a large model trained at a fair rate?",
@@ -127,23 +124,37 @@ def blocks(done):
     yield Block("large text", "real text at the largest size", real_text((HELD_OUT,)))
 
 
+def with_sweep(done, arm, name, question):
+    """The Blocks of an arm that comes later: its sweep, and its ladder up to width 128."""
+    yield Block(f"{name} rates", f"{question} Its best rate", sweep(done, arm, 128))
+    if anchors(done, arm) is None:
+        yield Block(name, question, [], f"{name} rates")
+    else:
+        yield Block(name, question, [ladder(done, arm, d) for d in SIZES[:4]])
+
+
 def ladder(done, arm, d, seed=0):
     """The run of a width at its arm's own rate; None while the sweeps for it are not done."""
     rates, steps = anchors(done, arm), length(done)
     return rates and steps and Run(STORIES, arm, d, rate(rates, d), steps, seed)
 
 
+def trained(done, arm, widths=WIDTHS):
+    """{width: [Run of each seed]} of the ladder, as far as they are there."""
+    cells = {d: [run for seed in SEEDS if (run := ladder(done, arm, d, seed)) and run.name in done]
+             for d in widths}
+    return {d: runs for d, runs in cells.items() if runs}
+
+
 def by_width(done, arm, widths=WIDTHS):
-    """{width: [excess of each seed]} of the ladder's runs that are there."""
-    cells = {d: [excess(done, run) for seed in SEEDS
-                 if (run := ladder(done, arm, d, seed)) and run.name in done] for d in widths}
-    return {d: cell for d, cell in cells.items() if cell}
+    """{width: [excess of each seed]} of the ladder."""
+    return {d: [excess(done, run) for run in runs] for d, runs in trained(done, arm, widths).items()}
 
 
 def rungs(done, seed, sizes=SIZES):
-    """Both arms of these widths, the largest first; and full precision at the bytes of a small ternary
+    """Both arms of these widths, the smallest first; and full precision at the bytes of a small ternary
     model."""
-    return [*(ladder(done, arm, d, seed) for d in reversed(sizes) for arm in PAIR),
+    return [*(ladder(done, arm, d, seed) for d in sizes for arm in PAIR),
             ladder(done, "float", SMALLEST, seed)]
 
 
@@ -156,7 +167,7 @@ def ablations(done):
     """The runs of one change each, beside the unchanged ones of three seeds; averages of the weights ride on
     these. What may want another rate is run at a quarter of it as well."""
     def ablated(arm, change, seed, share=1, train=()):
-        lr = anchors(done, "float" if arm == CONTROL else arm)[ABLATED]
+        lr = optimum(done, sweep(done, "float" if arm == CONTROL else arm, ABLATED))
         return Run(STORIES, arm, ABLATED, rounded(lr * share), ABLATION_STEPS, seed, change,
                    tuple((name, lr if value == "lr" else value) for name, value in train))
     bases = {"ternary": "ema", "float": "ema", "binary": ""}
@@ -181,7 +192,7 @@ def stability(*guards):
 def real_text(sizes):
     """tinyshakespeare in characters, at the library's own rates; binary at the small sizes."""
     return [Run(CHARACTERS, arm, d, rounded(default_lr(arm, d)), CHARACTER_STEPS)
-            for arm in ARMS for d in reversed(sizes) if arm in PAIR or d in SIZES[:4]]
+            for d in sizes for arm in ARMS if arm in PAIR or d in SIZES[:4]]
 
 
 # ---- learning rates

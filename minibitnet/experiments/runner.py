@@ -103,6 +103,14 @@ def seconds_of(run, found):
     return expected(run) * (sum(b for _, b in pairs) / sum(a for a, _ in pairs) if pairs else 1)
 
 
+def state(found, share=(1, 1)):
+    """-> [(Block, how many of its runs are there, hours of one processor for the rest of this share)]"""
+    todo = {run.name for run in open_runs(found, share)}
+    return [(block, sum(run.name in found for run in block.runs),
+             sum(seconds_of(run, found) for run in block.runs if run.name in todo) / 3600)
+            for block in blocks(found)]
+
+
 def foretell(found):
     """Write what the law says of the held-out size, once its runs are there and before that size begins."""
     path = results.home() / f"{scaling.NAME}.json"

@@ -1,10 +1,12 @@
 """data/results/trained.md: what the plan's runs found, as far as they are there."""
 from ..measure import plotting
-from . import plan, runner, stability
-from .markdown import page, record, table
-from .uncertainty import interval, mean_of, pooled
-
-NAMES = {"ternary": "ternary", "float": "float", "binary": "binary", plan.CONTROL: "float with sub-norms"}
+from . import plan, runner
+from .markdown import page, table
+from .trained_parts import (ablations, changed, draw_ablations, draw_questions, draw_rates, draw_weights,
+                            judged, questions, survival, weights)
+from .trained_sizes import (NAMES, at_equal, draw_sizes, gaps, in_brackets, law, ratios, real_text, sizes,
+                            slope)
+from .uncertainty import interval, pooled, words
 
 
 def trained():
@@ -16,9 +18,9 @@ def trained():
             "the last digit. On stories a number is the *excess*: nats a story above that story's own "
             f"entropy, the mean over {validation_stories(found)} that no model has read. Less is better, 0 "
             "is perfect.")
-    return page("# What the papers' trained rows need", text,
-                ["![excess over the learning rate, by width](trained.png)", ""] if found else [],
-                rates(found), sizes(found), survival(found), left(found))
+    return page("# What the papers' trained rows need", text, in_short(found), sizes(found), law(found),
+                rates(found), survival(found), ablations(found), questions(found), weights(found),
+                real_text(found), left(found))
 
 
 def validation_stories(found):
@@ -27,18 +29,82 @@ def validation_stories(found):
                  if "excess" in r["outcome"]), "stories")
 
 
+# ---- in short
+
+def in_short(found):
+    """The answers to what is asked most, as far as there are any."""
+    answers = [answer for ask in (cost_of_ternary, does_it_shrink, same_bytes, matters_most)
+               for answer in ask(found)]
+    if answers:
+        yield "## In short"
+        yield ""
+        yield from (f"- {answer}" for answer in answers)
+        yield ""
+
+
+def cost_of_ternary(found):
+    """At a million parameters."""
+    d, apart = 128, gaps(found)
+    if d not in apart:
+        return
+    spread = pooled(list(apart.values()))
+    full = plan.by_width(runner.outcomes(found), "float")[d]
+    yield (f"**What does ternary cost at 1M parameters?** {words(*interval(apart[d], *spread))} nats a story "
+           f"(width {d}), beside {words(*interval(full, None, 0))} that full precision itself has above the "
+           "floor. Scale: one text, one recipe, models of 1M; the papers' are 700 times as large.")
+
+
+def does_it_shrink(found):
+    """The gap over N."""
+    steepness, between = slope(ratios(found))
+    if steepness is not None:
+        resolved = between and (between[0] > 0 or between[1] < 0)
+        says = ("it shrinks" if steepness < 0 else "it grows") if resolved else "not resolved"
+        yield (f"**Does it shrink with size?** {says[0].upper()}{says[1:]}: the logarithm of the two "
+               f"excesses' ratio changes by {steepness:+.2f}{in_brackets(between)} for every e-fold of N.")
+
+
+def same_bytes(found):
+    """Which arm the same bytes should buy."""
+    points = at_equal(found, "bytes")
+    if points:
+        better = sum(p["ratio"] < 1 for p in points)
+        largest = points[-1]
+        yield (f"**What would you buy with the same bytes of weights?** Ternary is better at {better} of the "
+               f"{len(points)} sizes that can be compared; at {largest['cost']:,.0f} bytes its excess is "
+               f"{largest['ratio']:.2f}{in_brackets(largest['interval'])} times float's.")
+
+
+def matters_most(found):
+    """The ablation that does most harm, and the one that helps."""
+    lines = [v for v in judged(found) if v.clear]
+    if lines:
+        worst, best = lines[-1], lines[0]
+        helps = (f"; what helps most: {in_words(best)}" if best.mean < 0 else "; nothing helps clearly")
+        yield f"**Which part matters most?** {in_words(worst)}{helps}."
+
+
+def in_words(v):
+    """A Verdict in words."""
+    return f"{changed(v)} ({NAMES[v.arm]}: {words(v.mean, v.half)} nats)"
+
+
+# ---- learning rates
+
 def by_rate(found, arm, d):
     """{rate: excess} of the runs of a sweep that are there."""
-    outcomes = runner.outcomes(found)
-    return {run.lr: plan.excess(outcomes, run) for run in plan.sweep(outcomes, arm, d)
-            if run.name in outcomes}
+    done = runner.outcomes(found)
+    return {run.lr: plan.excess(done, run) for run in plan.sweep(done, arm, d) if run.name in done}
 
 
 def rates(found):
     """The lines about learning rates."""
-    outcomes = runner.outcomes(found)
+    done = runner.outcomes(found)
     yield "## Each arm at its own learning rate"
     yield ""
+    if found:
+        yield "![excess over the learning rate, by width](trained.png)"
+        yield ""
     yield ("One seed. A sweep goes on outward while its best rate is at an end of it; *best* is where a "
            "parabola through the best three, in logarithms, is lowest. Every later run has the best rate of "
            "its own arm, so no arm is compared at another's.")
@@ -52,101 +118,43 @@ def rates(found):
         yield ""
         lines = []
         for arm, values in columns.items():
-            best = plan.optimum(outcomes, plan.sweep(outcomes, arm, d))
+            best = plan.optimum(done, plan.sweep(done, arm, d))
             lines.append((NAMES[arm], *(f"{values[lr]:.1f}" if lr in values else "" for lr in every),
                           f"{best:g}" if best else "not yet"))
         yield from table(("", *(f"{lr:g}" for lr in every), "best"), lines)
         yield ""
 
 
-def sizes(found):
-    """The lines about loss by size; none before a run of the ladder is there."""
-    cells = {arm: plan.by_width(runner.outcomes(found), arm) for arm in NAMES}
-    widths = sorted({d for by_width in cells.values() for d in by_width})
-    if not widths:
-        return
-    sd, freedom = pooled([cell for by_width in cells.values() for cell in by_width.values()])
-    yield "## By size"
-    yield ""
-    yield ("Means over seeds"
-           + (f", ± 95 %, of seeds that differ by {sd:.1f} within a model" if sd else
-              ", of which there is one")
-           + ". N: the numbers in the matrices, the same in every arm.")
-    yield ""
-    lines = []
-    for d in widths:
-        lines.append((d, f"{plan.matrices(d):,}",
-                      *(cell_in_words(cells[arm].get(d), sd, freedom) for arm in NAMES)))
-    yield from table(("width", "N", *NAMES.values()), lines)
-    yield ""
+def draw_sweeps(path):
+    """Excess over the learning rate."""
+    found = runner.done()
+    series = {f"{NAMES[arm]}, {d}": dict(sorted(values.items())) for d in plan.RATES for arm in plan.RATES[d]
+              if len(values := by_rate(found, arm, d)) > 1}
+    return bool(series) and plotting.points(series, "learning rate", "excess (nats a story)", path)
 
 
-def cell_in_words(numbers, sd, freedom):
-    """A mean, and how far it may be off."""
-    if not numbers:
-        return ""
-    if sd is None:
-        return f"{mean_of(numbers):.1f}"
-    mean, half = interval(numbers, sd, freedom)
-    return f"{mean:.1f} ± {half:.1f}"
+PICTURES = {"trained.png": draw_sweeps, "trained-sizes.png": draw_sizes, "trained-rates.png": draw_rates,
+            "trained-ablations.png": draw_ablations, "trained-questions.png": draw_questions,
+            "trained-weights.png": draw_weights}
 
 
-def survival(found):
-    """The lines about large rates; none before a run at one is there."""
-    by_arm = {}
-    for guard, train in plan.GUARDS.items():
-        for arm in plan.ARMS:
-            runs = {run.lr: found[run.name]["outcome"] for run in plan.stability(guard)
-                    if (run.arm, run.train) == (arm, train) and run.name in found}
-            if runs:
-                by_arm[guard, arm] = runs
-    if not by_arm:
-        return
-    trigram = record(runner.TEXT)["result"]["trigram"]
-    yield "## Who survives which learning rate"
-    yield ""
-    yield (f"Width {plan.ABLATED}, {plan.UNSTABLE_STEPS} steps, one seed, with the two usual guards "
-           "(gradients clipped to norm 1, warm-up) or without. The training loss of the last tenth, nats a "
-           f"token (trigram counts: {trigram:.2f}), and what the criterion of experiments/stability.py, "
-           "which was fixed before the runs, makes of it: *trains*, *hurt* (excess above "
-           f"{stability.HURT} times the arm's best; at a low rate that is only slow), *diverged*, "
-           "*non-finite*.")
-    yield ""
-    every = sorted({lr for runs in by_arm.values() for lr in runs})
-    lines = []
-    for (guard, arm), runs in by_arm.items():
-        kinds = stability.outcomes(runs, trigram)
-        lines.append((guard, NAMES[arm], *(f"{stability.end(runs[lr]['series']['loss']):.2f} {kinds[lr]}"
-                                           if lr in runs else "" for lr in every)))
-    yield from table(("guards", "", *(f"{lr:g}" for lr in every)), lines)
-    yield ""
-
+# ---- what is left
 
 def left(found):
     """The lines about what is not trained yet."""
     yield "## What is left"
     yield ""
     lines = []
-    for block in runner.blocks(found):
-        there = sum(run.name in found for run in block.runs)
-        open_runs = [run for run in block.runs if run.name not in found]
-        hours = sum(runner.seconds_of(run, found) for run in open_runs) / 3600
+    for block, there, hours in runner.state(found):
         waits = f"waits for {block.waits}" if block.waits else f"{hours:.1f} hours of one processor"
-        if open_runs or block.waits:
+        if hours or block.waits:
             lines.append((block.name, block.question, f"{there} of {len(block.runs)}", waits))
     if not lines:
         yield "Nothing."
         return
-    yield ("Hours are those of the machine that trained the runs above. What waits is planned, but its "
-           "learning rates are not known yet.")
+    yield ("Full form not run: `python -m minibitnet.reproduce runs` trains them, in this order. Hours are "
+           "those of the machine that trained the runs above. What waits is planned, but its learning rates "
+           "are not known yet.")
     yield ""
     yield from table(("block", "asks", "runs there", "left"), lines)
     yield ""
-
-
-def draw(path):
-    """Excess over the learning rate."""
-    found = runner.done()
-    series = {f"{NAMES[arm]}, {d}": dict(sorted(values.items())) for d in plan.RATES for arm in plan.RATES[d]
-              if len(values := by_rate(found, arm, d)) > 1}
-    return bool(series) and plotting.points(series, "learning rate", "excess (nats a story)", path)

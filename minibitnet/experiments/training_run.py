@@ -11,8 +11,9 @@ depend on it, the processor's seconds, stands beside.
     evaluations     other texts: the validation loss during the run
     series          over steps, means since the step before: loss, grad_norm; at that step: zeros, flips
                     (shares of the codes that are 0, and that the step changed)
-    matrices        at steps 1, 2, 5, 10, ..: zeros and flips of each matrix; at the end the quantiles of
-                    |W| / mean |W| at QUANTILES, and the histogram of W / mean |W| of all (HISTOGRAM)
+    matrices        at steps 1, 2, 5, 10, ..: zeros and flips of each matrix
+    weights         at the end: the quantiles of |W| / mean |W| of each matrix at QUANTILES, and the histogram
+                    of W / mean |W| of all (HISTOGRAM)
     averages        of a run that keeps some: the excess of their models
     non_finite      the step whose loss was no number, if one was; then the rest is of the steps before it
 """
@@ -36,7 +37,6 @@ from ..formats import checkpoint
 from ..formats.packed import is_bitlinear
 from ..formats.rundir import RunDirectory, tokenizer_sha256
 from ..language_model import FloatEngine, LanguageModel
-from ..measure import costs
 from ..measure.trigram import trigram_loss
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
@@ -236,21 +236,17 @@ def _carry_out(run, home, stopped, report, averages):
                 for decay, arrays in averages.of.items()}
         outcome = {**outcome, **of_lines(watch.lines)}
         return {"config": run._asdict(), "settings": settings, "sha256": m.sha256,
-                "counts": counts(run, model, m.tokenizer.vocab_size),
+                "counts": counts(run, model),
                 "cpu_seconds": round(before + time.process_time() - began, 1), "outcome": outcome}
     finally:
         directory.close()
 
 
-def counts(run, model, vocab_size):
-    """What a model is made of, and what it costs: bytes of its weights (2 bits, or 16 in every matrix of a
-    full-precision arm; the rest in 16), micro-joules for 512 tokens by the papers' formula."""
-    d, d_ffn = run.d, 11 * run.d // 4
-    shape = costs.Shape(LAYERS, d, d, d, d_ffn, HEADS, vocab_size)
-    packed, float16 = costs.weight_bytes(shape)
-    ternary = model.config.variant.has_codes
+def counts(run, model):
+    """What a model is made of, and what it costs."""
+    n_bytes, microjoules = energy.of_model(model.config)
     return {"matrices": run.matrices, "parameters": sum(a.size for a in model.arrays().values()),
-            "bytes": packed if ternary else float16, "microjoules": 1e6 * energy.of_shape(shape, ternary)}
+            "bytes": n_bytes, "microjoules": microjoules}
 
 
 # ---- what a trained model gives

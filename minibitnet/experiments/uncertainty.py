@@ -48,3 +48,8 @@ def quantiles(draws, share):
     """The interval that holds this share of the draws, as much below it as above."""
     ordered, outside = np.sort(draws), (1 - share) / 2
     return tuple(float(ordered[round(q * (len(ordered) - 1))]) for q in (outside, 1 - outside))
+
+
+def words(mean, half):
+    """A mean and its interval, in text; half: None where it is not known."""
+    return f"{mean:.1f}" + (f" ± {half:.1f}" if half is not None else "")

@@ -15,7 +15,7 @@ NOT_RESOLVED, BETTER, WORSE = "not resolved", "better", "worse"
 class Verdict(NamedTuple):
     """What a change does to the excess of an arm."""
     arm: str
-    change: str              # its name, or the training options that it sets
+    change: str              # its name, or the training option that it sets
     share: float             # of the arm's rate
     differences: tuple       # nats a story, a seed each
     half: float | None       # of the 95 % interval of their mean
@@ -44,7 +44,7 @@ def differences(runs):
         if is_base(run) or (base := bases.get((run.arm, run.seed))) is None:
             continue
         lr, unchanged = base
-        what = run.change or ", ".join(f"{name} {value}" for name, value in run.train)
+        what = run.change or ", ".join(name for name, _ in run.train)
         found.setdefault((run.arm, what, round(run.lr / lr, 2)), {})[run.seed] = excess - unchanged
     return found
 

@@ -11,6 +11,8 @@ from ..files import write_atomically
 from .costs import UNITS
 
 GREYS, MARKERS = ("black", "0.55", "0.8"), (".", "x", "s")
+STYLES = [(color, marker, line) for line in ("-", "--", ":") for color, marker in zip(GREYS, MARKERS)]
+LONG = 1e5                             # from here on numbers are too long for an axis, and powers of ten do
 # over a line, which shows
 PRINTED = {"linestyle": "none", "marker": "o", "markersize": 9, "fillstyle": "none", "color": "black",
            "zorder": 3}
@@ -74,6 +76,57 @@ def points(series, xlabel, ylabel, path, printed=None):
         return False
     _points(axes[0], series, xlabel, ylabel, printed)
     return _save(figure, axes, path)
+
+
+def panels(several, path, log=False):
+    """[(xlabel, ylabel, series)] side by side, as ``points`` draws each; those with the same ylabel on one
+    scale; log: on a logarithmic one."""
+    figure, axes = _figure(panels=len(several), size=(5, 3.6))
+    if not figure:
+        return False
+    first = {}
+    for panel, (xlabel, ylabel, series) in zip(axes, several):
+        if first.setdefault(ylabel, panel) is not panel:
+            panel.sharey(first[ylabel])
+        _points(panel, series, xlabel, ylabel, None)
+    if log:
+        for panel in axes:
+            panel.set_ylim(auto=True)
+            panel.set_yscale("log")
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "125" else "")
+            panel.autoscale(axis="y")
+    return _save(figure, axes, path)
+
+
+def curves(several, xlabel, path):
+    """[(ylabel, {name: {x: value}})] side by side, as lines without marks, over a logarithmic x."""
+    figure, axes = _figure(panels=len(several), size=(5, 3.6))
+    if not figure:
+        return False
+    for panel, (ylabel, series) in zip(axes, several):
+        panel.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
+        for (name, values), (color, _, line) in zip(series.items(), STYLES):
+            panel.plot(list(values), list(values.values()), color=color, linestyle=line, label=name)
+        panel.set_ylim(bottom=0)
+    return _save(figure, axes, path)
+
+
+def differences(lines, xlabel, path):
+    """[(name, value, half of its interval)] as points with bars, one below another, about a line at 0."""
+    figure, axes = _figure(size=(10, 1 + 0.28 * len(lines)))
+    if not figure:
+        return False
+    names, values, halves = zip(*lines)
+    places = range(len(lines), 0, -1)
+    axes[0].errorbar(values, places, xerr=halves, linestyle="none", marker="o", color="black", capsize=3)
+    axes[0].axvline(0, color="black", linestyle="--", linewidth=1)
+    axes[0].set_yticks(list(places), names)
+    axes[0].set_xscale("symlog", linthresh=10)
+    axes[0].set_xlabel(xlabel)
+    axes[0].grid(alpha=0.3)
+    save(figure, path)
+    return True
 
 
 def categories(title, ylabel, series, path):
@@ -158,17 +211,20 @@ def _points(axes, series, xlabel, ylabel, printed):
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
     places = {x: float(x[:-1]) * UNITS[x[-1]] if isinstance(x, str) else x
               for values in (*series.values(), printed or {}) for x in values}
-    for (name, values), color, marker in zip(series.items(), GREYS, MARKERS):
+    assert len(series) <= len(STYLES), "more lines than styles"
+    for (name, values), (color, marker, line) in zip(series.items(), STYLES):
         middle, bars = list(values.values()), None
         if isinstance(middle[0], tuple):
             middle, least, most = zip(*middle)
-            bars = [[y - a for y, a in zip(middle, least)], [b - y for y, b in zip(middle, most)]]
-        axes.errorbar([places[x] for x in values], middle, bars, marker=marker, color=color, capsize=3,
-                      label=name)
+            bars = [[max(0, y - a) for y, a in zip(middle, least)],  # a mean may round to below its least
+                    [max(0, b - y) for y, b in zip(middle, most)]]
+        axes.errorbar([places[x] for x in values], middle, bars, marker=marker, color=color, linestyle=line,
+                      capsize=3, label=name)
     if printed:
         axes.plot([places[x] for x in printed], list(printed.values()), label="paper", **PRINTED)
-    axes.set_xticks(list(places.values()), apart(places))
-    axes.set_xticks([], minor=True)
+    if max(places.values(), default=0) < LONG or any(isinstance(x, str) for x in places):
+        axes.set_xticks(list(places.values()), apart(places))
+        axes.set_xticks([], minor=True)
     axes.set_ylim(bottom=0)
 
 

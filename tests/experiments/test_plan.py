@@ -10,7 +10,7 @@ from plans import finished, outcome
 
 def test_before_anything_is_there_the_sweeps_are_open_and_the_ladder_waits_for_them():
     small, large, ladder = plan.blocks({})
-    assert [len(small.runs), len(large.runs), ladder.runs] == [10, 8, []]
+    assert [len(small.runs), len(large.runs), ladder.runs] == [10, 6, []]
     assert ladder.waits == "the sweeps of ternary, float, binary"
     assert {run.seed for run in small.runs + large.runs} == {0}
 
@@ -18,8 +18,9 @@ def test_before_anything_is_there_the_sweeps_are_open_and_the_ladder_waits_for_t
 def test_the_blocks_and_how_many_runs_each_has():
     done = finished()
     sizes = {block.name: len(block.runs) for block in plan.blocks(done)}
-    assert sizes == {"sweep 64": 10, "sweep 128": 9, "ladder 0": 11, "held out": 2, "stability": 42,
-                     "control": 3, "norms": 4, "ablations": 54, "binary": 4, "ladder 1": 9, "real text": 14,
+    assert sizes == {"sweep 64": 10, "sweep 128": 6, "ladder 0": 11, "held out": 2, "stability": 42,
+                     "norms rates": 3, "norms": 4, "ablations": 54, "binary rates": 3, "binary": 4,
+                     "ladder 1": 9, "real text": 14,
                      "other rate": 2, "ladder 2": 7, "seeds": 6, "largest": 4, "other arms": 2, "guards": 24,
                      "large text": 2}
     names = [run.name for block in plan.blocks(done) for run in block.runs]
@@ -33,8 +34,8 @@ def test_the_ladder_waits_for_both_arms_and_control_for_its_own_sweep():
     without = {name: o for name, o in done.items() if name not in control}
     assert plan.ladder(without, CONTROL, 64) is None and plan.ladder(done, CONTROL, 64).steps == 4500
     blocks = {block.name: block for block in plan.blocks(without)}
-    assert [run.name for run in blocks["control"].runs] == control
-    assert (blocks["norms"].runs, blocks["norms"].waits) == ([], "control")
+    assert [run.name for run in blocks["norms rates"].runs] == control
+    assert (blocks["norms"].runs, blocks["norms"].waits) == ([], "norms rates")
     lost = sweep(done, "ternary", 128)[0].name
     assert plan.ladder({name: o for name, o in done.items() if name != lost}, "float", 64) is None
 

@@ -21,7 +21,7 @@ def test_differences_are_taken_seed_by_seed():
             *of_seeds(BASE._replace(change="", train=(("schedule", "cosine"),)), 49.0, 51.5)]
     assert verdicts.differences(runs) == {
         ("ternary", "median", 1.0): {0: 10.0, 1: 11.0}, ("ternary", "zero_one", 0.25): {0: 20.0},
-        ("ternary", "schedule cosine", 1.0): {0: -1.0, 1: -0.5}}
+        ("ternary", "schedule", 1.0): {0: -1.0, 1: -0.5}}
 
 
 def test_a_run_without_its_unchanged_one_says_nothing():
