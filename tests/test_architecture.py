@@ -29,7 +29,7 @@ ON_FLOOR = {
        "experiments.markdown experiments.ablations experiments.plan",
     9: "jobs drawing measure.step_profile experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
-       "experiments.engines_page experiments.quality_page experiments.speed_page "
+       "experiments.edge experiments.engines_page experiments.quality_page experiments.speed_page "
        "experiments.training_run experiments.scaling experiments.verdicts "
        "experiments.miniatures "
        "course.poster_numbers",
