@@ -38,6 +38,7 @@ _HOMES = {
     "draw_weights": "drawing",
     "fit": "fitting",
     "load": "api",
+    "quantize_model": "ptq.quantize",
     "register_variant": "variants",
     "sign_binary": "quant",
     "straight_through": "nn.ste",

@@ -15,15 +15,16 @@ ON_FLOOR = {
        "formats.safetensors inference.fixed_point experiments.uncertainty",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
        "stories.pets course.exercise course.showing inference.sampling inference.scoring inference.kernels "
-       "experiments.stability experiments.equal_cost experiments.end_tasks",
+       "experiments.stability experiments.equal_cost experiments.end_tasks "
+       "ptq.elimination ptq.levels ptq.smoothquant",
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
-       "inference.cache inference.integer_convert",
-    4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer",
+       "inference.cache inference.integer_convert ptq.gptq ptq.quip",
+    4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer ptq.calibration",
     5: "looking",
     6: "nn.training measure.costs experiments.paper",
     7: "language_model measure.agreement measure.counting measure.held_out measure.peers measure.plotting "
        "measure.random_models measure.results measure.timing measure.trigram experiments.claims",
-    8: "_command api measure.train_bench measure.kernel_bench measure.decode_bench "
+    8: "_command api ptq.quantize measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
        "experiments.markdown experiments.ablations experiments.plan",
