@@ -40,9 +40,9 @@ ON_FLOOR = {
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
-    11: "experiments.catalogue experiments.trained_sizes course.grading",
-    12: "experiments.report experiments.trained_parts",
-    13: "experiments.trained_page",
+    11: "experiments.after_training experiments.trained_sizes course.grading",
+    12: "experiments.catalogue experiments.trained_parts",
+    13: "experiments.report experiments.trained_page",
     14: "experiments.pages",
     15: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
 }

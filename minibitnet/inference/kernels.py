@@ -9,6 +9,7 @@ kernel must return its very integers, and says why no number on the way can over
 
     kernel           resident form of W~          what it does
     by_blas          bit planes (``BitPlanes``)   unpacks some rows at a time to float32, multiplies with BLAS
+    by_blas_in_pairs the same                     the same for codes of 4 bits, two tokens to a number
     by_bit_planes    the same                     and, xor, popcount; 8 multiplications a row and token
     by_lookup        ``TableIndices``             looks up sums of eight weights at a time: additions alone
     matmul           bit planes                   the faster one of the first two
@@ -127,6 +128,62 @@ def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> i
             y[i:i + rows] = unpack(w, slice(i, i + rows)).astype(np.float32) @ x
     list((pool.map if pool and n > rows else map)(share, range(WORK_SHARES)))
     return y
+
+
+# ---- two tokens in one number
+
+BITS_OF_FIELD = 12
+FIELD = 2**BITS_OF_FIELD                 # codes of 4 bits: x0 + FIELD x1
+
+
+def by_blas_in_pairs(codes, w, pool=None):       # (m, N) of 4 bits, BitPlanes (n, m) -> int32 (n, N)
+    """``by_blas`` for half as many columns: each holds a code of one token and, 2^12 times as large, one of
+    another. A product with weights of -1, 0 and 1 is then two sums in one number:
+
+        sum_j w_j (x0_j + 2^12 x1_j)  =  s0 + 2^12 s1,      s1 = round(that / 2^12) where |s0| < 2^11
+
+    No overflow: features are taken in parts (``parts_of``) over which no token's codes add up to more than
+    2^11 - 1 in magnitude. So |s0| and |s1| are at most 2,047, and every partial sum at most 2,047 (1 + 2^12)
+    < 2^23, which float32 holds; int32 holds the sums of 255 parts. Codes up to 7 give parts of 292 features
+    at least; those of a norm's output are mostly small, and their parts have a thousand or so.
+    """
+    n, m = w.shape
+    N, half = codes.shape[1], -(-codes.shape[1] // 2)
+    assert not codes.size or np.abs(codes).max() <= 8, "codes of more than 4 bits"
+    x, y = codes[:, :half].astype(np.float32), np.zeros((n, N), np.int32)
+    x[:, :N - half] += np.float32(FIELD) * codes[:, half:]
+    rows, parts = max(1, TILE // max(1, m)), parts_of(codes)
+
+    def share(k):
+        for i in range(k * rows, n, WORK_SHARES * rows):
+            tile = unpack(w, slice(i, i + rows)).astype(np.float32)
+            both = upper = 0
+            for part in parts:
+                pairs = (tile[:, part] @ x[part]).astype(np.int32)
+                both = both + pairs
+                pairs += FIELD // 2                                      # round(that / 2^12), by a shift
+                pairs >>= BITS_OF_FIELD
+                upper = upper + pairs
+            if parts:
+                y[i:i + rows, half:] = upper[:, :N - half]
+                upper <<= BITS_OF_FIELD
+                np.subtract(both, upper, out=y[i:i + rows, :half])
+    list((pool.map if pool and n > rows else map)(share, range(WORK_SHARES)))
+    return y
+
+
+def parts_of(codes, most=FIELD // 2 - 1):        # (m, N) -> slices of the features
+    """The features in as few parts as they may be taken, from the first on, for every token's magnitudes to
+    add up to ``most`` at most in each."""
+    sums = np.cumsum(np.abs(codes.astype(np.int32)), axis=0)
+    parts, start = [], 0
+    while start < len(codes):
+        largest = (sums[start:] - (sums[start - 1] if start else 0)).max(1, initial=0)
+        end = start + int(np.searchsorted(largest, most, side="right"))
+        assert end > start, f"a code of magnitude {largest[0]}, where {most} may be added up"
+        parts.append(slice(start, end))
+        start = end
+    return parts
 
 
 # ---- bit planes

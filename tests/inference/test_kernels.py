@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from minibitnet.inference import kernels
-from minibitnet.inference.kernels import (bit_planes, by_bit_planes, by_blas, by_lookup, matmul, reference,
-                                          reference_numpy, repack, stack, table_indices, unpack)
+from minibitnet.inference.kernels import (bit_planes, by_bit_planes, by_blas, by_blas_in_pairs, by_lookup,
+                                          matmul, parts_of, reference, reference_numpy, repack, stack,
+                                          table_indices, unpack)
 from minibitnet.nn import ops
 from minibitnet.packing import pack_ternary
 from minibitnet.quant import Quantized, absmax_int8, absmean_ternary, sign_binary
@@ -45,6 +46,65 @@ def test_a_product_by_pencil(kernel):
     w = np.array([[1, -1, 0], [0, 0, 0], [-1, -1, -1]], np.int8)
     codes = np.array([[5, 127], [7, 127], [-127, 127]], np.int8)
     assert kernel(codes, w).tolist() == [[-2, 0], [0, 0], [115, -381]]
+
+
+# ---- two tokens in one number
+
+def of_four_bits(rng, n, m, N):
+    return rng.integers(-8, 8, (m, N)).astype(np.int8), rng.integers(-1, 2, (n, m)).astype(np.int8)
+
+
+def paired(codes, w):
+    return by_blas_in_pairs(codes, bit_planes(w))
+
+
+def test_a_pair_by_pencil():
+    """Tokens (5, 7) and (-3, 2): as one number 5 - 3 * 4096 and 7 + 2 * 4096. Row +1 -1: -2 - 5 * 4096."""
+    codes, w = np.array([[5, -3], [7, 2]], np.int8), np.array([[1, -1]], np.int8)
+    assert paired(codes, w).tolist() == [[-2, -5]]
+
+
+@pytest.mark.parametrize("n, m, N", SHAPES)
+def test_pairs_of_odd_shapes(n, m, N, rng):
+    assert agrees(paired, *of_four_bits(rng, n, m, N))
+
+
+def test_two_thousand_random_pairs(rng):
+    for _ in range(2000):
+        n, m, N = (int(k) for k in rng.integers(1, (9, 700, 7)))
+        assert agrees(paired, *of_four_bits(rng, n, m, N), truth=reference_numpy)
+
+
+@pytest.mark.parametrize("code, weight", [(7, 1), (-8, 1), (-8, -1), (7, -1)])
+@pytest.mark.parametrize("m", [255, 256, 292, 293, 2560, 6912])
+def test_extreme_pairs_do_not_overflow(code, weight, m):
+    """All features at the largest code, in one token, in the other, in both, of either sign."""
+    codes = np.zeros((m, 4), np.int8)
+    codes[:, 0], codes[:, 2:] = code, [[code, -code if code == 7 else 7]]
+    assert agrees(paired, codes, np.full((3, m), weight, np.int8), truth=reference_numpy)
+
+
+def test_parts_hold_what_a_field_holds():
+    assert parts_of(np.full((600, 2), 7)) == [slice(0, 292), slice(292, 584), slice(584, 600)]
+    assert parts_of(np.full((600, 2), -8)) == [slice(0, 255), slice(255, 510), slice(510, 600)]
+    assert parts_of(np.ones((2047, 1))) == [slice(0, 2047)] and len(parts_of(np.ones((2048, 1)))) == 2
+    one_loud = np.ones((600, 3), np.int8)
+    one_loud[:, 1] = 7
+    assert parts_of(one_loud)[0] == slice(0, 292), "the loudest token decides"
+    with pytest.raises(AssertionError, match="a code of magnitude 3000"):
+        parts_of(np.array([[3000]]))
+
+
+def test_wider_codes_are_refused(rng):
+    with pytest.raises(AssertionError, match="codes of more than 4 bits"):
+        paired(*random_product(rng, 2, 30, 2))
+
+
+def test_pairs_on_threads(rng, monkeypatch):
+    monkeypatch.setattr(kernels, "TILE", 64)
+    codes, w = of_four_bits(rng, 40, 30, 5)
+    with ThreadPoolExecutor(3) as pool:
+        assert agrees(lambda codes, w: by_blas_in_pairs(codes, bit_planes(w), pool), codes, w)
 
 
 def test_the_example_of_by_bit_planes():
