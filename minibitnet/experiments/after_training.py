@@ -105,7 +105,24 @@ def ptq_in_words(result):
            "not. Of one bit absmax has no 0, and plus or minus the largest weight.")
 
 
-# ---- [bitnet] Figs. 1, 6: by size
+# ---- [bitnet] Fig. 1: the same in answers
+
+def quality_in_words(result):
+    """A line for every way, the best answers first."""
+    config = result["config"]
+    scale = f"pets, width {config['width']}, {config['steps']} steps, {in_seeds(config)}; chance 25 %"
+    right_of = {r["what"]: mean_of(r["right"]) for r in result["rows"]}
+    few = {what: right_of[what] for what, (_, bits, _) in TABLE.items() if bits <= 2}
+    best, binary = max(few, key=few.get), right_of["BitNet, trained"]
+    yield Line("better than post-training quantization, and competitive with FP16",
+               f"trained: binary {binary:.0%}, ternary {right_of['BitNet b1.58, trained']:.0%} right, floats "
+               f"{right_of['Transformer']:.0%}; the best of 1 and 2 bits after training, {best}: "
+               f"{few[best]:.0%}", scale, differs=binary <= few[best] or binary < right_of["Transformer"])
+    for what, share in sorted(right_of.items(), key=lambda item: -item[1]):
+        yield Line(what, f"{share:.0%} right", scale)
+
+
+# ---- [bitnet] Fig. 6: by size
 
 BY_SIZE = {"GPTQ, W4A16": TABLE["GPTQ, W4A16"], "QuIP, W2A16": TABLE["QuIP, W2A16"],
            "GPTQ, W2A16": TABLE["GPTQ, W2A16"], "GPTQ, W1.58A16": OURS["GPTQ, W1.58A16"]}
@@ -146,6 +163,7 @@ def draw_ptq_by_size(result, path):
 
 EXPERIMENTS = {
     "ptq": Experiment(ptq, ptq_in_words, partial(ptq, SEEDS)),
+    "quality": Experiment(ptq, quality_in_words, partial(ptq, SEEDS)),
     "ptq_by_size": Experiment(ptq_by_size, ptq_by_size_in_words, partial(ptq_by_size, SEEDS),
                               draw_ptq_by_size),
 }
