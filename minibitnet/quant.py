@@ -16,13 +16,14 @@ column, as the papers write  y = W x.  Scales keep the reduced axes, of length 1
 Two letters mean the same everywhere below: gamma (a magnitude; [bitnet] writes beta for that of weights) and
 Q_b (the largest code).
 Sources: [bitnet] arXiv 2310.11453 · [b158] arXiv 2402.17764 · [a48] arXiv 2411.04965 ·
-[faq] "The Era of 1-bit LLMs: Training Tips, Code and FAQ".
+[v2] arXiv 2504.18415 · [faq] "The Era of 1-bit LLMs: Training Tips, Code and FAQ".
 """
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from .exact import mean
+from .exact import mean, total
 
 QB = 127      # Q_b for 8 bits. The papers print 2^(b-1) = 128; [faq] and every released implementation: 127.
 EPS = 1e-5    # Smallest gamma. [b158] eq. 1 prints gamma + eps; [faq] and the released code: max(gamma, eps).
@@ -79,6 +80,17 @@ def absmax_int8(x, axis=0, Q_b=QB):
     gamma = _magnitude(np.abs(_checked(x)).max(axis=axis, keepdims=True))
     codes = x * (Q_b / gamma)
     return Quantized(np.rint(codes, out=codes), gamma / Q_b)
+
+
+def absmean_int4(x):
+    """Activations to [-8, 7], one scale a token:  x~ = RoundClip(sqrt(7) x / beta, -8, 7),  beta = mean|x|,
+    scale = beta / sqrt(7).   [a48] eq. 7, [v2] eq. 6
+
+    What lies beyond 3 beta or so is clipped: bits go to the many numbers near 0, not to the few large ones.
+    """
+    beta = _magnitude(total(np.abs(_checked(x)), 0) / x.dtype.type(len(x)))
+    scale = beta / x.dtype.type(math.sqrt(7))
+    return Quantized(round_clip(x / scale, -8, 7), scale)
 
 
 def absmax_nonnegative(x, axis=0):

@@ -10,7 +10,7 @@ ROOT = Path(minibitnet.__file__).parent
 ON_FLOOR = {
     -1: "exact_functions errors",
     0: "exact packing float16 files threads shapes nn.autograd text.kinds stories.storybook "
-       "experiments.lines",
+       "experiments.lines experiments.replacing",
     1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point experiments.uncertainty",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
@@ -23,7 +23,8 @@ ON_FLOOR = {
     5: "looking",
     6: "nn.training measure.costs experiments.paper",
     7: "language_model measure.agreement measure.counting measure.held_out measure.peers measure.plotting "
-       "measure.random_models measure.results measure.timing measure.trigram experiments.claims",
+       "measure.random_models measure.results measure.timing measure.trigram experiments.claims "
+       "experiments.few_bits",
     8: "_command api ptq.quantize measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from minibitnet.quant import (QB, absmax_int8, absmax_nonnegative, absmean_ternary, dequantize, in_groups,
-                              round_clip, sign_binary)
+from minibitnet.quant import (QB, absmax_int8, absmax_nonnegative, absmean_int4, absmean_ternary, dequantize,
+                              in_groups, round_clip, sign_binary)
 
 
 def array(*rows):
@@ -56,6 +56,14 @@ def test_absmax_int8_over_the_whole_tensor_uses_one_gamma():
     assert scale.shape == (1, 1)
 
 
+def test_absmean_int4_by_pencil():
+    """beta = mean(1, 2, 0.5, 3.5) = 1.75, scale 0.6614: 1 -> 1.51 -> 2, -2 -> -3.02, 0.5 -> 0.76, 3.5 ->
+    5.29. A token of which one number is far too large loses it to the clip."""
+    codes, scale = absmean_int4(array([1, 1], [-2, 1], [0.5, 1], [3.5, -97]))
+    assert codes[:, 0].tolist() == [2, -3, 1, 5] and codes[:, 1].tolist() == [0, 0, 0, -8]
+    assert np.allclose(scale, [[1.75 / 7**0.5, 25 / 7**0.5]], rtol=1e-6)
+
+
 def test_absmax_int8_in_groups_of_features():
     """Features 0-1 and 2-3 are quantized as if they were two inputs, per token and per tensor."""
     x = np.random.default_rng(0).standard_normal((4, 3, 5)).astype(np.float32)
@@ -93,7 +101,7 @@ def test_groups_must_divide_the_rows():
         in_groups(absmean_ternary, np.ones((4, 2), np.float32), 3)
 
 
-@pytest.mark.parametrize("quantize", [absmean_ternary, sign_binary, absmax_int8,
+@pytest.mark.parametrize("quantize", [absmean_ternary, sign_binary, absmax_int8, absmean_int4,
                                       lambda x: absmax_int8(x, axis=None)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_codes_are_whole_numbers_in_the_type_of_the_input(quantize, dtype, rng):

@@ -9,9 +9,7 @@ in ``nn/`` has an option that only an ablation uses. Options of training have no
 """
 import itertools
 import math
-from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -21,31 +19,10 @@ from ..nn.autograd import Tensor, op
 from ..nn.layers import BinaryLinear, BitLinear
 from ..quant import EPS, QB, Quantized, absmax_int8, absmean_ternary, dequantize, round_clip
 from ..variants import VARIANTS
+from . import few_bits
+from .replacing import Change, all_of, replaced
 
 DECAYS = 0.99, 0.999                   # of averages of the weights
-
-
-@contextmanager
-def replaced(holder, name, value):
-    """holder[name] or holder.name is value inside this block."""
-    table = holder if isinstance(holder, dict) else None
-    before = table[name] if table is not None else vars(holder)[name]     # a staticmethod as it is
-    put = table.__setitem__ if table is not None else lambda name, value: setattr(holder, name, value)
-    put(name, value)
-    try:
-        yield
-    finally:
-        put(name, before)
-
-
-@contextmanager
-def all_of(*contexts):
-    """One context manager of several."""
-    if not contexts:
-        yield
-        return
-    with contexts[0], all_of(*contexts[1:]):
-        yield
 
 
 # ---- the block
@@ -262,13 +239,6 @@ def averaged(run):
         yield averages
 
 
-class Change(NamedTuple):
-    """What a run changes, in words and as a context manager of it."""
-    words: str
-    apply: Callable = lambda run: nullcontext()
-    remembers: bool = False            # more than a checkpoint has: such a run begins anew
-
-
 OPTIONS = {"second_lr": "one stage: a straight line to 0", "schedule": "a cosine, weight decay kept",
            "weight_decay": "no weight decay"}
 CHANGES = {
@@ -290,4 +260,4 @@ CHANGES = {
     "weights_only": Change("ternary weights, activations in floats", blended(1.0, 0.0)),
     "activations_only": Change("8-bit activations, weights in floats", blended(0.0, 1.0)),
     "ema": Change("nothing, but averages of the weights are scored as well", averaged, remembers=True),
-}
+} | few_bits.CHANGES

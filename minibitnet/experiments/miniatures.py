@@ -57,10 +57,10 @@ class Changed(NamedTuple):
 
 
 @cache
-def run(arm, d, lr, steps=STEPS, seed=0, change="", **options):
+def run(arm, d, lr, steps=STEPS, seed=0, change="", activation="silu", **options):
     """Train a small model on pets -> Trained. change: one of ``ablations``."""
     tokenizer, training, validation, floor = pets()
-    config = configuration(arm, d)
+    config = configuration(arm, d, activation)
     c = with_defaults(TrainConfig(data="pets", lr=lr, steps=steps, batch=BATCH, seed=seed, eval_every=steps,
                                   log_every=1, **options), config)
     with CHANGES[change].apply(Changed(arm, steps)):
@@ -75,10 +75,10 @@ def run(arm, d, lr, steps=STEPS, seed=0, change="", **options):
     return Trained(model, [line["loss"] for line in recorder.lines], excess)
 
 
-def configuration(arm, d):
+def configuration(arm, d, activation="silu"):
     """The ModelConfig of a width."""
     return ModelConfig(vocab_size=pets()[0].vocab_size, linear=arm, d_model=d, n_layers=LAYERS,
-                       n_heads=HEADS, context=CONTEXT)
+                       n_heads=HEADS, context=CONTEXT, activation=activation)
 
 
 def own_rate(d):

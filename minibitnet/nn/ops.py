@@ -143,6 +143,30 @@ def quantized_linear(x, w):                      # Quantized (m, B, T), Quantize
 
 
 @op
+def hadamard(x):                                 # (m, B, T) -> (m, B, T)
+    """y = H x,  H = [[H', H'], [H', -H']] / sqrt 2,  H' of half the size, the smallest (1).   [v2] eqs. 3-4
+
+    Every y is a sum of all x with signs, so a large one is spread over all. H is orthogonal, and its own
+    inverse. Of m that is no power of two, features are taken in blocks of the largest one that divides m
+    (the paper's sizes are powers of two).
+    """
+    def vjp(g):                                  # dx = H^T g = H g.   [v2] eq. 8
+        return _hadamard(g),
+    return _hadamard(x), vjp
+
+
+def _hadamard(x):
+    """By halves: m log2 m additions, in an order that is written here."""
+    size = len(x) & -len(x)                      # the largest power of two that divides it
+    y, half = x, 1
+    while half < size:
+        pairs = y.reshape(-1, 2, half, *x.shape[1:])
+        y = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).reshape(x.shape)
+        half *= 2
+    return y * x.dtype.type(1 / math.sqrt(size))
+
+
+@op
 def rope(x, *, cos, sin):                        # (H D, B, T), constants (D/2, B, T) -> (H D, B, T)
     """Rotate pair i of every head by its token's angle: (a, b) -> (a cos - b sin, a sin + b cos).
     [rope] eq. 34

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from minibitnet.experiments import ablations, training_run
-from minibitnet.experiments.ablations import CHANGES, DECAYS, replaced
+from minibitnet.experiments.ablations import CHANGES, DECAYS
 from minibitnet.experiments.plan import STORIES, Run
+from minibitnet.experiments.replacing import replaced
 from minibitnet.exact import Random
 from minibitnet.nn import layers, training
 from minibitnet.nn.autograd import backward, record

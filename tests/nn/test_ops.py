@@ -45,6 +45,9 @@ OPS = [
     (ops.head, [strided(2, 1, 3), normal(7, 2)], {}),
     (ops.quantized_linear, [quantized((1, 2, 3), 5, 2, 3), quantized((1, 1), 4, 5)], {}),
     (ops.quantized_linear, [quantized((1, 1, 1), 5, 2, 3), quantized((4, 1), 4, 5)], {}),
+    (ops.hadamard, [normal(8, 2, 3)], {}),
+    (ops.hadamard, [normal(12, 1, 2)], {}),           # three blocks of four
+    (ops.hadamard, [strided(1, 2, 3)], {}),
     (ops.rope, [normal(8, 2, 3)],
      dict(zip(("cos", "sin"), np.random.default_rng(1).standard_normal((2, 2, 2, 3)).astype(np.float32)))),
     (ops.rope, [strided(2, 1, 1)],
@@ -275,6 +278,21 @@ def test_quantized_product_refuses_sums_beyond_float32():
     assert product(132_104) == 0
     with pytest.raises(AssertionError, match="overflow the exact range"):
         product(132_105)
+
+
+def test_hadamard_by_pencil():
+    """(1, 2, 3, 4): (1 + 2, 1 - 2, 3 + 4, 3 - 4) = (3, -1, 7, -1), then (10, -2, -4, 0), halved."""
+    x = np.array([1.0, 2, 3, 4])[:, None, None]
+    assert ops.hadamard.forward(x)[:, 0, 0].tolist() == [5, -1, -2, 0]
+    three = np.array([1.0, 2, 3])[:, None, None]
+    assert np.array_equal(ops.hadamard.forward(three), three), "blocks of one"
+
+
+@pytest.mark.parametrize("m, size", [(1, 1), (32, 32), (88, 8), (352, 32)])
+def test_hadamard_is_orthogonal_and_undoes_itself(m, size):
+    H = ops.hadamard.forward(np.eye(m)[:, None])[:, 0]
+    assert np.abs(H @ H.T - np.eye(m)).max() < 1e-14 and np.array_equal(H, H.T)
+    assert set(np.count_nonzero(H, axis=0)) == {size}
 
 
 def test_rotary_tables_by_pencil():
