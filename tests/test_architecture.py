@@ -41,7 +41,7 @@ ON_FLOOR = {
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
-    11: "experiments.after_training experiments.trained_sizes course.grading",
+    11: "experiments.after_training experiments.fewer_bits experiments.trained_sizes course.grading",
     12: "experiments.catalogue experiments.trained_parts",
     13: "experiments.report experiments.trained_page",
     14: "experiments.pages",
