@@ -5,6 +5,7 @@ ternary and a binary model that were trained so. The calibration is stories that
 """
 from functools import cache, partial
 
+from ..formats.checkpoint import parameters_sha256
 from ..language_model import FloatEngine, LanguageModel
 from ..measure import plotting
 from ..ptq.quantize import loss_of, quantize_model
@@ -63,7 +64,8 @@ def quantized(d, seed, method, bits, activation_bits):
 # ---- [bitnet] Table 3
 
 def ptq(seeds=(0,), progress=iter):
-    """-> {"config", "rows": for each way the excess and the share of right answers of each seed}"""
+    """-> {"config", "rows": for each way the excess, the parameters' sha256 and the share of right answers of
+    each seed}"""
     models = {what: lambda seed, arm=arm: language_model(run(arm, WIDTH, own_rate(WIDTH), seed=seed).model)
               for what, arm in TRAINED.items()}
     models |= {what: lambda seed, how=how: quantized(WIDTH, seed, *how)
@@ -72,6 +74,7 @@ def ptq(seeds=(0,), progress=iter):
     for what, make in progress(models.items()):
         each = [make(seed) for seed in seeds]
         rows.append({"what": what, "excess": [excess(model) for model in each],
+                     "sha256": [parameters_sha256(model.engine.transformer.arrays()) for model in each],
                      "right": [average(as_lists(right(model.engine.transformer, every=EVERY)))
                                for model in each]})
     return {"config": {"text": "pets", "width": WIDTH, "steps": STEPS, "seeds": list(seeds),
