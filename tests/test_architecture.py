@@ -42,13 +42,14 @@ ON_FLOOR = {
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
     11: "experiments.after_training experiments.fewer_bits experiments.trained_sizes course.grading",
-    12: "experiments.catalogue experiments.trained_parts",
-    13: "experiments.report experiments.trained_page",
-    14: "experiments.pages",
-    15: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
+    12: "experiments.distillation experiments.trained_parts",
+    13: "experiments.catalogue experiments.trained_page",
+    14: "experiments.report",
+    15: "experiments.pages",
+    16: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
 }
 FLOORS = {name: floor for floor, names in ON_FLOOR.items() for name in names.split()}
-COMMANDS = {*ON_FLOOR[15].split(), "_command"}
+COMMANDS = {*ON_FLOOR[16].split(), "_command"}
 # these stand alone, but for what is named here
 ALONE = {"exact": {"exact_functions"}, "exact_attention": {"exact"}, "quant": {"exact"}, "packing": set(),
          "float16": set()}
