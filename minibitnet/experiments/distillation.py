@@ -72,9 +72,9 @@ def distill_in_words(result):
     for what, each in rows.items():
         yield Line(what, f"{', '.join(f'{e:.1f}' for e in each)} nats a story", scale)
     gain = means[scratch] - means[alone]
-    yield (f"From the teacher's weights {config['more']} steps end {gain:.1f} nats below as many from scratch; "
-           "from scratch with the teacher's steps as well is what the same training costs as ternary "
-           "from the start.")
+    yield (f"From the teacher's weights {config['more']} steps end {gain:.1f} nats below as many from "
+           "scratch; from scratch with the teacher's steps as well is the same training, ternary from the "
+           "start.")
 
 
 def draw(result, path):
