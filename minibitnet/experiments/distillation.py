@@ -1,9 +1,9 @@
 """What a float teacher gives back of what rounding to ternary loses, in miniature.
 [bitdistill] arXiv 2510.13998
 
-The float model of each seed is rounded to ternary, and then trained on as a ternary model: on the text alone,
-with the teacher's distributions beside it, and with its relations as well. Beside these stand ternary models
-from scratch, of as many steps as the student has had alone, and together with its teacher.
+A ternary student takes the float weights of each seed's model, and goes on as BitNet trains: on the text
+alone, with the teacher's distributions beside it, and with its relations as well. Beside these stand ternary
+models from scratch, of as many steps as the student has had alone, and as both have had together.
 """
 from functools import cache, partial
 
@@ -44,7 +44,8 @@ def student(seed, what):
 def distill(seeds=(0,), progress=iter):
     """-> {"config", "rows": for each way the excess of each seed}"""
     ways = {"float teacher": lambda seed: run("float", WIDTH, own_rate(WIDTH), seed=seed).excess,
-            "rounded to ternary": lambda seed: excess(quantized(WIDTH, seed, "nearest", 1.58, 8)),
+            "the student at its beginning": lambda seed: excess(language_model(student_of(
+                run("float", WIDTH, own_rate(WIDTH), seed=seed).model))),
             "rounded by GPTQ": lambda seed: excess(quantized(WIDTH, seed, "gptq", 1.58, None))}
     ways |= {what: lambda seed, what=what: excess(language_model(student(seed, what))) for what in TERMS}
     ways |= {f"from scratch, {steps} steps": lambda seed, steps=steps: run(
@@ -64,17 +65,18 @@ def distill_in_words(result):
     said = {what: words(*interval(rows[what], *spread)) for what in TERMS}
     alone, *with_teacher = TERMS
     best = min(with_teacher, key=means.get)
-    scratch = f"from scratch, {config['more']} steps"
+    scratch, whole = (f"from scratch, {steps} steps" for steps in (
+        config["more"], config["steps"] + config["more"]))
     yield Line("distilled, a ternary student comes near its float teacher",
-               f"rounded {means['rounded to ternary']:.0f} nats a story above the floor, trained on "
-               f"{said[alone]}, {best} {said[best]}; the teacher {means['float teacher']:.1f}", scale,
+               f"{means['the student at its beginning']:.0f} nats a story above the floor at its beginning, "
+               f"trained on {said[alone]}, {best} {said[best]}; the teacher {means['float teacher']:.1f}; "
+               f"ternary from scratch in as many steps as both {means[whole]:.1f}", scale,
                differs=means[best] > means[alone] or means[best] > 2 * means["float teacher"])
     for what, each in rows.items():
         yield Line(what, f"{', '.join(f'{e:.1f}' for e in each)} nats a story", scale)
     gain = means[scratch] - means[alone]
     yield (f"From the teacher's weights {config['more']} steps end {gain:.1f} nats below as many from "
-           "scratch; from scratch with the teacher's steps as well is the same training, ternary from the "
-           "start.")
+           "scratch: who has a float model begins there. Who has none trains ternary from the start.")
 
 
 def draw(result, path):

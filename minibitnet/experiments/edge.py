@@ -33,7 +33,7 @@ def edge_in_words(result):
             yield Line(f"{row['shape']}, {engine}",
                        f"{e['decode_tokens_per_s']:,.0f} tokens/s, {e['weights_mb']:.1f} MB of weights, "
                        f"{e['peak_mb']:.0f} MB of memory in all", f"context {row['context']}")
-    yield ("Memory in all is Python's and NumPy's for the most part. The integer engine computes in whole "
+    yield ("Memory in all has Python and NumPy in it, about 50 MB. The integer engine computes in whole "
            "numbers alone (inference/integer.py), so a processor without floating point could run it. NumPy "
            "has no product of packed weights, so here they save memory and no time.")
 

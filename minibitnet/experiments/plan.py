@@ -140,10 +140,15 @@ def ladder(done, arm, d, seed=0):
 
 
 def trained(done, arm, widths=WIDTHS):
-    """{width: [Run of each seed]} of the ladder, as far as they are there."""
-    cells = {d: [run for seed in SEEDS if (run := ladder(done, arm, d, seed)) and run.name in done]
+    """{width: [Run of each seed]} of the ladder, as far as they are there and came to their end."""
+    cells = {d: [run for seed in SEEDS if (run := ladder(done, arm, d, seed)) and finished(done, run)]
              for d in widths}
     return {d: runs for d, runs in cells.items() if runs}
+
+
+def finished(done, run):
+    """Is it there, and did its loss stay a number?"""
+    return run.name in done and excess(done, run) < math.inf
 
 
 def by_width(done, arm, widths=WIDTHS):
@@ -263,7 +268,7 @@ def rounded(lr):
 
 def length(done):
     """Steps of a run of the ladder: half as many again as the later arm of width 128 takes to 30 nats a
-    story, by hundreds of 5; so that no arm is compared while it still falls steeply. None while that is not
+    story, in steps of 500; so that no arm is compared while it still falls steeply. None while that is not
     known."""
     later = 0
     for arm in PAIR:

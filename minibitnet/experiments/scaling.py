@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from ..exact import log, total
 from . import plan
 from .uncertainty import mean_of, normal_draws, pooled, quantiles
 
@@ -29,13 +30,14 @@ def points(done, arm):
 
 def power_law(n, e, weights):
     """M1 by weighted least squares of ln E = ln a + b ln N -> (ln a, b, weighted squares of residuals)"""
-    x, y = np.log(n), np.log(e)                              # e, weights (..., sizes): one law for each row
-    w = np.asarray(weights, float) / np.sum(weights, -1, keepdims=True)
-    centre, height = ((w * a).sum(-1, keepdims=True) for a in (x, y))
-    products, squares = (w * (x - centre) * a for a in (y - height, x - centre))
-    b = products.sum(-1, keepdims=True) / squares.sum(-1, keepdims=True)
+    # e, weights (..., sizes): a law for each row
+    x, y = log(np.asarray(n, float)), log(np.asarray(e, float))
+    weights = np.asarray(weights, float)
+    w = weights / total(weights, -1)
+    centre, height = total(w * x, -1), total(w * y, -1)
+    b = total(w * (x - centre) * (y - height), -1) / total(w * (x - centre) * (x - centre), -1)
     rest = y - height - b * (x - centre)
-    return (height - b * centre)[..., 0], b[..., 0], (np.asarray(weights) * rest**2).sum(-1)
+    return (height - b * centre)[..., 0], b[..., 0], total(weights * rest * rest, -1)[..., 0]
 
 
 def with_offset(n, e, weights):
@@ -97,7 +99,7 @@ def predict(done):
     held-out size, and, as a rehearsal, of the largest fitted one without itself; with the sha256 of the runs
     that it is made of."""
     used = sorted(run.name for arm in plan.PAIR for d in plan.SIZES for seed in plan.SEEDS
-                  if (run := plan.ladder(done, arm, d, seed)).name in done)
+                  if plan.finished(done, run := plan.ladder(done, arm, d, seed)))
     arms = {}
     for arm in plan.PAIR:
         cells = points(done, arm)

@@ -78,7 +78,7 @@ def same_bytes(found):
 def matters_most(found):
     """The ablation that does most harm, and the one that helps."""
     lines = [v for v in judged(found) if v.clear]
-    if lines:
+    if lines and lines[-1].mean > 0:
         worst, best = lines[-1], lines[0]
         helps = (f"; what helps most: {in_words(best)}" if best.mean < 0 else "; nothing helps clearly")
         yield f"**Which part matters most?** {in_words(worst)}{helps}."

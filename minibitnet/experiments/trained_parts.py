@@ -164,7 +164,7 @@ def questions(found):
     for d in sorted({d for d, _ in shares}):
         pairs = [(done[run.name]["answers"], done[other.name]["answers"])
                  for run in plan.trained(done, "ternary", (d,)).get(d, ())
-                 if (other := plan.ladder(done, "float", d, run.seed)).name in done]
+                 if plan.finished(done, other := plan.ladder(done, "float", d, run.seed))]
         if pairs:
             ours, theirs = ([answers[kind] for answers in some for kind in tasks.KINDS]
                             for some in zip(*pairs))

@@ -25,7 +25,8 @@ def gaps(found, arm="ternary", base="float"):
     done = runner.outcomes(found)
     both = {}
     for d, runs in plan.trained(done, arm).items():
-        pairs = [(run, other) for run in runs if (other := plan.ladder(done, base, d, run.seed)).name in done]
+        pairs = [(run, other) for run in runs
+                 if (other := plan.ladder(done, base, d, run.seed)) and plan.finished(done, other)]
         if pairs:
             both[d] = [plan.excess(done, run) - plan.excess(done, other) for run, other in pairs]
     return both
@@ -90,10 +91,9 @@ def steps_in_words(found):
 def ratios(found):
     """{N: [ln(excess of ternary / of float) of each seed]}"""
     done = runner.outcomes(found)
-    return {plan.matrices(d): [math.log(plan.excess(done, run) / plan.excess(
-        done, plan.ladder(done, "float", d, run.seed))) for run in runs
-        if plan.ladder(done, "float", d, run.seed).name in done]
-        for d, runs in plan.trained(done, "ternary").items()}
+    return {plan.matrices(d): [math.log(plan.excess(done, run) / plan.excess(done, other)) for run in runs
+                               if plan.finished(done, other := plan.ladder(done, "float", d, run.seed))]
+            for d, runs in plan.trained(done, "ternary").items()}
 
 
 def slope(cells, seed=0):

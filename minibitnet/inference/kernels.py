@@ -9,10 +9,11 @@ kernel must return its very integers, and says why no number on the way can over
 
     kernel           resident form of W~          what it does
     by_blas          bit planes (``BitPlanes``)   unpacks some rows at a time to float32, multiplies with BLAS
-    by_blas_in_pairs the same                     the same for codes of 4 bits, two tokens to a number
+    by_blas_in_pairs the same                     the same for codes of 4 bits, two tokens to a number (of no
+                                                  model here yet)
     by_bit_planes    the same                     and, xor, popcount; 8 multiplications a row and token
     by_lookup        ``TableIndices``             looks up sums of eight weights at a time: additions alone
-    matmul           bit planes                   the faster one of the first two
+    matmul           bit planes                   by_blas or by_bit_planes, the faster one
 
 Both forms take 2 bits a weight, features padded to a multiple of 64 (bit planes; and 4 bytes a row) or 72
 (indices in base 3, not the bytes of ``pack_base3``). That is all that is read from memory for a token; no

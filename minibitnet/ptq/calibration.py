@@ -25,7 +25,8 @@ class Inputs:
         self.largest, self.H, self.n = 0.0, 0.0, 0
 
     def add(self, x):                            # (m, tokens) float32
-        """Take in some tokens. (A batch's part of H is exact and then rounded; parts are added in turn.)"""
+        """Take in some tokens. (x goes on a fine grid, its product is exact, then rounded to float32; the
+        parts of batches are added in turn.)"""
         self.largest = np.maximum(self.largest, np.abs(x).max(1))
         self.H = self.H + 2 * fine_product(x, np.ascontiguousarray(x.T)).astype(np.float64)
         self.n += x.shape[1]

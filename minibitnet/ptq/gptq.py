@@ -11,7 +11,7 @@ make up for part of it. The best they can do is known in closed form ([gptq] eq.
     w_rest -= e [H^-1]_{1,rest} / [H^-1]_11
 
 Then column 1 leaves the problem, H^-1 becomes the inverse of what is left of H, and so on. All H^-1 that will
-be needed are rows of one triangular matrix ([gptq] §3.3): with H^-1 = U^T U, U upper triangular, the j-th is
+be needed are rows of one triangular matrix: with H^-1 = U^T U, U upper triangular, the j-th is
 U_jj^2 on the diagonal and U_jj U_j,rest beside it.
 """
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from ..exact import mean
 from .elimination import cholesky, inverse
 
-DAMPING = 0.01                         # of the mean of H's diagonal.   [gptq] §3.3
+DAMPING = 0.01                         # of the mean of H's diagonal, as in [gptq]
 
 
 def damped(H, damping=DAMPING):

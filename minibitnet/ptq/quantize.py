@@ -16,12 +16,14 @@ much.
     quip.py          [quip] arXiv 2307.13304: rotated at random first
 """
 import math
+from collections.abc import Iterable
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UserError, brief
-from ..language_model import FloatEngine, LanguageModel
+from ..language_model import FloatEngine, LanguageModel, alone
 from ..nn import ops
 from ..nn.autograd import Tensor
 from ..nn.layers import Linear
@@ -52,8 +54,10 @@ class Report(NamedTuple):
 
     def __str__(self):
         activations = f", activations of {self.activation_bits} bits" if self.activation_bits else ""
-        return (f"{self.method}, {self.bits:g} bits{activations}: loss {self.loss_before:.3f} -> "
-                f"{self.loss_after:.3f} nats a token, {self.bytes_before:,} -> {self.bytes_after:,} bytes")
+        loss = ("" if math.isnan(self.loss_before) else
+                f"loss {self.loss_before:.3f} -> {self.loss_after:.3f} nats a token, ")
+        return (f"{self.method}, {self.bits:g} bits{activations}: {loss}{self.bytes_before:,} -> "
+                f"{self.bytes_after:,} bytes")
 
 
 class Rounded(Linear):
@@ -69,24 +73,32 @@ class Rounded(Linear):
         return super().__call__(self.prepare_input(x) if isinstance(x.data, np.ndarray) else x)
 
 
+@alone
 def quantize_model(model: LanguageModel, bits: float = 1.58, *, method: str = "", calibration=None, text=None,
                    activation_bits: int | None = None, group: int = 0, alpha: float = ALPHA,
                    damping: float = DAMPING, seed: int = 0) -> LanguageModel:
     """A copy of a float model whose projections have weights of 1, 1.58, 2, 3, 4 or 8 bits; its ``report``
     says what that costs. The model stays as it is.
 
-    method: "nearest" rounds to the nearest level, "absmax" with the outermost level at the largest weight,
-    "smoothquant", "gptq" and "quip" look at what comes in first, on calibration, a text or a list of texts;
-    by default "gptq" where there is a calibration, else "nearest". activation_bits: 8 or 4, or None for
-    floats. group: so many inputs of a row share a scale (gptq; 0: all). alpha: of smoothquant. damping: of
-    gptq and quip. seed: of quip's rotation. text: whose loss the report gives, by default the calibration's.
+    method: "nearest" rounds to the nearest level (round to nearest, RTN), the outermost one at the largest
+    weight of a row, of 1 and 1.58 bits about the mean magnitude; "absmax" has the largest weight there, too;
+    "smoothquant" moves outliers and then does what absmax does; it, "gptq" and "quip" look at what comes in
+    first, on calibration, a text or a list of texts; by default "gptq" where there is a calibration, else
+    "nearest". activation_bits: 8 or 4, or None for floats. group: so many inputs of a row share a scale
+    (gptq; 0: all). alpha: of smoothquant, 0 to 1. damping: of gptq and quip. seed: of quip's rotation. text:
+    whose loss the report gives, by default the calibration's.
+
+    What activation_bits does is in no file: such a model cannot be saved, nor quantized again.
     """
     method = method or ("gptq" if calibration is not None else "nearest")
-    source = check(model, bits, method, calibration, activation_bits, group)
-    c = source.config
+    calibration = None if calibration is None else texts_of(calibration, "calibration")
+    text = calibration if text is None else texts_of(text, "text")
+    check(model, bits, method, calibration, activation_bits)
+    check_numbers(model.config, method, group, alpha, damping, seed)
+    c, arrays = model.config, model.latent("quantize_model()")
     twin = Transformer(c)
     for name, array in twin.arrays().items():
-        array[:] = source.arrays()[name]
+        array[:] = arrays[name]
     batches = batches_of(model, calibration) if method in CALIBRATED else []
     for block in twin.layers:
         inputs = inputs_of(block, batches) if batches else {}
@@ -105,15 +117,26 @@ def quantize_model(model: LanguageModel, bits: float = 1.58, *, method: str = ""
                     if activation_bits:
                         setattr(part, name, Rounded(linear, activation_bits))
         batches = [b._replace(x=block(b.x, b.rotary)) for b in batches]
-    quantized = LanguageModel(FloatEngine(twin), model.tokenizer, model.settings, model.step, model.path)
-    text = calibration if text is None else text
+    quantized = QuantizedModel(FloatEngine(twin), model.tokenizer, model.settings, model.step, model.path)
     before, after = (math.nan, math.nan) if text is None else (loss_of(m, text) for m in (model, quantized))
     quantized.report = Report(method, bits, activation_bits, before, after, *bytes_of(c, bits, method, group))
     return quantized
 
 
-def check(model, bits, method, calibration, activation_bits, group):
-    """The Transformer of a model that can be quantized so; UserError otherwise."""
+class QuantizedModel(LanguageModel):
+    """A LanguageModel with a ``report``. Of rounded activations files know nothing, so it is not saved."""
+    report = None
+
+    def save(self, *arguments, **options):
+        """As of any model, unless its activations are rounded."""
+        if self.report.activation_bits:
+            raise UserError(f"save() of a model with {self.report.activation_bits}-bit activations, which no "
+                            "file of a run can say: expected activation_bits=None")
+        return super().save(*arguments, **options)
+
+
+def check(model, bits, method, calibration, activation_bits):
+    """UserError for what cannot be quantized so."""
     levels.checked(bits)
     if not isinstance(model, LanguageModel) or not isinstance(model.engine, FloatEngine):
         raise UserError(f"{brief(model)}: expected a model on the float engine (minibitnet.load, or fit)")
@@ -125,11 +148,23 @@ def check(model, bits, method, calibration, activation_bits, group):
     if method in CALIBRATED and calibration is None:
         raise UserError(f"method {method!r} looks at the inputs first: expected a calibration, a text or a "
                         "list of texts like those that the model was trained on")
-    if activation_bits not in ACTIVATIONS:
-        raise UserError(f"activation_bits = {activation_bits!r}: expected None, 8 or 4")
+    if activation_bits is not None and not (type(activation_bits) is int and activation_bits in ACTIVATIONS):
+        raise UserError(f"activation_bits = {brief(activation_bits)}: expected None, 8 or 4")
+    if isinstance(model, QuantizedModel) and model.report.activation_bits:
+        raise UserError("a model with rounded activations: expected the one that it was made of")
+
+
+def check_numbers(c, method, group, alpha, damping, seed):
+    """UserError for numbers that mean nothing here."""
+    if type(group) is not int or not 0 <= group <= max(c.d_model, c.d_ffn):
+        raise UserError(f"group = {brief(group)}: expected a whole number of inputs, 0 for all")
     if group and method != "gptq":
         raise UserError(f"group = {group} with method {method!r}: expected it of gptq alone")
-    return model.engine.transformer
+    if type(seed) is not int or seed < 0:
+        raise UserError(f"seed = {brief(seed)}: expected a whole number from 0 on")
+    for name, number, most in (("alpha", alpha, 1), ("damping", damping, 1e6)):
+        if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= number <= most:
+            raise UserError(f"{name} = {brief(number)}: expected a number from 0 to {most:g}")
 
 
 def rounded(w, H, bits, method, group, damping, seed):
@@ -142,20 +177,22 @@ def rounded(w, H, bits, method, group, damping, seed):
     return (levels.about_mean if of_few else levels.symmetric)(w, bits).nearest(w)
 
 
-def texts_of(texts):
-    """A text or a list of texts -> a list."""
-    texts = [texts] if isinstance(texts, str) else list(texts)
-    if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise UserError(f"calibration {brief(texts)}: expected a text or a list of texts, none empty")
-    return texts
+def texts_of(texts, what):
+    """A text or several texts -> a list; what: for messages."""
+    given = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, Iterable) else []
+    if not given or not all(isinstance(text, str) and text for text in given):
+        raise UserError(f"{what} {brief(texts)}: expected a text or a list of texts, none empty")
+    return given
 
 
 def rows_of(model, texts):
     """The texts as token ids, each a document of its own, or cut where it exceeds the context."""
     rows, longest = [], model.config.context + 1
-    for text in texts_of(texts):
+    for text in texts:
         ids = np.append(model.encode(text), [] if model.begin is None else [model.begin]).astype(np.int64)
         rows += [ids[i:i + longest] for i in range(0, len(ids) - 1, longest - 1)]
+    if not rows:
+        raise UserError("texts of one token: expected at least two, for the first one has nothing before it")
     return rows
 
 
@@ -201,6 +238,7 @@ def bytes_of(c, bits, method, group):
             after += 2 * size
             continue
         n, m = shape
-        scales = {"gptq": n * -(-m // group) * 2 if group else 2 * n, "quip": 1 + m}.get(method, n)
+        of_gptq = n * (-(-m // group) if group else 1) * (1 if bits < 2 else 2)          # and zeros
+        scales = {"gptq": of_gptq, "quip": 1 + m}.get(method, n)
         after += -(-size * math.ceil(bits) // 8) + 2 * scales
     return before, after

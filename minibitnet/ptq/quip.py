@@ -12,11 +12,16 @@ the others of its row. Orthogonal matrices U and V, drawn at random, spread ever
 
        Q_k = nearest(W'_k + sum over j < k of (W'_j - Q_j) A_jk)
 
-   which makes the objective smallest of all roundings with linear feedback. It gives what GPTQ gives, as the
-   paper proves (tests hold both side by side): what is new is the rotation.
+   which, for weights that may be any, is the best of all roundings with linear feedback. It gives what GPTQ
+   gives, as the paper proves (tests hold both side by side): what is new is the rotation.
 3. All rows share one scale, 2.4 times the root mean square of W', and levels lie evenly within.
 4. Back: U^T Q V, and the inputs' scales undone ([quip] Algorithm 2).
+
+Left out: the paper's further greedy passes over the codes.
 """
+import math
+from functools import lru_cache
+
 import numpy as np
 
 from ..exact import Random, mean, total
@@ -37,10 +42,11 @@ def ldlq(w, H, levels):                          # (n, m), (m, m) -> (n, m)
     return q
 
 
+@lru_cache(maxsize=16)
 def rotation(m, seed):
     """-> (left (p, p), right (q, q)), orthogonal, p q = m and p as near to q as m allows; what rotates is
     their Kronecker product."""
-    p = max(d for d in range(1, int(m**0.5) + 1) if m % d == 0)
+    p = max(d for d in range(1, math.isqrt(m) + 1) if m % d == 0)
     rng = Random(seed)
     return orthogonal(p, rng), orthogonal(m // p, rng)
 

@@ -7,7 +7,6 @@ import pytest
 from minibitnet.experiments import after_training, miniatures
 from minibitnet.experiments.after_training import BY_SIZE, OURS, TABLE
 from minibitnet.experiments.lines import as_text
-from minibitnet.measure import held_out
 
 
 def said(in_words, result):
@@ -26,22 +25,14 @@ def table(**others):
 def test_the_words_of_the_table():
     first, *rest = said(after_training.ptq_in_words, table())
     assert "trained: binary 9.0, ternary 5.0 nats a story above the floor, floats 2.0" in first
-    assert "binary is better than 4 of the 4 ways of 1 and 2 bits" in first and "(differs)" not in first
+    assert "binary is better than 4 of the 4 ways of 1 and 2 bits, and than 3 of the 3 of 4 bits" in first
+    assert "(differs)" in first, "9.0 is not near 2.1"
+    near = said(after_training.ptq_in_words, table(**{"BitNet, trained": 4.0}))
+    assert "(differs)" not in near[0] and "costs 100 nats at best, ternary in training 5.0" in near[-1]
     for start in ("QuIP, W2A16: perplexity 70.43 | 100.0 nats a story; 50% right", "GPTQ, W1.58A16 | 100.0"):
         assert any(line.startswith(start) for line in rest)
-    assert "(differs)" in said(after_training.ptq_in_words, table(**{"QuIP, W2A16": 8.0}))[0]
-    assert "(differs)" in said(after_training.ptq_in_words, table(**{"GPTQ, W4A16": 3.0}))[0], "4 bits win"
-
-
-def test_the_words_of_quality():
-    result = table()
-    for row in result["rows"]:
-        row["right"] = [0.9 if row["excess"][0] < 10 else 0.3]
-    first, *rest = said(after_training.quality_in_words, result)
-    assert "trained: binary 90%, ternary 90% right, floats 90%; the best of 1 and 2 bits" in first
-    assert "(differs)" not in first and rest[-1].split(" | ")[1] == "30% right"
-    next(row for row in result["rows"] if row["what"] == "QuIP, W2A16")["right"] = [0.95]
-    assert "after training, QuIP, W2A16: 95% (differs)" in said(after_training.quality_in_words, result)[0]
+    for better in ({"QuIP, W2A16": 3.0}, {"GPTQ, W4A16": 3.0}):
+        assert "(differs)" in said(after_training.ptq_in_words, table(**{"BitNet, trained": 4.0} | better))[0]
 
 
 def test_every_line_of_the_papers_table_is_there():
@@ -79,15 +70,13 @@ def test_the_excess_is_that_of_the_run(short):
     trained = miniatures.run("float", 16, miniatures.own_rate(16), 3, seed=0)
     assert after_training.excess(after_training.language_model(trained.model)) == pytest.approx(
         trained.excess, rel=1e-4)
-    _, _, validation, floor = miniatures.pets()
-    assert floor == held_out.floor(validation, miniatures.pets()[0])
 
 
 def test_what_is_quantized_is_the_float_model_of_the_seed(short):
     model = after_training.quantized(16, 1, "absmax", 8, 8)
     latent = miniatures.run("float", 16, miniatures.own_rate(16), 3, seed=1).model.arrays()
     for name, w in model.engine.transformer.arrays().items():
-        limit = np.abs(latent[name]).max() / 127 if name.endswith("_proj.weight") else 0
-        assert np.abs(w - latent[name]).max() <= limit
+        half = np.abs(latent[name]).max(-1, keepdims=True) / 254 if name.endswith("_proj.weight") else 0
+        assert (np.abs(w - latent[name]) <= 1.001 * half).all()
     assert model.report.activation_bits == 8 and len(after_training.texts()[0]) > after_training.CALIBRATION
 

@@ -33,17 +33,18 @@ def test_students_differ_by_what_they_hear(short):
 
 
 def test_the_words():
-    means = {"float teacher": 2.2, "rounded to ternary": 118.0, "rounded by GPTQ": 110.0, "trained on": 5.3,
-             "with its distributions": 4.0, "and its relations": 4.2, "from scratch, 60 steps": 29.0,
-             "from scratch, 210 steps": 2.1}
+    means = {"float teacher": 2.2, "the student at its beginning": 118.0, "rounded by GPTQ": 110.0,
+             "trained on": 5.3, "with its distributions": 4.0, "and its relations": 4.2,
+             "from scratch, 60 steps": 29.0, "from scratch, 210 steps": 2.1}
     result = {"config": {"width": 32, "steps": 150, "more": 60, "seeds": [0]},
               "rows": [{"what": what, "excess": [mean]} for what, mean in means.items()]}
 
     def said():
         return list(map(as_text, distillation.distill_in_words(json.loads(json.dumps(result)))))
     first, *rest = said()
-    assert "rounded 118 nats a story above the floor, trained on 5.3, with its distributions 4.0;" in first
-    assert "the teacher 2.2" in first and "(differs)" not in first
+    assert "118 nats a story above the floor at its beginning, trained on 5.3, with its distr" in first
+    assert "the teacher 2.2; ternary from scratch in as many steps as both 2.1" in first
+    assert "(differs)" not in first
     assert "60 steps end 23.7 nats below as many from scratch" in rest[-1]
     result["rows"][4]["excess"] = result["rows"][5]["excess"] = [6.0]
     assert "(differs)" in said()[0], "the teacher helps nothing"

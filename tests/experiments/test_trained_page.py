@@ -114,6 +114,23 @@ def test_zeros_by_matrix(whole):
     assert "| q_proj | 36.0%, 36.0%, 36.0%, 36.0% | 0.200% | 0.85 |" in text
 
 
+def test_the_page_is_made_at_every_stage_of_the_plan(monkeypatch):
+    """With the runs of its first blocks, one block more at a time."""
+    whole, found = made_up(), {}
+    monkeypatch.setattr(runner, "done", lambda: found)
+    for block in plan.blocks(runner.outcomes(whole)):
+        found |= {run.name: whole[run.name] for run in block.runs}
+        assert "# What the papers' trained rows need" in trained_page.trained()
+
+
+def test_a_run_that_ended_early_is_left_out(whole):
+    lost = plan.ladder(runner.outcomes(whole), "ternary", 96)
+    whole[lost.name]["outcome"] = {"non_finite": 7, "series": {"step": [10], "loss": [9.0]}}
+    row = next(line for line in trained_sizes.sizes(whole) if line.startswith("| 96 |"))
+    assert f"| {law(96, 1.5):.1f} ± 0.0 |" in row
+    assert scaling.predict(runner.outcomes(whole)) and trained_page.trained()
+
+
 def test_nothing_is_said_of_what_is_not_there(monkeypatch):
     monkeypatch.setattr(runner, "done", dict)
     sections = (trained_sizes.sizes, trained_sizes.real_text, trained_parts.survival, trained_parts.ablations,

@@ -24,9 +24,20 @@ def test_about_the_mean():
     assert levels.about_mean(W, 1.58).nearest(W)[0] == pytest.approx(np.array([1, 0, -1, 0]) * 17 / 32)
 
 
-def test_one_row_about_the_mean_is_absmean():
-    w = np.float32(W)
+@pytest.mark.parametrize("row", [W[0], [0.5, 1.5, 0.5, 1.5], [-0.5, 0.5, 1.5, -1.5]])
+def test_one_row_about_the_mean_is_absmean(row):
+    """With halves of the mean, too: they go to even codes."""
+    w = np.float32([row])
     assert np.array_equal(levels.about_mean(w, 1.58).codes(w), absmean_ternary(w).codes)
+
+
+def test_halves_go_to_even_levels_and_nothing_to_the_lower_of_two():
+    whole = levels.Levels(np.ones((1, 1)), np.zeros((1, 1)), -7, 7)
+    assert whole.codes(np.array([[0.5, 1.5, 2.5, -0.5, -1.5]]))[0].tolist() == [0, 2, 2, 0, -2]
+    w = np.float32([[1e-9, 0, -1e-9, 1]])
+    assert levels.about_mean(w, 1).codes(w)[0].tolist() == [1, -1, -1, 1]
+    halves = levels.Levels(np.ones((1, 1)), np.full((1, 1), 1.5), 0, 3)
+    assert halves.nearest(np.array([[0.2, -0.7, 1.1, 9.0]]))[0].tolist() == [0.5, -0.5, 1.5, 1.5]
 
 
 def test_between_the_extremes():
