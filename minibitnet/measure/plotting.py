@@ -122,7 +122,8 @@ def differences(lines, xlabel, path):
     axes[0].errorbar(values, places, xerr=halves, linestyle="none", marker="o", color="black", capsize=3)
     axes[0].axvline(0, color="black", linestyle="--", linewidth=1)
     axes[0].set_yticks(list(places), names)
-    axes[0].set_xscale("symlog", linthresh=10)
+    if max(map(abs, values)) > 50:               # one far out would press the others together
+        axes[0].set_xscale("symlog", linthresh=10)
     axes[0].set_xlabel(xlabel)
     axes[0].grid(alpha=0.3)
     save(figure, path)
