@@ -93,6 +93,16 @@ def absmean_int4(x):
     return Quantized(round_clip(x / scale, -8, 7), scale)
 
 
+def sparse_int8(x):
+    """``absmax_int8`` of each token, in which the codes of its smaller half are 0:  x~ * M,  M = Top_k(|x|),
+    k half of the features (of an odd number the larger part).   [a48] eq. 1, §3. Where several are as large
+    as the least that stays, all of them stay."""
+    codes, scale = absmax_int8(x)
+    magnitude = np.abs(x)
+    least = np.partition(magnitude, len(x) // 2, axis=0)[len(x) // 2]
+    return Quantized(codes * (magnitude >= least), scale)
+
+
 def absmax_nonnegative(x, axis=0):
     """Activations before a non-linearity to [0, 127]:  x~ = round((x - eta) Q_b / gamma),  eta = min x.
     [bitnet] eq. 6. Nothing in this package calls it: in front of a non-linearity our blocks keep floats.

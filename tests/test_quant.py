@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from minibitnet.quant import (QB, absmax_int8, absmax_nonnegative, absmean_int4, absmean_ternary, dequantize,
-                              in_groups, round_clip, sign_binary)
+                              in_groups, round_clip, sign_binary, sparse_int8)
 
 
 def array(*rows):
@@ -64,6 +64,18 @@ def test_absmean_int4_by_pencil():
     assert np.allclose(scale, [[1.75 / 7**0.5, 25 / 7**0.5]], rtol=1e-6)
 
 
+def test_sparse_int8_keeps_the_larger_half():
+    """Of 1, -4, 2, 3 the codes of 3 and -4; of five numbers three; of equal ones all."""
+    assert sparse_int8(array([1], [-4], [2], [3])).codes[:, 0].tolist() == [0, -127, 0, 95]
+    assert np.count_nonzero(sparse_int8(array([1], [-4], [2], [3], [-5])).codes) == 3
+    assert np.count_nonzero(sparse_int8(array([2], [-2], [2], [2])).codes) == 4
+    x = np.random.default_rng(0).standard_normal((10, 3, 2)).astype(np.float32)
+    order = np.argsort(np.argsort(np.abs(x), axis=0), axis=0)
+    codes, scale = absmax_int8(x)
+    assert np.array_equal(sparse_int8(x).codes, np.where(order >= 5, codes, 0))
+    assert np.array_equal(sparse_int8(x).scale, scale)
+
+
 def test_absmax_int8_in_groups_of_features():
     """Features 0-1 and 2-3 are quantized as if they were two inputs, per token and per tensor."""
     x = np.random.default_rng(0).standard_normal((4, 3, 5)).astype(np.float32)
@@ -101,7 +113,7 @@ def test_groups_must_divide_the_rows():
         in_groups(absmean_ternary, np.ones((4, 2), np.float32), 3)
 
 
-@pytest.mark.parametrize("quantize", [absmean_ternary, sign_binary, absmax_int8, absmean_int4,
+@pytest.mark.parametrize("quantize", [absmean_ternary, sign_binary, absmax_int8, absmean_int4, sparse_int8,
                                       lambda x: absmax_int8(x, axis=None)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_codes_are_whole_numbers_in_the_type_of_the_input(quantize, dtype, rng):

@@ -13,8 +13,8 @@ from ..text.streams import documents_of
 from . import miniatures, paper
 from .lines import Experiment, Line
 from .miniature_parts import average, right
-from .miniatures import SEEDS, STEPS, in_seeds, own_rate, run, spread
-from .uncertainty import mean_of
+from .miniatures import SEEDS, STEPS, in_seeds, own_rate, run
+from .uncertainty import mean_of, spread
 
 WIDTH, WIDTHS, EVERY = 32, (16, 24, 32, 48), 8
 CALIBRATION = 64                       # stories

@@ -3,14 +3,14 @@ energy. [bitnet] eq. 19, Fig. 3, §3.2; [b158] Fig. 1, §1."""
 import math
 from functools import partial
 
-from ..measure import plotting
+from ..measure import costs, plotting
 from ..nn.training import code_statistics, codes_of
 from .equal_cost import compared
 from .lines import Experiment, Line
 from .miniatures import (ARMS, RATE, SEEDS, STEPS, by_width, configuration, in_seeds, ladder, own_rate, run,
-                         scale_of, spread)
+                         scale_of)
 from .scaling import at, power_law
-from .uncertainty import mean_of
+from .uncertainty import mean_of, spread
 
 EXCESS = "excess (nats a story)"
 NEAR = 0.25                            # a forecast that is off by less than this share is called right
@@ -164,8 +164,7 @@ def zeros(seeds=(0,), progress=iter):
 
 def configured_bits(arm, d):
     """The information of the matrices: log2 3 bits a ternary weight, one a binary one."""
-    c = configuration(arm, d)
-    return c.n_layers * (4 * d**2 + 3 * d * c.d_ffn) * (INFORMATION if arm == "ternary" else 1)
+    return costs.in_matrices(configuration(arm, d)) * (INFORMATION if arm == "ternary" else 1)
 
 
 def zeros_in_words(result):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data_files import packaged
 from ..errors import NonFiniteError
-from ..measure import held_out, plotting
+from ..measure import costs, held_out, plotting
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from ..nn.optim import AdamW
@@ -24,7 +24,7 @@ from . import energy
 from .ablations import CHANGES
 from .lines import Experiment, Line
 from .stability import end, rises
-from .uncertainty import interval, mean_of, pooled, words
+from .uncertainty import interval, mean_of, pooled, spread, words
 
 ARMS, SEEDS = ("ternary", "float"), (0, 1, 2)
 CONTEXT, LAYERS, HEADS, BATCH = 80, 2, 2, 8
@@ -97,7 +97,7 @@ def by_width(seeds, progress):
     rows = []
     for d in progress(WIDTHS):
         configs = {arm: configuration(arm, d) for arm in ARMS}
-        rows.append({"d": d, "matrices": LAYERS * (4 * d**2 + 3 * d * (11 * d // 4))}
+        rows.append({"d": d, "matrices": costs.in_matrices(configs["float"])}
                     | {arm: dict(zip(("bytes", "microjoules"), energy.of_model(config)))
                        | {"excess": ladder(arm, d, seeds)} for arm, config in configs.items()})
     return {"config": {"text": "pets", "steps": STEPS, "rate": RATE, "seeds": list(seeds)}, "rows": rows}
@@ -148,11 +148,6 @@ def draw_by_size(result, path):
     """The excess of both arms over N."""
     series = {arm: {r["matrices"]: spread(r[arm]["excess"]) for r in result["rows"]} for arm in ARMS}
     return plotting.points(series, "N, numbers in the matrices", "excess (nats a story)", path)
-
-
-def spread(numbers):
-    """A point of a picture: mean, least, most."""
-    return mean_of(numbers), min(numbers), max(numbers)
 
 
 # ---- [bitnet] §2.2: a large learning rate helps

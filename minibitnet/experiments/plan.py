@@ -12,6 +12,8 @@ intervals narrower and ask whether what the first ones say is an accident.
 import math
 from typing import NamedTuple
 
+from ..measure import costs
+from ..nn.config import ModelConfig
 from ..nn.training import default_lr
 
 ARMS = "ternary", "float", "binary"
@@ -79,7 +81,7 @@ class Run(NamedTuple):
 
 def matrices(d):
     """N, the numbers in the projections of a width: the same in every arm."""
-    return LAYERS * (4 * d**2 + 3 * d * (11 * d // 4))
+    return costs.in_matrices(ModelConfig(d_model=d, n_layers=LAYERS, n_heads=HEADS))
 
 
 class Block(NamedTuple):

@@ -8,7 +8,7 @@ from ..measure import plotting, results
 from . import paper, plan, runner, scaling
 from .equal_cost import compared
 from .markdown import table
-from .uncertainty import interval, mean_of, normal_draws, pooled, quantiles, words
+from .uncertainty import interval, mean_of, normal_draws, pooled, quantiles, spread, words
 
 NAMES = {"ternary": "ternary", "float": "float", "binary": "binary", plan.CONTROL: "float with sub-norms"}
 DROP_IN_WORDS, EXCESS = "30 nats", "excess (nats a story)"
@@ -272,8 +272,3 @@ def draw_sizes(path):
     return bool(cells) and plotting.panels(
         [("N, numbers in the matrices", EXCESS, by_n), ("bytes of weights", EXCESS, by_bytes),
          ("parameters", "perplexity, b1.58 Table 1", printed)], path, log=True)
-
-
-def spread(cell):
-    """A mean, and the least and the most of the seeds."""
-    return mean_of(cell), min(cell), max(cell)

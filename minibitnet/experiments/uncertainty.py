@@ -50,6 +50,11 @@ def quantiles(draws, share):
     return tuple(float(ordered[round(q * (len(ordered) - 1))]) for q in (outside, 1 - outside))
 
 
+def spread(numbers):
+    """A point of a picture: mean, least, most."""
+    return mean_of(numbers), min(numbers), max(numbers)
+
+
 def words(mean, half):
     """A mean and its interval, in text; half: None where it is not known."""
     return f"{mean:.1f}" + (f" ± {half:.1f}" if half is not None else "")

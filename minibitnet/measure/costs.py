@@ -1,4 +1,5 @@
 """What a model costs, counted from its sizes: parameters and bytes, of our models and the papers'."""
+import math
 from typing import NamedTuple
 
 from ..formats.packed import is_bitlinear
@@ -81,6 +82,11 @@ def memory(c, bytes_of_rest=4):
 def _add(row, numbers, bytes):
     row[0] += numbers
     row[1] += bytes
+
+
+def in_matrices(config):
+    """N, how many numbers the projections of a ModelConfig have: the same in every variant."""
+    return sum(math.prod(shape) for name, shape in config.tensor_shapes().items() if is_bitlinear(name))
 
 
 def weight_bytes(shape):

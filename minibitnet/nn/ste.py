@@ -9,8 +9,6 @@ shows it), and accept every op in ``ops.py``.
 The whole lie of BitNet's training is `return g,`, in each op below. Each op returns a Tensor that
 holds a ``Quantized`` pair; its gradient is an array, dL/d(codes * scale).
 """
-import numpy as np
-
 from .. import quant
 from ..errors import UserError, brief
 from .autograd import op
@@ -57,9 +55,7 @@ def sparse_int8_activation(x):                   # (m, B, T) -> codes like x, sc
     """x~ of 8 bits, of which the smaller half of each token's is 0.  [a48] eq. 1, §3"""
     def vjp(g):                                  # d(codes * scale)/dx := 1, of what is left out as well
         return g,
-    codes, scale = quant.absmax_int8(x)
-    least = np.partition(np.abs(x), len(x) // 2, axis=0)[len(x) // 2]
-    return quant.Quantized(codes * (np.abs(x) >= least), scale), vjp
+    return quant.sparse_int8(x), vjp
 
 
 @op

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError, brief
+from ..formats.packed import is_bitlinear
 from ..language_model import FloatEngine, LanguageModel, alone
 from ..nn import ops
 from ..nn.autograd import Tensor
@@ -234,7 +235,7 @@ def bytes_of(c, bits, method, group):
             continue
         size = math.prod(shape)
         before += 2 * size
-        if not name.endswith("_proj.weight"):
+        if not is_bitlinear(name):
             after += 2 * size
             continue
         n, m = shape

@@ -10,13 +10,7 @@ from minibitnet.nn.gradcheck import vjp_error
 
 OPS = {ste.ternary_weight: quant.absmean_ternary, ste.binary_weight: quant.sign_binary,
        ste.int8_activation: quant.absmax_int8, ste.int4_activation: quant.absmean_int4,
-       ste.sparse_int8_activation: lambda x: larger_half(*quant.absmax_int8(x), x)}
-
-
-def larger_half(codes, scale, x):
-    """The codes of each token's larger half, by sorting."""
-    order = np.argsort(np.argsort(np.abs(x), axis=0), axis=0)
-    return quant.Quantized(np.where(order >= len(x) // 2, codes, 0), scale)
+       ste.sparse_int8_activation: quant.sparse_int8}
 
 
 def value_of(straight_through):
