@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from ..exact import log, total
+from ..exact import exp, log, total
 from . import plan
 from .uncertainty import mean_of, normal_draws, pooled, quantiles
 
@@ -43,11 +43,18 @@ def power_law(n, e, weights):
 def with_offset(n, e, weights):
     """M2: the c' of a grid whose power law fits E - c' best; a residual of ln(E - c') counts by the share of
     E that is left -> (ln a, b, c', [(c', squares) ..])"""
-    places = np.linspace(-0.5, 0.98, GRID) * min(e)
-    left = np.asarray(e) - places[:, None]
-    ln_a, b, squares = power_law(n, left, np.asarray(weights) * (left / e)**2)
-    best = squares.argmin()
+    [places], [law], [best] = offsets(n, np.asarray([e], float), weights)
+    ln_a, b, squares = law
     return ln_a[best], b[best], float(places[best]), list(zip(places.tolist(), squares.tolist()))
+
+
+def offsets(n, e, weights):
+    """M2 of many rows e (D, sizes) -> the c' that are tried (D, GRID), their laws (D, 3, GRID), and which one
+    is best (D,)"""
+    places = np.linspace(-0.5, 0.98, GRID) * e.min(-1, keepdims=True)
+    left = e[:, None] - places[:, :, None]
+    laws = np.stack(power_law(n, left, np.asarray(weights) * (left / e[:, None])**2), 1)
+    return places, laws, laws[:, 2].argmin(-1)
 
 
 def at(n, ln_a, b, c=0.0):
@@ -67,13 +74,13 @@ def foretold(cells, n, seed=0):
     if sd is None:
         sd, freedom = math.sqrt(squares / max(1, len(sizes) - 2)), max(0, len(sizes) - 2)
     draws = normal_draws(seed, len(sizes) + 1)
-    m1, m2 = [], []
-    for row in draws:
-        moved = [e * math.exp(sd * z / math.sqrt(k)) for e, z, k in zip(means, row, counts)]
-        new = math.exp(sd * row[-1])
-        m1.append(at(n, *power_law(sizes, moved, counts)[:2]) * new)
-        *law, c, _ = with_offset(sizes, moved, counts)
-        m2.append(at(n, *law, c) * new)
+    moved = np.asarray(means) * exp(sd * draws[:, :-1] / np.sqrt(counts))
+    new, m1, m2 = exp(sd * draws[:, -1]), [], []
+    for some in np.array_split(np.arange(len(draws)), 10):                # memory: GRID laws of each
+        each, by = moved[some], new[some].tolist()
+        m1 += [at(n, *law) * factor for *law, factor in zip(*power_law(sizes, each, counts)[:2], by)]
+        for places, (ln_as, bs, _), best, factor in zip(*offsets(sizes, each, counts), by):
+            m2.append(at(n, ln_as[best], bs[best], places[best]) * factor)
     offset = with_offset(sizes, means, counts)
     within = [c for c, s in offset[3] if sd and (s - min(s for _, s in offset[3])) / sd**2 < 3.84]
     last, before = means[-1], means[-2]

@@ -4,9 +4,17 @@ import math
 import pytest
 from plans import results as made_up
 
-from minibitnet.experiments import plan, runner, scaling, trained_page, trained_parts, trained_sizes
+from minibitnet.experiments import (equal_cost, plan, runner, scaling, trained_page, trained_parts,
+                                    trained_sizes, uncertainty)
 from minibitnet.experiments.trained_sizes import slope
 from minibitnet.measure import results
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """For intervals of what is made up."""
+    monkeypatch.setattr(uncertainty, "DRAWS", 60)
+    monkeypatch.setattr(equal_cost, "DRAWS", 60)
 
 
 @pytest.fixture
