@@ -129,16 +129,21 @@ def draw_ablations(path):
 
 # ---- questions
 
-def questions(found):
-    """The lines about questions that the stories decide."""
-    done = runner.outcomes(found)
-    shares = {}
+def answered(found):
+    """{(width, arm): {kind: end_tasks.Share}} of the ladder's runs."""
+    done, shares = runner.outcomes(found), {}
     for arm in NAMES:
         for d, runs in plan.trained(done, arm).items():
             given = [done[run.name]["answers"] for run in runs if "answers" in done[run.name]]
             if given:
                 shares[d, arm] = {kind: end_tasks.share([answers[kind] for answers in given])
                                   for kind in tasks.KINDS}
+    return shares
+
+
+def questions(found):
+    """The lines about questions that the stories decide."""
+    done, shares = runner.outcomes(found), answered(found)
     if not shares:
         return
     yield "## Questions (b1, Fig. 4; b1.58, Table 2)"
@@ -179,17 +184,12 @@ def questions(found):
 
 def draw_questions(path):
     """The mean share of right answers over energy."""
-    found = runner.done()
-    done, series = runner.outcomes(found), {}
-    for arm in NAMES:
-        for runs in plan.trained(done, arm).values():
-            given = [done[run.name]["answers"] for run in runs if "answers" in done[run.name]]
-            if given:
-                mean, error = end_tasks.mean_share([end_tasks.share([answers[kind] for answers in given])
-                                                    for kind in tasks.KINDS])
-                cost = round(found[runs[0].name]["counts"]["microjoules"])
-                series.setdefault(NAMES[arm], {})[cost] = tuple(
-                    100 * x for x in (mean, mean - error, mean + error))
+    found, series = runner.done(), {}
+    done = runner.outcomes(found)
+    for (d, arm), of_kind in answered(found).items():
+        mean, error = end_tasks.mean_share(list(of_kind.values()))
+        cost = round(found[plan.trained(done, arm, (d,))[d][0].name]["counts"]["microjoules"])
+        series.setdefault(NAMES[arm], {})[cost] = tuple(100 * x for x in (mean, mean - error, mean + error))
     return bool(series) and plotting.points(series, "µJ for 512 tokens, 7 nm", "right (%)", path)
 
 
@@ -219,7 +219,7 @@ def weights(found):
             kinds.setdefault(name.split(".")[-2], []).append(name)
         half = steps.index(min(steps, key=lambda step: abs(step - steps[-1] / 2)))
         yield from table(("matrix", "zeros, layer by layer", "flips half-way",
-                          "median of W over its mean magnitude"), (
+                          "median magnitude over the mean one"), (
             (kind, ", ".join(f"{zeros[name][-1]:.1%}" for name in names),
              f"{mean_of([flips[name][half] for name in names]):.3%}",
              f"{median(o['weights']['quantiles'][name][MEDIAN] for name in names):.2f}")
