@@ -1,4 +1,5 @@
-"""Measure, side by side and in one run:  python -m minibitnet.bench train  ·  kernels  ·  decode"""
+"""Measure, side by side and in one run:  python -m minibitnet.bench train  ·  kernels  ·  decode  ·  prompt
+"""
 from . import _command  # first: from here on Ctrl-C is heard
 
 import argparse
@@ -15,7 +16,7 @@ from functools import partial
 from .data_files import packaged
 from .errors import UserError
 from .inference.kernels import exact_in_float32
-from .measure import decode_bench, kernel_bench, results, step_profile, train_bench
+from .measure import decode_bench, kernel_bench, prompt_bench, results, step_profile, train_bench
 from .measure.random_models import SHAPES
 from .nn.config import MAX_PARAMETERS
 from .threads import available_cpus
@@ -25,10 +26,11 @@ DESCRIPTION = """Our speed, beside others' in the same run.
     python -m minibitnet.bench train      a training step, beside PyTorch's; --profile: where its time goes
     python -m minibitnet.bench kernels    one product with a ternary matrix, by every kernel
     python -m minibitnet.bench decode     a whole model, token by token
+    python -m minibitnet.bench prompt     a prompt at once, with activations of 8 and of 4 bits
 
 Each contender has a process of its own and they take turns, a few steps at a time: what the machine does
 meanwhile hits all of them alike. Figures are medians over the rounds, ratios are medians of the rounds'
-ratios; MB are 10^6 bytes. Each of the three has a --help."""
+ratios; MB are 10^6 bytes. Each of the four has a --help."""
 
 TRAIN = """Tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside
 PyTorch's step of the same model, eager and compiled, and beside the step's matrix products alone (without
@@ -45,13 +47,18 @@ of reading a prompt; memory from the loading of its file on (packed.safetensors 
 GB for 2b4t). Beside the packed engine, for the smaller shapes, the integer engine of the same file, and the
 float engine (codes in float32) of random weights too."""
 
+PROMPT = """Tokens/s of reading a prompt at once by the packed engine, of a random model of a known shape:
+with 8-bit activations (ternary), with BitNet a4.8's hybrid of 4 and 8 bits (a48), and with 4 bits throughout,
+behind BitNet v2's Hadamard transformations (v2). The weights are the same; each holds them in memory of its
+own."""
+
 SHAPES_OF_MODELS = [(13824, 2560), (2560, 6912), (2560, 2560), (768, 288), (288, 288)]
 PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 def main(argv):
     """argv -> exit code."""
-    actions = {"train": train, "kernels": kernels, "decode": decode}
+    actions = {"train": train, "kernels": kernels, "decode": decode, "prompt": prompt}
     pinned = " and ".join(f"{name}={os.environ[name]}" for name in PINS if name in os.environ)
     if pinned:
         _command.say(f"note: {pinned} makes NumPy's products use another kernel than this processor's own: "
@@ -114,8 +121,20 @@ def decode(argv):
     return run_and_record("decode", argv, args, rows, decode_bench.in_words)
 
 
+def prompt(argv):
+    """A prompt at once, by variants whose activations differ in bits."""
+    parser = parser_of("prompt", PROMPT)
+    parser.add_argument("--shape", choices=tuple(SHAPES), default="15m", metavar="MODEL",
+                        help="of tiny 15m 2b4t (%(default)s)")
+    parser.add_argument("--tokens", nargs="+", type=_command.positive_int, default=[64, 256], metavar="N",
+                        help="lengths of the prompt (64 256)")
+    args = parser.parse_args(argv)
+    rows = (prompt_bench.measure(args.shape, tokens, args.rounds, args.threads) for tokens in args.tokens)
+    return run_and_record("prompt", argv, args, rows, prompt_bench.in_words)
+
+
 def parser_of(what, description):
-    """A Parser with the flags that all three have."""
+    """A Parser with the flags that all of them have."""
     parser = _command.Parser(f"bench {what}", description)
     parser.add_argument("--rounds", type=_command.positive_int, default=9, metavar="N",
                         help="turns that each contender takes (%(default)s)")

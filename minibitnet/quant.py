@@ -42,7 +42,8 @@ def dequantize(codes, scale):
 
 def round_clip(x, a, b):
     """RoundClip(x, a, b) = max(a, min(b, round(x))).  [b158] eq. 2.  Halves round to even, as in PyTorch."""
-    return np.clip(np.rint(x), a, b)
+    y = np.rint(x)
+    return np.clip(y, a, b, out=y)
 
 
 # ---- weights: (n, m) float -> codes (n, m), scale (1, 1)

@@ -12,9 +12,19 @@ import numpy as np
 
 from .errors import UserError, brief
 from .exact import Random
-from .quant import Quantized, absmean_ternary, sign_binary
+from .quant import Quantized, absmax_int8, absmean_int4, absmean_ternary, sign_binary, sparse_int8
 
 RMS, LAYER = "RMSNorm with a gain", "LayerNorm without"
+
+
+class Reads(NamedTuple):
+    """How a BitLinear quantizes what it reads, each token on its own."""
+    quantize: Callable = absmax_int8       # activations -> (codes, scale)
+    bits: int = 8                          # that the codes take
+    rotated: bool = False                  # behind a Hadamard transformation
+
+
+EIGHT_BITS, FOUR_BITS, ROTATED = Reads(), Reads(absmean_int4, 4), Reads(absmean_int4, 4, rotated=True)
 
 
 class Variant(NamedTuple):
@@ -24,17 +34,29 @@ class Variant(NamedTuple):
     sub_norm: str | None          # before o and before down; it belongs to the BitLinears
     lr: float                     # peak learning rate at width 128, about the best of a sweep (binary: 3, 4
                                   # and 6e-3 end within 0.005 of each other)
+    inputs: Reads = EIGHT_BITS    # of q, k, v and of gate, up
+    o: Reads = EIGHT_BITS
+    down: Reads = EIGHT_BITS
 
     @property
     def has_codes(self):
         """Do the projections' weights become codes, which can be packed?"""
         return self.quantize is not None
 
+    @property
+    def reads(self):
+        """What its BitLinears read, by place."""
+        return self.inputs, self.o, self.down
+
 
 VARIANTS = {
     "ternary": Variant(absmean_ternary, (-1, 0, 1), RMS, RMS, lr=6e-3),        # BitNet b1.58
     "binary": Variant(sign_binary, (-1, 1), LAYER, LAYER, lr=6e-3),            # BitNet b1
     "float": Variant(None, (), RMS, None, lr=3e-3),                            # LLaMA, the papers' baseline
+    # BitNet a4.8: half of what o reads is 0. [a48] §2.1 (with activation = "relu2" of ModelConfig, its eq. 5)
+    "a48": Variant(absmean_ternary, (-1, 0, 1), RMS, RMS, 6e-3, FOUR_BITS, Reads(sparse_int8)),
+    # BitNet v2: o and down read 4 bits as well, behind a Hadamard transformation. [v2] eq. 7
+    "v2": Variant(absmean_ternary, (-1, 0, 1), RMS, RMS, 6e-3, FOUR_BITS, ROTATED, ROTATED),
 }
 OWN = frozenset(VARIANTS)
 

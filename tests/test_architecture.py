@@ -23,13 +23,12 @@ ON_FLOOR = {
     5: "looking ptq.distill",
     6: "nn.training measure.costs experiments.paper",
     7: "language_model measure.agreement measure.counting measure.held_out measure.peers measure.plotting "
-       "measure.random_models measure.results measure.timing measure.trigram experiments.claims "
-       "experiments.few_bits",
+       "measure.random_models measure.results measure.timing measure.trigram experiments.claims",
     8: "_command api ptq.quantize measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
        "experiments.markdown experiments.ablations experiments.plan",
-    9: "jobs drawing measure.step_profile experiments.kv_cache "
+    9: "jobs drawing measure.step_profile measure.prompt_bench experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.edge experiments.engines_page experiments.quality_page experiments.speed_page "
        "experiments.training_run experiments.scaling experiments.verdicts "
@@ -41,7 +40,7 @@ ON_FLOOR = {
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
-    11: "experiments.after_training experiments.fewer_bits experiments.trained_sizes course.grading",
+    11: "experiments.after_training experiments.few_bits experiments.trained_sizes course.grading",
     12: "experiments.distillation experiments.trained_parts",
     13: "experiments.catalogue experiments.trained_page",
     14: "experiments.report",

@@ -30,6 +30,7 @@ def nothing_pinned(monkeypatch):
     ("kernels --profile", ["unknown argument --profile"]),
     ("decode --tokens 7", ["unknown argument --tokens"]),
     ("decode --sizes S", ["unknown argument --sizes"]),
+    ("prompt --tokens 0", ["--tokens", "0: expected"]),
     ("trian", ["'trian'", "'train'"]),
     ("train --threads 100000", ["--threads", "100000: expected at most"]),
     ("kernels --shapes 1x140000", ["1x140000: expected fewer inputs"]),

@@ -19,7 +19,6 @@ from ..nn.autograd import Tensor, op
 from ..nn.layers import BinaryLinear, BitLinear
 from ..quant import EPS, QB, Quantized, absmax_int8, absmean_ternary, dequantize, round_clip
 from ..variants import VARIANTS
-from . import few_bits
 from .replacing import Change, all_of, replaced
 
 DECAYS = 0.99, 0.999                   # of averages of the weights
@@ -99,9 +98,9 @@ class Blended(BitLinear):
             return super().__call__(x)
         return ops.linear(self.prepare_input(x), self.weight)
 
-    def quantized(self, training=False):
+    def quantized(self, training=False, eight_bits=False):
         if self.of_weights == self.of_activations == 1:
-            return super().quantized(training)
+            return super().quantized(training, eight_bits)
         quantized, w = super(BitLinear, self).quantized(training), self.weight.data
         quantized.weight = Tensor(operand(
             w + np.float32(self.of_weights) * (dequantize(*absmean_ternary(w)) - w), -1))
@@ -260,4 +259,4 @@ CHANGES = {
     "weights_only": Change("ternary weights, activations in floats", blended(1.0, 0.0)),
     "activations_only": Change("8-bit activations, weights in floats", blended(0.0, 1.0)),
     "ema": Change("nothing, but averages of the weights are scored as well", averaged, remembers=True),
-} | few_bits.CHANGES
+}

@@ -98,15 +98,17 @@ def blocks(done):
                 [run for arm in ARMS for run in sweep(done, arm, 64)])
     yield Block("sweep 128", "and how it falls with the width",
                 [run for arm in PAIR for run in sweep(done, arm, 128)])
+    survivors = Block("stability", "who survives which rate", stability("both", "neither"))
     if missing := [arm for arm in ARMS if optimum(done, sweep(done, arm, 64)) is None
                    or arm in PAIR and anchors(done, arm) is None]:
         yield Block("ladder 0", "the gap by size", [], f"the sweeps of {', '.join(missing)}")
+        yield survivors                          # which ask for no sweep, while another process ends one
         return
     yield Block("ladder 0", "the gap by size", rungs(done, 0))
     largest = [ladder(done, arm, HELD_OUT) for arm in PAIR]
     yield Block("held out", "does the law foretell a size that it has not seen?", largest,
                 "scaling-prediction")
-    yield Block("stability", "who survives which rate", stability("both", "neither"))
+    yield survivors
     yield from with_sweep(done, CONTROL, "norms", "the norms, or the bits?")
     yield Block("ablations", "which part matters", ablations(done))
     yield from with_sweep(done, "binary", "binary", "the third arm")

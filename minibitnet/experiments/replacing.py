@@ -18,6 +18,17 @@ def replaced(holder, name, value):
 
 
 @contextmanager
+def added(table, rows):
+    """table has these rows, which it has not otherwise, inside this block."""
+    table.update(rows)
+    try:
+        yield
+    finally:
+        for name in rows:
+            del table[name]
+
+
+@contextmanager
 def all_of(*contexts):
     """One context manager of several."""
     if not contexts:

@@ -18,7 +18,6 @@ depend on it, the processor's seconds, stands beside.
     non_finite      the step whose loss was no number, if one was; then the rest is of the steps before it
 """
 import base64
-import contextlib
 import copy
 import math
 import time
@@ -54,6 +53,7 @@ from ..variants import RMS, VARIANTS, Variant
 from . import energy
 from .ablations import CHANGES
 from .plan import CONTROL, HEADS, LAYERS, RECIPES, STORIES
+from .replacing import added
 
 HOME = Path("runs/trained")
 MADE = {"training": (1, 12_000_000), "validation": (2, 1_090_000)}     # stories: seed, bytes
@@ -169,21 +169,10 @@ def detailed(steps):
     return {1, steps, *(k * 10**e for e in range(9) for k in (1, 2, 5) if k * 10**e <= steps)}
 
 
-@contextlib.contextmanager
-def own_variants():
-    """Inside this block the plan's own arms are variants."""
-    VARIANTS.update(OWN_VARIANTS)
-    try:
-        yield
-    finally:
-        for name in OWN_VARIANTS:
-            del VARIANTS[name]
-
-
 def carry_out(run, home=HOME, stopped=lambda: False, report=lambda line: None):
     """Train a plan.Run in a folder of home, from where it stands -> its result for data/results/runs, or
     None where stopped() said so before the end. report(line) is called after every stretch of steps."""
-    with own_variants(), one_blas_thread, CHANGES[run.change].apply(run) as averages:
+    with added(VARIANTS, OWN_VARIANTS), one_blas_thread, CHANGES[run.change].apply(run) as averages:
         return _carry_out(run, home, stopped, report, averages)
 
 

@@ -36,7 +36,7 @@ from ..float16 import ScaledRows, all_finite, row_blocks, scaled_rows, widen
 from ..nn import ops
 from ..packing import unpack_ternary
 from ..quant import QB
-from ..variants import LAYER
+from ..variants import EIGHT_BITS, LAYER
 from .fixed_point import EXP2_BITS, mantissa
 from .kernels import BitPlanes, repack
 
@@ -232,6 +232,9 @@ def check_limits(c):
     if not c.variant.has_codes:
         raise UserError("linear = 'float': expected a model with ternary or binary weights; "
                         "a full-precision one has no integer form here")
+    if set(c.variant.reads) != {EIGHT_BITS}:
+        raise UserError(f"linear = {c.linear!r}: expected activations of 8 bits, by each token's maximum; "
+                        "others run in the packed engine")
     for name, limit in LIMITS.items():
         if getattr(c, name) > limit:
             raise UserError(f"{name} = {getattr(c, name):,}: "

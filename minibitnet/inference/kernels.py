@@ -9,11 +9,10 @@ kernel must return its very integers, and says why no number on the way can over
 
     kernel           resident form of W~          what it does
     by_blas          bit planes (``BitPlanes``)   unpacks some rows at a time to float32, multiplies with BLAS
-    by_blas_in_pairs the same                     the same for codes of 4 bits, two tokens to a number (of no
-                                                  model here yet)
-    by_bit_planes    the same                     and, xor, popcount; 8 multiplications a row and token
+    by_blas_in_pairs the same                     the same for codes of 4 bits, two tokens to a number
+    by_bit_planes    the same                     and, xor, popcount; a multiplication for each bit of a code
     by_lookup        ``TableIndices``             looks up sums of eight weights at a time: additions alone
-    matmul           bit planes                   by_blas or by_bit_planes, the faster one
+    matmul           bit planes                   the fastest one of the first three
 
 Both forms take 2 bits a weight, features padded to a multiple of 64 (bit planes; and 4 bytes a row) or 72
 (indices in base 3, not the bytes of ``pack_base3``). That is all that is read from memory for a token; no
@@ -25,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..exact import to_units
 from ..packing import unpack_blocks
 from ..quant import QB
 
@@ -133,79 +133,77 @@ def by_blas(codes, w, pool=None):                # (m, N), BitPlanes (n, m) -> i
 
 # ---- two tokens in one number
 
-BITS_OF_FIELD = 12
-FIELD = 2**BITS_OF_FIELD                 # codes of 4 bits: x0 + FIELD x1
+FIELD = np.float32(2**12)                # codes of 4 bits: x0 + FIELD x1
+SPAN = 32                                # features that are not parted: they add up to 256 at most
 
 
 def by_blas_in_pairs(codes, w, pool=None):       # (m, N) of 4 bits, BitPlanes (n, m) -> int32 (n, N)
     """``by_blas`` for half as many columns: each holds a code of one token and, 2^12 times as large, one of
     another. A product with weights of -1, 0 and 1 is then two sums in one number:
 
-        sum_j w_j (x0_j + 2^12 x1_j)  =  s0 + 2^12 s1,      s1 = round(that / 2^12) where |s0| < 2^11
+        sum_j w_j (x0_j + 2^12 x1_j)  =  s0 + 2^12 s1,    2^12 s1: that, rounded to 2^12, where |s0| < 2^11
 
     No overflow: features are taken in parts (``parts_of``) over which no token's codes add up to more than
     2^11 - 1 in magnitude. So |s0| and |s1| are at most 2,047, and every partial sum at most 2,047 (1 + 2^12)
-    < 2^23, which float32 holds; int32 holds the sums of 255 parts. Codes up to 7 give parts of 292 features
-    at least; those of a norm's output are mostly small, and their parts have a thousand or so.
+    < 2^23, which float32 holds, as it holds the sums of 8,000 parts. Parts have 224 features at least, of the
+    output of a norm 700 or so, for most of its codes are small.
     """
     n, m = w.shape
     N, half = codes.shape[1], -(-codes.shape[1] // 2)
-    assert not codes.size or np.abs(codes).max() <= 8, "codes of more than 4 bits"
-    x, y = codes[:, :half].astype(np.float32), np.zeros((n, N), np.int32)
-    x[:, :N - half] += np.float32(FIELD) * codes[:, half:]
+    x, y = codes[:, :half].astype(np.float32), np.empty((n, N), np.int32)
+    x[:, :N - half] += FIELD * codes[:, half:].astype(np.float32)
     rows, parts = max(1, TILE // max(1, m)), parts_of(codes)
 
     def share(k):
+        buffers = np.empty((4, min(rows, n), half), np.float32)          # of every tile: a new array is slow
         for i in range(k * rows, n, WORK_SHARES * rows):
             tile = unpack(w, slice(i, i + rows)).astype(np.float32)
-            both = upper = 0
+            both, upper, s0, s1 = buffers[:, :len(tile)]
+            s0[:] = s1[:] = 0
             for part in parts:
-                pairs = (tile[:, part] @ x[part]).astype(np.int32)
-                both = both + pairs
-                pairs += FIELD // 2                                      # round(that / 2^12), by a shift
-                pairs >>= BITS_OF_FIELD
-                upper = upper + pairs
-            if parts:
-                y[i:i + rows, half:] = upper[:, :N - half]
-                upper <<= BITS_OF_FIELD
-                np.subtract(both, upper, out=y[i:i + rows, :half])
+                np.matmul(tile[:, part], x[part], out=both)
+                s1 += to_units(both, FIELD, out=upper)
+                both -= upper
+                s0 += both
+            s1 *= 1 / FIELD
+            y[i:i + rows, :half], y[i:i + rows, half:] = s0, s1[:, :N - half]
     list((pool.map if pool and n > rows else map)(share, range(WORK_SHARES)))
     return y
 
 
-def parts_of(codes, most=FIELD // 2 - 1):        # (m, N) -> slices of the features
-    """The features in as few parts as they may be taken, from the first on, for every token's magnitudes to
-    add up to ``most`` at most in each."""
-    sums = np.cumsum(np.abs(codes.astype(np.int32)), axis=0)
-    parts, start = [], 0
-    while start < len(codes):
-        largest = (sums[start:] - (sums[start - 1] if start else 0)).max(1, initial=0)
-        end = start + int(np.searchsorted(largest, most, side="right"))
-        assert end > start, f"a code of magnitude {largest[0]}, where {most} may be added up"
-        parts.append(slice(start, end))
-        start = end
-    return parts
+def parts_of(codes):                             # (m, N) of 4 bits -> slices of the features
+    """The features in as few parts as they may be taken, whole SPANs from the first on, for every token's
+    magnitudes to add up to FIELD / 2 - 1 at most in each."""
+    magnitudes = np.abs(codes)
+    assert np.maximum.reduce(magnitudes, None, initial=0) <= 8, "codes of more than 4 bits"
+    sums = [magnitudes[i:i + SPAN].sum(0, dtype=np.int32) for i in range(0, len(codes), SPAN)]
+    parts, start, so_far = [], 0, 0
+    for k, of_span in enumerate(sums):
+        so_far = so_far + of_span
+        if so_far.max(initial=0) >= FIELD / 2:
+            parts.append(slice(start, start := k * SPAN))
+            so_far = of_span
+    return [*parts, slice(start, len(codes))] if len(codes) else []
 
 
 # ---- bit planes
 
-PLACES = np.array([1, 2, 4, 8, 16, 32, 64, -128], np.int32)              # of the bits of an int8
-BITS = 1 << np.arange(8, dtype=np.uint8)
 
 
 def with_small_buffers(kernel):
     """The kernel, run while NumPy's buffers have BUFFER numbers."""
     @functools.wraps(kernel)
-    def run(codes, w):
+    def run(*arguments):
         with np.errstate():                      # on leaving, gives back the buffer size as well
             np.setbufsize(BUFFER)
-            return kernel(codes, w)
+            return kernel(*arguments)
     return run
 
 
 @with_small_buffers
-def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> int32 (n, N)
-    """Count bits. With c_b the places of two's complement and x_b the bits,  x = sum_b c_b x_b,  so
+def by_bit_planes(codes, w, bits=8):             # (m, N), BitPlanes (n, m) -> int32 (n, N)
+    """Count bits, of codes that take so many of them in two's complement. With c_b its places and x_b the
+    bits,  x = sum_b c_b x_b,  so
 
         y = sum_b c_b (|P & X_b| - |N & X_b|)      P, N: where weights are +1, -1;  X_b: where bit b is set
           = sum_b c_b |nonzero & (N ^ X_b)| + |N|
@@ -226,22 +224,23 @@ def by_bit_planes(codes, w):                     # (m, N), BitPlanes (n, m) -> i
     No overflow: a word has at most 64 bits, so 3 words have at most 192 < 2^8, a row of 1,023 words at most
     65,472 < 2^16, and in int32 |sums| <= 256 m < 2^31 for m < 8 million.
     """
-    n, words = len(w.negatives), len(w.nonzero)
+    n, words, place = len(w.negatives), len(w.nonzero), 1 << np.arange(bits)
     bytes_of = codes.T.astype(np.int8).view(np.uint8)                    # (N, m)
-    X = _words(bytes_of[:, None] & BITS[:, None])[..., None]             # (N, 8, words, 1)
-    tokens = max(1, min(len(X), BLOCK // (8 * max(1, n))))
-    step = max(3, BLOCK // (8 * max(1, n) * tokens))
+    X = _words(bytes_of[:, None] & place.astype(np.uint8)[:, None])[..., None]       # (N, bits, words, 1)
+    c = np.where(place == place[-1], -place, place).astype(np.int32)
+    tokens = max(1, min(len(X), BLOCK // (bits * max(1, n))))
+    step = max(3, BLOCK // (bits * max(1, n) * tokens))
     row_type = np.uint16 if words <= 1023 else np.int32                  # the smaller, the faster
     part_type = np.uint8 if step == 3 else row_type
     y = np.empty((len(X), n), np.int32)
     for t in range(0, len(X), tokens):
-        counts = np.zeros((1, 8, n), row_type)
+        counts = np.zeros((1, bits, n), row_type)
         for j in range(0, words, step):
-            bits = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]           # (tokens, 8, step, n)
-            bits &= w.nonzero[j:j + step]
-            part_counts = np.add.reduce(np.bitwise_count(bits), axis=2, dtype=part_type)
+            found = w.negative[j:j + step] ^ X[t:t + tokens, :, j:j + step]          # (tokens, bits, step, n)
+            found &= w.nonzero[j:j + step]
+            part_counts = np.add.reduce(np.bitwise_count(found), axis=2, dtype=part_type)
             counts = counts + part_counts        # not +=: one token's zeros become all tokens' counts
-        y[t:t + tokens] = np.einsum("b,tbi->ti", PLACES, counts)
+        y[t:t + tokens] = np.einsum("b,tbi->ti", c, counts)
     y += w.negatives
     return y.T.copy()
 
@@ -311,18 +310,27 @@ def _outer_sum(a, b):                            # (..., A), (..., B) -> (..., A
 
 # ---- the choice
 
-def matmul(codes, w, integer=False, pool=None):  # (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...)
-    """W~ x~ by the faster kernel; integer=True: by one without a float. A pool's threads share BLAS's tiles.
+FEW = {8: 3, 4: 8}       # tokens, by the bits of their codes, up to which bits are counted faster
+PAIRED = 32              # tokens from which on pairs are faster than BLAS alone
 
-    Up to three tokens: bit planes, since unpacking alone takes longer than a token or two. More: BLAS, which
-    unpacks once for all of them; at four tokens they are even. by_lookup is not among the choices, so that
-    one form is resident: it comes close for one token of thousands of rows, and fewer do not pay for the
-    tables. (``python -m minibitnet.bench kernels`` has the times.)
+
+def matmul(codes, w, bits=8, integer=False, pool=None):
+    """W~ x~ by the fastest kernel:  codes (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...).  bits: 8, or
+    4, which the codes take; integer=True: by a kernel without a float. A pool's threads share BLAS's tiles.
+
+    Few tokens: bit planes, since unpacking alone takes longer than a token or two; at four tokens of 8 bits
+    they are even. More: BLAS, which unpacks once for all of them, and of 4 bits takes them in pairs once
+    there are so many that this pays for itself. by_lookup is not among the choices, so that one form is
+    resident: it comes close for one token of thousands of rows, and fewer do not pay for the tables.
+    (``python -m minibitnet.bench kernels`` has the times.)
     """
     assert len(codes) == w.m, f"activations have {len(codes)} features, the matrix has {w.m}"
     columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))      # not -1: there may be no features
-    if integer or columns.shape[1] <= 3 or not exact_in_float32(len(codes)):
-        y = by_bit_planes(columns, w)
+    N = columns.shape[1]
+    if integer or N <= FEW[bits] or not exact_in_float32(len(codes)):
+        y = by_bit_planes(columns, w, bits)
+    elif bits == 4 and N >= PAIRED:
+        y = by_blas_in_pairs(columns, w, pool)
     else:
         y = by_blas(columns, w, pool)
     return y.reshape(len(y), *codes.shape[1:])

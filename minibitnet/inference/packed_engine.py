@@ -21,10 +21,10 @@ import numpy as np
 from ..exact import FINE, Grid, fine, product, whole
 from ..float16 import ScaledRows, row_blocks, scaled_rows, widen
 from ..nn import ops
-from ..quant import absmax_int8, split_groups
+from ..quant import split_groups
 from ..shapes import new_positions
 from ..threads import pool_of, share_out
-from ..variants import LAYER
+from ..variants import EIGHT_BITS, LAYER
 from .cache import caches
 from .kernels import matmul, repack, stack
 from .scoring import finite
@@ -113,17 +113,19 @@ class PackedBlock:
             gain = widen(arrays[f"{prefix}{name}.weight"])
             return partial(ops.rms_norm.forward, gain=gain, eps=c.norm_eps)
 
-        def linear(*names):
-            return PackedBitLinear([matrices.pop(f"{prefix}{name}.weight") for name in names], pool)
+        def linear(reads, *names):
+            return PackedBitLinear([matrices.pop(f"{prefix}{name}.weight") for name in names], reads, pool)
 
+        inputs, o, down = c.variant.reads
         of_block, of_bitlinear = c.variant.norm, c.variant.sub_norm
         self.input_norm = norm("input_layernorm", of_block)
         self.attn_sub_norm = norm("self_attn.attn_sub_norm", of_bitlinear)
         self.ffn_norm = norm("post_attention_layernorm", of_block)
         self.ffn_sub_norm = norm("mlp.ffn_sub_norm", of_bitlinear)
-        self.qkv_proj = linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-        self.o_proj = linear("self_attn.o_proj")
-        self.gate_up_proj, self.down_proj = linear("mlp.gate_proj", "mlp.up_proj"), linear("mlp.down_proj")
+        self.qkv_proj = linear(inputs, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        self.o_proj = linear(o, "self_attn.o_proj")
+        self.gate_up_proj = linear(inputs, "mlp.gate_proj", "mlp.up_proj")
+        self.down_proj = linear(down, "mlp.down_proj")
         self.act = {"silu": ops.swiglu.forward, "relu2": ops.relu2_gate.forward}[c.activation]
         self.head_dim, self.d_kv = c.head_dim, c.n_kv_heads * c.head_dim
 
@@ -142,14 +144,14 @@ class PackedBlock:
 class PackedBitLinear:
     """y = (W~ x~) s_w s_x, for one matrix or several of one input, stacked.   [bitnet] eq. 11"""
 
-    def __init__(self, matrices, pool=None):
+    def __init__(self, matrices, reads=EIGHT_BITS, pool=None):
         self.planes = stack([repack(matrix.packed, matrix.n) for matrix in matrices])
         scales, rows = [matrix.scale for matrix in matrices], [matrix.n for matrix in matrices]
         self.scale = np.repeat(scales, rows)[:, None, None]                          # (n, 1, 1)
-        self.pool = pool
+        self.reads, self.pool = reads, pool
 
     def __call__(self, x):                                 # (m, B, T) -> (n, B, T)
-        codes, scale = absmax_int8(x)
-        y = matmul(codes, self.planes, pool=self.pool).astype(np.float32)
+        codes, scale = self.reads.quantize(ops.hadamard.forward(x) if self.reads.rotated else x)
+        y = matmul(codes, self.planes, bits=self.reads.bits, pool=self.pool).astype(np.float32)
         y *= self.scale * scale                            # as ``ops.quantized_linear`` does it, to the bit
         return y

@@ -3,6 +3,7 @@ import multiprocessing
 import tempfile
 import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -27,6 +28,19 @@ def measure(name, rounds, threads):
     "peak_mb", "weights_mb", "ours_to_this"}}. Ours to this: the packed engine's speed over this one's. 16-bit
     embeddings where the model is large."""
     c, contenders = ModelConfig(**SHAPES[name]), [PACKED] if name == "2b4t" else [PACKED, FLOAT, INTEGER]
+    with model_file(name, c) as file:
+        jobs = {contender: (decoding, contender, c, file, threads) for contender in contenders}
+        results = processes_take_turns(jobs, rounds, seconds=0.5)
+    row = {"shape": name, "context": c.context, "threads": threads, "rounds": rounds}
+    for contender, (times, facts, peak) in results.items():
+        row[contender] = {"decode_tokens_per_s": 1 / median(times), **facts, "peak_mb": peak,
+                          "ours_to_this": ratio(times, results[PACKED][0])}
+    return row
+
+
+@contextmanager
+def model_file(name, c):
+    """A random model of a shape, in a packed file that is there inside this block."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "packed.safetensors"
         # not in this process: Linux counts a parent's peak as its children's
@@ -36,13 +50,7 @@ def measure(name, rounds, threads):
             except BrokenExecutor:
                 raise UserError(f"the process that writes the model of shape {name} ended early: expected "
                                 f"memory for one matrix at a time") from None
-        jobs = {contender: (decoding, contender, c, file, threads) for contender in contenders}
-        results = processes_take_turns(jobs, rounds, seconds=0.5)
-    row = {"shape": name, "context": c.context, "threads": threads, "rounds": rounds}
-    for contender, (times, facts, peak) in results.items():
-        row[contender] = {"decode_tokens_per_s": 1 / median(times), **facts, "peak_mb": peak,
-                          "ours_to_this": ratio(times, results[PACKED][0])}
-    return row
+        yield file
 
 
 def decoding(contender, c, file, threads):

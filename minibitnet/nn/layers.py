@@ -6,11 +6,12 @@ but the head's). c: a ``ModelConfig``, or whatever has its attributes.
 """
 import copy
 import math
+from functools import partial
 
 import numpy as np
 
 from ..exact import Operand, fine, fine_gradient, operand
-from ..quant import Quantized
+from ..quant import Quantized, absmax_int8, absmean_int4, absmean_ternary, sign_binary, sparse_int8
 from ..variants import LAYER, RMS
 from . import ops, ste
 from .autograd import Tensor
@@ -48,11 +49,12 @@ class Module:
         """{name: array} of the parameters."""
         return {name: p.data for name, p in self.parameters().items()}
 
-    def quantized(self, training=False):
+    def quantized(self, training=False, eight_bits=False):
         """The quantized model: a Module of the same class whose parameters have the same names. The weight of
         a BitLinear is another Tensor, a ``Quantized`` pair in place of the latent matrix, and that of a
         Linear another one, an ``Operand``; the rest are the very Tensors of this one. training: the model is
-        for a training step, where variants may quantize activations in another way.
+        for a training step, where variants may quantize activations in another way. eight_bits: whatever the
+        variant, activations have 8 bits, the first stage of training for fewer.
 
         So weights are quantized once, however often the model is called, outside the tape: their gradient,
         dL/d(codes * scale), ends at the quantized weight. A step hands it to the latent weight of the
@@ -62,9 +64,9 @@ class Module:
         quantized = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Module):
-                setattr(quantized, name, value.quantized(training))
+                setattr(quantized, name, value.quantized(training, eight_bits))
             elif isinstance(value, list):
-                setattr(quantized, name, [m.quantized(training) for m in value])
+                setattr(quantized, name, [m.quantized(training, eight_bits) for m in value])
         return quantized
 
 
@@ -83,7 +85,8 @@ class Linear(Module):
     def __call__(self, x):                       # (m, B, T) -> (n, B, T)
         return ops.linear(x, self.weight)
 
-    def quantized(self, training=False):         # no codes, but rounded for its products once for all calls
+    def quantized(self, training=False, eight_bits=False):
+        # no codes, but rounded for its products once for all calls
         quantized = copy.copy(self)
         if not isinstance(self.weight.data, Operand):
             quantized.weight = Tensor(operand(self.weight.data, -1))
@@ -92,28 +95,32 @@ class Linear(Module):
 
 class BitLinear(Linear):
     """y = W~ x~ (s_w s_x), ternary weights, 8-bit activations: BitNet b1.58. [bitnet] eq. 11, [b158] eqs. 1-3
+    With ``rotated``, x~ of H x, a Hadamard transformation: the H-BitLinear of [v2] eq. 7.
 
     ``weight`` is the latent float matrix that the optimizer moves. x comes out of a norm: the norm that the
     papers draw inside the BitLinear stands in front of it here, so that q, k and v (gate and up) share one
     norm and one x~.
     """
     quantize_weight = staticmethod(ste.ternary_weight)
-    axis = training_axis = 0                     # one activation scale per token
+    quantize_input = staticmethod(ste.int8_activation)         # one scale per token
+    rotated = False
 
     def prepare_input(self, x):
-        # x~ already where q, k and v, or gate and up, share it; o and down bring floats
-        return x if isinstance(x.data, Quantized) else ste.int8_activation(x, axis=self.axis)
+        if isinstance(x.data, Quantized):        # x~ already, which q, k and v, or gate and up, share
+            return x
+        return self.quantize_input(ops.hadamard(x) if self.rotated else x)
 
     def __call__(self, x):
         quantized = isinstance(self.weight.data, Quantized)                # by ``quantized()``, beforehand
         w = self.weight if quantized else self.quantize_weight(self.weight)
         return ops.quantized_linear(self.prepare_input(x), w)
 
-    def quantized(self, training=False):
+    def quantized(self, training=False, eight_bits=False):
         quantized = copy.copy(self)
         if not isinstance(self.weight.data, Quantized):
             quantized.weight = Tensor(self.quantize_weight.forward(self.weight.data))
-        quantized.axis = self.training_axis if training else self.axis
+        if eight_bits:
+            quantized.quantize_input = ste.int8_activation
         return quantized
 
 
@@ -123,7 +130,12 @@ class BinaryLinear(BitLinear):
     later tokens.
     """
     quantize_weight = staticmethod(ste.binary_weight)
-    training_axis = None
+
+    def quantized(self, training=False, eight_bits=False):
+        quantized = super().quantized(training, eight_bits)
+        if training:
+            quantized.quantize_input = partial(ste.int8_activation, axis=None)
+        return quantized
 
 
 class Head(Linear):
@@ -133,7 +145,8 @@ class Head(Linear):
     def __call__(self, x):
         return ops.head(x, self.weight, grids=self.grids)
 
-    def quantized(self, training=False):         # its matrix may be the embedding as well, and stays as it is
+    def quantized(self, training=False, eight_bits=False):
+        # its matrix may be the embedding as well, and stays as it is
         quantized = copy.copy(self)
         quantized.grids = fine(self.weight.data, -1), (fine_gradient(self.weight.data) if training else None)
         return quantized
@@ -184,28 +197,33 @@ class Identity(Module):
 # sub-norm and plain projections, the block is LLaMA's, the papers' baseline.
 PROJECTIONS = {"ternary": BitLinear, "binary": BinaryLinear, "float": Linear}
 NORMS = {RMS: RMSNorm, LAYER: LayerNorm, None: Identity}
+WEIGHTS = {absmean_ternary: ste.ternary_weight, sign_binary: ste.binary_weight}
+ACTIVATIONS = {absmax_int8: ste.int8_activation, absmean_int4: ste.int4_activation,
+               sparse_int8: ste.sparse_int8_activation}
 
 
-def projection_of(c):
-    """The class of a model's projections; that of another variant is a Linear, or a BitLinear with its
-    quantizer."""
+def projection_of(c, reads):
+    """The class of a model's projections that read so, the variant's ``inputs``, ``o`` or ``down``. Where
+    PROJECTIONS has none it is a Linear, or a BitLinear with the variant's quantizers."""
     if c.linear in PROJECTIONS or not c.variant.has_codes:
         return PROJECTIONS.get(c.linear, Linear)
-    own = staticmethod(ste.straight_through(c.variant.quantize))
-    return type("OwnLinear", (BitLinear,), {"quantize_weight": own})
+    weights = WEIGHTS.get(c.variant.quantize) or ste.straight_through(c.variant.quantize)
+    return type("OwnLinear", (BitLinear,), {
+        "quantize_weight": staticmethod(weights), "rotated": reads.rotated,
+        "quantize_input": staticmethod(ACTIVATIONS[reads.quantize])})
 
 
 class Attention(Module):
     """o(sub_norm(attention(rope(q), rope(k), v)))  with q, k, v from x."""
 
     def __init__(self, c, rng):
-        projection, sub_norm = projection_of(c), NORMS[c.variant.sub_norm]
+        projection, sub_norm = projection_of(c, c.variant.inputs), NORMS[c.variant.sub_norm]
         d_kv = c.n_kv_heads * c.head_dim
         self.q_proj = projection(c.d_model, c.d_model, rng)
         self.k_proj = projection(c.d_model, d_kv, rng)
         self.v_proj = projection(c.d_model, d_kv, rng)
         self.attn_sub_norm = sub_norm(c.d_model, c.norm_eps)
-        self.o_proj = projection(c.d_model, c.d_model, rng)
+        self.o_proj = projection_of(c, c.variant.o)(c.d_model, c.d_model, rng)
         self.head_dim = c.head_dim
 
     def __call__(self, x, rotary, cache=None):   # normed x (C, B, T), its (cos, sin) (D/2, B, T) -> (C, B, T)
@@ -224,11 +242,11 @@ class FeedForward(Module):
     """down(sub_norm(act(gate) * up))  with gate, up from x."""
 
     def __init__(self, c, rng):
-        projection, sub_norm = projection_of(c), NORMS[c.variant.sub_norm]
+        projection, sub_norm = projection_of(c, c.variant.inputs), NORMS[c.variant.sub_norm]
         self.gate_proj = projection(c.d_model, c.d_ffn, rng)
         self.up_proj = projection(c.d_model, c.d_ffn, rng)
         self.ffn_sub_norm = sub_norm(c.d_ffn, c.norm_eps)
-        self.down_proj = projection(c.d_ffn, c.d_model, rng)
+        self.down_proj = projection_of(c, c.variant.down)(c.d_ffn, c.d_model, rng)
         self.act = {"silu": ops.swiglu, "relu2": ops.relu2_gate}[c.activation]
 
     def __call__(self, x):                       # normed x (C, B, T) -> (C, B, T)

@@ -11,6 +11,9 @@ BitLinear's input is normed once and quantized once. One word changes the varian
                        block is an older transformer (no gate, no rotary embedding); the last norm stays
                        RMSNorm with a gain.
     linear="float"     the full-precision LLaMA baseline: no quantizers, no sub-norms
+    linear="a48"       BitNet a4.8: ternary weights, activations of 4 bits, of 8 before o and down
+    linear="v2"        BitNet v2: ternary weights, activations of 4 bits; a Hadamard transformation before o
+                       and down. Both are trained with 8 bits for most steps (``TrainConfig.a8_share``).
 """
 from ..errors import UserError, brief
 from ..exact import Random

@@ -156,14 +156,20 @@ def hadamard(x):                                 # (m, B, T) -> (m, B, T)
 
 
 def _hadamard(x):
-    """By halves: m log2 m additions, in an order that is written here."""
+    """By halves: m log2 m additions, in an order that is written here; block by block, which stays in the
+    cache."""
     size = len(x) & -len(x)                      # the largest power of two that divides it
-    y, half = x, 1
-    while half < size:
-        pairs = y.reshape(-1, 2, half, *x.shape[1:])
-        y = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).reshape(x.shape)
-        half *= 2
-    return y * x.dtype.type(1 / math.sqrt(size))
+    y, other = np.empty((2, size, *x.shape[1:]), x.dtype)
+    out = np.empty_like(x)
+    for block, result in zip(split_groups(x, len(x) // size), split_groups(out, len(x) // size)):
+        y[:], half = block, 1
+        while half < size:
+            pairs, sums = (a.reshape(-1, 2, half, *x.shape[1:]) for a in (y, other))
+            np.add(pairs[:, 0], pairs[:, 1], out=sums[:, 0])
+            np.subtract(pairs[:, 0], pairs[:, 1], out=sums[:, 1])
+            y, other, half = other, y, 2 * half
+        np.multiply(y, x.dtype.type(1 / math.sqrt(size)), out=result)
+    return out
 
 
 @op

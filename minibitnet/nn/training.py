@@ -39,6 +39,7 @@ class TrainConfig:
     weight_decay: float = option(0.1, "of the matrices; two-stage turns it off at half time")
     beta1: float = option(0.9, "AdamW's average of the gradient")
     beta2: float = option(0.95, "AdamW's average of its square")
+    a8_share: float = option(0.95, "share of the steps that have 8-bit activations, with --linear a48 or v2")
     clip: float = option(1.0, "largest global gradient norm; 0: no clipping")
     seed: int = option(0, "of the initial weights and of the batches")
     val_fraction: float = option(0.1, "share of the corpus, its end, kept for validation")
@@ -51,8 +52,8 @@ class TrainConfig:
         check_choices(self)
         check_range(self, steps=(1, 10**9), batch=(1, 10**6), lr=(0, 1e9), second_lr=(0, 1e9),
                     warmup=(-1, 10**9), weight_decay=(0, 10), beta1=(0, 0.99999), beta2=(0, 0.99999),
-                    clip=(0, 1e9), seed=(0, 2**63), val_fraction=(0.001, 0.999), log_every=(1, 10**9),
-                    eval_every=(0, 10**9), save_every=(0, 10**9))
+                    a8_share=(0, 1), clip=(0, 1e9), seed=(0, 2**63), val_fraction=(0.001, 0.999),
+                    log_every=(1, 10**9), eval_every=(0, 10**9), save_every=(0, 10**9))
 
 
 def with_defaults(c, model_config):
@@ -166,16 +167,22 @@ def code_statistics(before, after):
     return zeros / size, sum(np.count_nonzero(p != q) for p, q in zip(before, after)) / size
 
 
-def step(model, quantized, optimizer, batch, pool, *, lr, weight_decay, clip):
+def has_eight_bits(c, step):
+    """Is this one of the first stage's steps, in which activations have 8 bits? Nothing else changes between
+    the stages, not even AdamW's averages; with a variant of 8 bits nothing at all.   [a48] §3, [v2] §3"""
+    return step < c.a8_share * c.steps
+
+
+def step(model, quantized, optimizer, batch, pool, *, lr, weight_decay, clip, eight_bits=False):
     """One step of training -> (loss, norm of its gradient, the model quantized anew). quantized:
-    ``model.quantized(training=True)``; batch: ids, targets (B, T)."""
+    ``model.quantized(training=True)``; batch: ids, targets (B, T); eight_bits: of the model that is made."""
     loss, gradients = loss_and_gradients(quantized, *batch, pool)
     norm = clip_global_norm(gradients, clip)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise NonFiniteError(f"the loss is {loss}, the gradient norm {norm}; nothing was updated")
     # Straight through (ste.py): gradients by the quantized weights move the latent weights of the same names.
     optimizer.step(gradients, lr, weight_decay)
-    return loss, norm, model.quantized(training=True)
+    return loss, norm, model.quantized(training=True, eight_bits=eight_bits)
 
 
 def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda: False):
@@ -185,13 +192,14 @@ def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda:
     try:
         threads = min(threads, most_threads(c.batch, training.context))
         with one_blas_thread, pool_of(threads) as pool, np.errstate(all="ignore"):    # it is refused below
-            quantized = model.quantized(training=True)
+            quantized = model.quantized(training=True, eight_bits=has_eight_bits(c, recorder.done))
             for s in range(recorder.done, c.steps):
                 began, before = time.perf_counter(), codes_of(quantized)
                 ids, targets = training.random(s, seed=c.seed, batch=c.batch)
                 lr, weight_decay = schedule(c, s)
                 loss, norm, quantized = step(model, quantized, optimizer, (ids, targets), pool, lr=lr,
-                                             weight_decay=weight_decay, clip=c.clip)
+                                             weight_decay=weight_decay, clip=c.clip,
+                                             eight_bits=has_eight_bits(c, s + 1))
                 line = {"step": s + 1, "tokens": (s + 1) * ids.size, "loss": loss, "ppl": perplexity(loss),
                         "lr": lr, "weight_decay": weight_decay, "grad_norm": norm,
                         "tokens_per_s": ids.size / (time.perf_counter() - began)}

@@ -106,7 +106,8 @@ def test_a_link_that_leads_nowhere_is_named(here):
 
 # ---- python -m minibitnet
 
-LACKING = {"data": "make|fetch|list|info", "tokenizer": "train|show|encode", "bench": "train|kernels|decode",
+LACKING = {"data": "make|fetch|list|info", "tokenizer": "train|show|encode",
+           "bench": "train|kernels|decode|prompt",
            "generate": "--model, --prompt", "evaluate": "--model", "pack": "--model", "plot": "DIR",
            "reproduce": "NAME or --list"}
 

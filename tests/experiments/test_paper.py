@@ -16,6 +16,7 @@ SOURCES = {
     "2b4t": "arXiv 2504.12285",
     "cpp": "arXiv 2410.16144",
     "a48": "arXiv 2411.04965",
+    "v2": "arXiv 2504.18415",
     "faq": "microsoft/unilm, bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf",
 }
 UNCHECKED = "b158_figure_2", "b158_figure_3", "faq_text"
@@ -27,6 +28,7 @@ AVERAGES = [
     ("b158_table_2", ("ARCe", "ARCc", "HS", "BQ", "OQ", "PQ", "WGe")),
     ("b158_table_4", ("Winogrande", "PIQA", "SciQ", "LAMBADA", "ARC-easy")),
     ("a48_table_3", ("ARCc", "ARCe", "HS", "PQ", "WGe")),
+    ("v2_table_1", ("ARCc", "ARCe", "HS", "PQ", "WGe", "LBA")),
 ]
 
 

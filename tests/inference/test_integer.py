@@ -494,6 +494,13 @@ def test_activations_take_as_many_bits_as_their_bound_allows(pair):
         IntegerModel(running.config, *scaled(16))
 
 
+@pytest.mark.parametrize("linear", ["a48", "v2"])
+def test_activations_of_fewer_bits_have_no_integer_form(linear):
+    model = Transformer(ModelConfig(**SIZES | {"linear": linear}))
+    with pytest.raises(UserError, match=f"linear = '{linear}': expected activations of 8 bits"):
+        IntegerModel(model.config, *converted(model.quantized()))
+
+
 def test_a_scale_near_float32s_largest_is_refused_in_one_line(pair):
     """Bounds are added up in Python's floats: in float32, 3e38 times anything is infinite,
     and has no whole number of bits."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minibitnet.inference.kernels import reference
-from minibitnet.measure import decode_bench, kernel_bench, step_profile, train_bench
+from minibitnet.measure import decode_bench, kernel_bench, prompt_bench, step_profile, train_bench
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
 from minibitnet.nn.optim import AdamW, clip_global_norm
@@ -24,7 +24,7 @@ CONTENDERS = [kernel_bench.DENSE, kernel_bench.SHARED, "bit planes"]
 def took(monkeypatch, facts=None, **seconds):
     """From now on contenders take these seconds a step in their rounds, and each holds 100 MB."""
     results = {name.replace("_", " "): (times, facts or {}, 100.0) for name, times in seconds.items()}
-    for module in (train_bench, kernel_bench, decode_bench):
+    for module in (train_bench, kernel_bench, decode_bench, prompt_bench):
         monkeypatch.setattr(module, "processes_take_turns",
                             lambda jobs, rounds, seconds: {name: results[name] for name in jobs})
 
@@ -62,6 +62,19 @@ def test_a_row_of_decoding_by_pencil(monkeypatch):
     assert packed["decode_tokens_per_s"] == dense["decode_tokens_per_s"] == 0.5
     assert packed["ours_to_this"]["median"] == 1
     assert dense["ours_to_this"]["median"] == 1.5
+
+
+def test_a_row_of_a_prompt_by_pencil(monkeypatch):
+    """Of 12 tokens: 8 bits take 4, 6 and 8 s, 2 tokens a second in the median; a48 2, 6 and 8 s, as fast in
+    the median round, v2 2, 3 and 8 s, twice as fast."""
+    took(monkeypatch, ternary=[4, 6, 8], a48=[2, 6, 8], v2=[2, 3, 8])
+    row = prompt_bench.measure("tiny", 12, rounds=3, threads=1)
+    assert row["ternary"] == {"tokens_per_s": 2, "peak_mb": 100,
+                              "to_eight": {"median": 1, "least": 1, "most": 1}}
+    assert row["a48"]["to_eight"] == {"median": 1, "least": 1, "most": 2}
+    assert row["v2"]["tokens_per_s"] == 4 and row["v2"]["to_eight"]["median"] == 2
+    words = prompt_bench.in_words(row)
+    assert words.startswith("tiny, a prompt of 12, 1 threads") and words.endswith("2.00 (1.00 to 2.00)")
 
 
 # ---- a step of training
@@ -129,6 +142,12 @@ def test_a_row_of_the_kernels_counts_bytes_and_compares_with_the_faster_dense_pr
     assert dense["to_dense"] == 1
     assert np.isclose(row["bit planes"]["to_dense"], row["bit planes"]["ms"] / dense["ms"])
     assert "64x128, 1 token, median of 1 rounds" in kernel_bench.in_words(row, [kernel_bench.DENSE])
+
+
+def test_a_prompt_is_read_side_by_side():
+    row = prompt_bench.measure("tiny", 20, rounds=1, threads=1)
+    assert row["tokens"] == 20 and row["ternary"]["to_eight"]["median"] == 1
+    assert min(row[name]["tokens_per_s"] for name in prompt_bench.CONTENDERS) > 1
 
 
 def test_whole_models_are_decoded_side_by_side():

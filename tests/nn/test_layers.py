@@ -3,8 +3,10 @@ import pytest
 
 from minibitnet.nn import ops, ste
 from minibitnet.nn.autograd import Tensor, backward, record
-from minibitnet.nn.layers import BinaryLinear, BitLinear, Linear, Module
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.layers import BinaryLinear, BitLinear, Linear, Module, projection_of
 from minibitnet.quant import absmax_int8, absmean_ternary, dequantize, sign_binary
+from minibitnet.variants import VARIANTS
 
 
 class Pair(Module):
@@ -63,7 +65,7 @@ def test_a_quantized_layer_computes_the_same_and_hands_its_gradient_to_the_laten
                 loss = ops.cross_entropy(y, np.zeros((2, 3), int))
             results.append((y.data, backward(tape, loss)[used.weight.key]))
         assert np.array_equal(results[0][0], results[1][0]) and np.array_equal(results[0][1], results[1][1])
-        assert layer.weight.data.dtype == np.float32 and layer.axis == 0
+        assert layer.weight.data.dtype == np.float32
 
 
 def test_binary_activations_are_per_tensor_in_training_and_per_token_otherwise(rng):
@@ -75,6 +77,21 @@ def test_binary_activations_are_per_tensor_in_training_and_per_token_otherwise(r
 
 
 
+
+
+def test_eight_bits_whatever_the_variant(rng):
+    """The first stage of training for fewer: behind the same transformation, in training and out of it."""
+    x = Tensor(rng.standard_normal((8, 2, 3)).astype(np.float32))
+    for name in ("a48", "v2", "ternary", "binary"):
+        for reads in VARIANTS[name].reads:
+            layer = projection_of(ModelConfig(linear=name), reads)(8, 4, rng)
+            of_eight = layer.quantized(eight_bits=True)
+            given = ops.hadamard(x).data if reads.rotated else x.data
+            assert np.array_equal(of_eight.prepare_input(x).data.codes, absmax_int8(given).codes)
+            assert np.array_equal(layer.quantized().prepare_input(x).data.codes, reads.quantize(given).codes)
+            assert np.array_equal(layer.prepare_input(x).data.codes, reads.quantize(given).codes)
+    training = BinaryLinear(8, 4, rng).quantized(training=True, eight_bits=True)
+    assert training.prepare_input(x).data.scale.shape == (1, 1, 1)
 
 
 def test_straight_through_ops_are_what_the_layers_use():

@@ -5,10 +5,10 @@ import pytest
 
 from minibitnet.errors import UserError
 from minibitnet.inference.cache import caches as caches_of
-from minibitnet.nn import ops, ste
+from minibitnet.nn import layers, ops
 from minibitnet.nn.autograd import Tensor, backward, op, record
 from minibitnet.nn.config import ModelConfig
-from minibitnet.nn.layers import NORMS, PROJECTIONS
+from minibitnet.nn.layers import NORMS
 from minibitnet.nn.model import Transformer
 from minibitnet.quant import EPS, QB, Quantized
 from minibitnet.variants import VARIANTS
@@ -16,7 +16,8 @@ from minibitnet.variants import VARIANTS
 SMALL = {"vocab_size": 11, "d_model": 16, "n_layers": 2, "n_heads": 4, "context": 12}
 MODELS = [{}, {"linear": "binary"}, {"linear": "float"}, {"tied": True}, {"n_kv_heads": 2},
           {"n_kv_heads": 1, "activation": "relu2"},
-          {"linear": "float", "tied": True, "n_kv_heads": 2}, {"d_ffn": 20, "rope_theta": 500.0}]
+          {"linear": "float", "tied": True, "n_kv_heads": 2}, {"d_ffn": 20, "rope_theta": 500.0},
+          {"linear": "a48", "activation": "relu2"}, {"linear": "v2"}]
 
 
 def ids_of(rng, B=2, T=9):
@@ -41,15 +42,25 @@ def reference(model, ids):
         return norm(x, p[name]) if name in p else x
 
     def project(x, name):
-        w = p[name]
+        w, place = p[name], name.split(".")[-2]
         if c.linear != "float":
-            if c.linear == "ternary":
+            if c.linear != "binary":
                 gamma = max(np.abs(w).mean(), EPS)
                 w = np.clip(np.rint(w / gamma), -1, 1) * gamma
             else:
                 w = np.where(w - w.mean() > 0, 1, -1) * np.abs(w).mean()
-            gamma = np.abs(x).max(1, keepdims=True)
-            x = np.rint(x * QB / gamma) * gamma / QB
+            if c.linear == "v2" and place in ("o_proj", "down_proj"):
+                size = x.shape[1] & -x.shape[1]
+                signs = np.array([[(-1) ** (i & j).bit_count() for j in range(size)] for i in range(size)])
+                x = (x.reshape(len(x), -1, size) @ signs).reshape(x.shape) / np.sqrt(size)
+            if c.linear == "v2" or c.linear == "a48" and place not in ("o_proj", "down_proj"):
+                step = np.abs(x).mean(1, keepdims=True) / np.sqrt(7)
+                x = np.clip(np.rint(x / step), -8, 7) * step
+            else:
+                gamma = np.abs(x).max(1, keepdims=True)
+                least = np.sort(np.abs(x), 1)[:, x.shape[1] // 2, None]
+                kept = np.abs(x) >= (least if c.linear == "a48" and place == "o_proj" else 0)
+                x = np.rint(x * QB / gamma) * gamma / QB * kept
         return x @ w.T
 
     def rotate(x):
@@ -146,9 +157,11 @@ def exact(monkeypatch):
     """Replace the quantizers by identities of Quantized form: the model becomes differentiable in the
     ordinary sense."""
     identity = op(lambda x, axis=0: (Quantized(x, np.ones((1,) * x.ndim, x.dtype)), lambda g: (g,)))
-    monkeypatch.setattr(ste, "int8_activation", identity)
-    for layer in ("BitLinear", "BinaryLinear"):
-        monkeypatch.setattr(f"minibitnet.nn.layers.{layer}.quantize_weight", staticmethod(identity))
+    monkeypatch.setattr(layers.BitLinear, "quantize_input", staticmethod(identity))
+    for layer in (layers.BitLinear, layers.BinaryLinear):
+        monkeypatch.setattr(layer, "quantize_weight", staticmethod(identity))
+    for table in ("WEIGHTS", "ACTIVATIONS"):
+        monkeypatch.setattr(layers, table, dict.fromkeys(vars(layers)[table], identity))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -161,7 +174,7 @@ def test_whole_model_gradients_agree_with_finite_differences(seed, monkeypatch):
     c = ModelConfig(vocab_size=7, d_model=8 * int(rng.integers(1, 3)), n_layers=int(rng.integers(1, 3)),
                     n_heads=4, n_kv_heads=n_kv_heads, d_ffn=12,
                     context=6, tied=bool(rng.integers(2)),
-                    linear=str(rng.choice(["ternary", "binary", "float"])), norm_eps=0.1,
+                    linear=str(rng.choice(list(VARIANTS))), norm_eps=0.1,
                     activation=str(rng.choice(["silu", "relu2"])))
     model = Transformer(c, seed)
     for p in model.parameters().values():
@@ -228,7 +241,7 @@ def test_more_tokens_than_the_context_are_refused(T, rng):
 
 def test_the_variants_are_the_choices_of_the_configuration():
     field = {f.name: f for f in dataclasses.fields(ModelConfig)}["linear"]
-    assert tuple(field.metadata["choices"]) == tuple(PROJECTIONS)
+    assert tuple(field.metadata["choices"]) == ("ternary", "binary", "float", "a48", "v2")
 
 
 def test_a_mistyped_size_is_refused_before_memory_is_touched():
@@ -263,21 +276,27 @@ def test_embedding_and_head_are_not_quantized():
 
 
 def test_a_variant_is_one_row_of_the_table():
-    """Its quantizer is that of its projection, which is a Linear where nothing is quantized; its norms have a
-    layer."""
+    """Its quantizers are those of its projections, which are Linears where nothing is quantized; its norms
+    have a layer."""
+    rng = np.random.default_rng(0)
+    w, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 6), (6, 2, 3)))
     for name, variant in VARIANTS.items():
-        quantize_weight = getattr(PROJECTIONS[name], "quantize_weight", None)
-        if variant.quantize is None:
-            assert quantize_weight is None
-        else:
-            w = np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
-            assert np.array_equal(quantize_weight.forward(w).codes, variant.quantize(w).codes)
+        for reads in variant.reads:
+            projection = layers.projection_of(ModelConfig(linear=name), reads)
+            if variant.quantize is None:
+                assert projection is layers.Linear
+                continue
+            assert np.array_equal(projection.quantize_weight.forward(w).codes, variant.quantize(w).codes)
             assert set(variant.quantize(w).codes.ravel()) <= set(variant.codes)
+            codes = projection.quantize_input.forward(x).codes
+            assert projection.rotated == reads.rotated
+            assert np.array_equal(codes, reads.quantize(x).codes)
+            assert np.abs(codes).max() <= 2**(reads.bits - 1)
         assert variant.norm in NORMS and variant.sub_norm in NORMS
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("linear", PROJECTIONS)
+@pytest.mark.parametrize("linear", VARIANTS)
 def test_the_shapes_that_the_configuration_says_are_the_parameters(linear, tied):
     """Names, order and sizes; their sum is n_parameters."""
     c = ModelConfig(vocab_size=11, d_model=8, n_layers=2, n_heads=4, n_kv_heads=2, d_ffn=6, linear=linear,

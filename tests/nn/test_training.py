@@ -9,7 +9,7 @@ import pytest
 from minibitnet.errors import NonFiniteError, UserError
 from minibitnet.formats import checkpoint
 from minibitnet.formats.rundir import RunDirectory
-from minibitnet.nn import training
+from minibitnet.nn import ste, training
 from minibitnet.nn.autograd import backward, record
 from minibitnet.nn.config import ModelConfig
 from minibitnet.nn.model import Transformer
@@ -20,6 +20,7 @@ from minibitnet.text.batches import part_of
 from minibitnet.text.streams import TokenStream
 from minibitnet.text.tokenizer import ByteTokenizer
 from minibitnet.threads import pool_of
+from minibitnet.variants import VARIANTS
 
 SMALL = ModelConfig(vocab_size=13, d_model=16, n_layers=1, n_heads=2, context=8)
 TOKENS = np.random.default_rng(5).integers(0, 13, 600)
@@ -39,7 +40,7 @@ def start(tmp_path, name="run", model_config=SMALL, c=TEST_CONFIG, **options):
     return run, model, done
 
 
-@pytest.mark.parametrize("linear", ["ternary", "binary", "float"])
+@pytest.mark.parametrize("linear", VARIANTS)
 def test_the_number_of_threads_changes_no_byte(linear, tmp_path, monkeypatch):
     """Four shards, so that four threads all have one."""
     monkeypatch.setattr(training, "SHARD_TOKENS", 8)
@@ -49,24 +50,43 @@ def test_the_number_of_threads_changes_no_byte(linear, tmp_path, monkeypatch):
     assert files[0] == files[1] == files[2]
 
 
+def test_the_first_stage_has_eight_bits(tmp_path, monkeypatch):
+    """Of twelve steps nine; the finished model has four. What is transformed before stays so."""
+    seen, usual = [], training.loss_and_gradients
+
+    def watched(quantized, *batch):
+        layer = quantized.layers[0].mlp.down_proj
+        seen.append((layer.quantize_input, layer.rotated))
+        return usual(quantized, *batch)
+    monkeypatch.setattr(training, "loss_and_gradients", watched)
+    _, model, _ = start(tmp_path, "run", replace(SMALL, linear="v2"), replace(TEST_CONFIG, a8_share=0.75))
+    assert seen == 9 * [(ste.int8_activation, True)] + 3 * [(ste.int4_activation, True)]
+    assert model.quantized().layers[0].mlp.down_proj.quantize_input is ste.int4_activation
+    seen.clear()
+    start(tmp_path, "ternary", c=replace(TEST_CONFIG, a8_share=0.0))
+    assert seen == 12 * [(ste.int8_activation, False)]
+
+
 @pytest.mark.parametrize("stop_at", range(1, 12))
-def test_resuming_after_any_step_gives_the_bytes_of_the_uninterrupted_run(stop_at, tmp_path):
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, linear="v2")], ids=["ternary", "v2"])
+def test_resuming_after_any_step_gives_the_bytes_of_the_uninterrupted_run(config, stop_at, tmp_path):
     """Interrupted after step k, taken up by new objects from the file: last, best and the metrics (but for
-    times) are the same."""
-    whole, _, _ = start(tmp_path, "whole")
+    times) are the same. v2 has 8 bits for the first nine steps."""
+    c = replace(TEST_CONFIG, a8_share=0.75)
+    whole, _, _ = start(tmp_path, "whole", config, c)
     seen = iter(range(1, 99))
-    part, _, done = start(tmp_path, "part", stopped=lambda: next(seen) == stop_at)
+    part, _, done = start(tmp_path, "part", config, c, stopped=lambda: next(seen) == stop_at)
     assert done == stop_at
     saved, note = part.resume({"model": {}, "train": {"steps": 12}, "corpus": {}})
     part.cut_metrics(saved.step)
     assert saved.step == stop_at and note is None
-    model = Transformer(SMALL, 99)  # other initial weights: all must come from the file
+    model = Transformer(config, 99)  # other initial weights: all must come from the file
     optimizer = AdamW(model.parameters())
     for ours, theirs in ((({k: p.data for k, p in model.parameters().items()}), saved.parameters),
                          (optimizer.m, saved.m), (optimizer.v, saved.v)):
         checkpoint.copy_into(ours, theirs, part.last)
     optimizer.t = saved.step
-    train(model, optimizer, TEST_CONFIG, TRAINING,
+    train(model, optimizer, c, TRAINING,
           Recorder(part, saved.config, VALIDATION, 99, done=saved.step, best=saved.best_val_loss))
     part.close()
     assert part.last.read_bytes() == whole.last.read_bytes()
@@ -108,7 +128,7 @@ def test_sharded_gradients_are_the_gradients_of_the_whole_batch(padding, rng):
         assert np.allclose(grads[name], expected[p.key], rtol=0, atol=2**-10 * np.abs(expected[p.key]).max())
 
 
-@pytest.mark.parametrize("linear", ["ternary", "binary", "float"])
+@pytest.mark.parametrize("linear", VARIANTS)
 def test_the_loss_falls(linear, rng):
     """Thirty steps on one batch of random tokens: from about ln 13 = 2.56, which is all that can be known of
     new ones, to less than half."""
@@ -154,7 +174,7 @@ def test_an_evaluation_that_overflows_is_infinite_and_warns_of_nothing():
                          pool, 8) == math.inf
 
 
-@pytest.mark.parametrize("linear", ["ternary", "binary", "float"])
+@pytest.mark.parametrize("linear", VARIANTS)
 @pytest.mark.parametrize("starts", [None, np.arange(0, 480, 13)], ids=["a line", "documents"])
 def test_how_much_is_read_at_once_changes_no_bit_of_a_loss(linear, starts):
     part = part_of(TokenStream(TOKENS[:494], starts), 8)
