@@ -34,16 +34,17 @@ ON_FLOOR = {
        "experiments.training_run experiments.scaling experiments.verdicts "
        "experiments.miniatures "
        "course.poster_numbers",
-    10: "fitting experiments.miniature_costs experiments.miniature_parts experiments.runner course.poster "
-        "course.map course.quantizers course.gradients course.straight_through course.bitlinear "
+    10: "fitting experiments.miniature_costs experiments.miniature_parts "
+        "experiments.quantized_run course.poster course.map "
+        "course.quantizers course.gradients course.straight_through course.bitlinear "
         "course.transformer course.training course.packing course.integers "
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
-    11: "experiments.after_training experiments.few_bits experiments.trained_sizes course.grading",
-    12: "experiments.distillation experiments.trained_parts",
-    13: "experiments.catalogue experiments.trained_page",
-    14: "experiments.report",
+    11: "experiments.after_training experiments.few_bits experiments.runner course.grading",
+    12: "experiments.distillation experiments.trained_sizes",
+    13: "experiments.catalogue experiments.trained_parts experiments.trained_quantized",
+    14: "experiments.trained_page experiments.report",
     15: "experiments.pages",
     16: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
 }

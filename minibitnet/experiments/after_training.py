@@ -14,20 +14,11 @@ from . import miniatures, paper
 from .lines import Experiment, Line
 from .miniature_parts import average, right
 from .miniatures import SEEDS, STEPS, in_seeds, own_rate, run
+from .quantized_run import OURS, TABLE
 from .uncertainty import mean_of, spread
 
 WIDTH, WIDTHS, EVERY = 32, (16, 24, 32, 48), 8
 CALIBRATION = 64                       # stories
-# method as the paper has it: ours, bits of weights, bits of activations
-TABLE = {
-    "Absmax, W8A8": ("absmax", 8, 8), "SmoothQuant, W8A8": ("smoothquant", 8, 8),
-    "GPTQ, W4A16": ("gptq", 4, None), "Absmax, W4A4": ("absmax", 4, 4),
-    "SmoothQuant, W4A4": ("smoothquant", 4, 4), "GPTQ, W2A16": ("gptq", 2, None),
-    "QuIP, W2A16": ("quip", 2, None), "Absmax, W1A8": ("absmax", 1, 8),
-    "SmoothQuant, W1A8": ("smoothquant", 1, 8),
-}
-OURS = {"nearest, W1.58A16": ("nearest", 1.58, None), "GPTQ, W1.58A16": ("gptq", 1.58, None),
-        "QuIP, W1.58A16": ("quip", 1.58, None), "GPTQ, W1A16": ("gptq", 1, None)}
 TRAINED = {"Transformer": "float", "BitNet b1.58, trained": "ternary", "BitNet, trained": "binary"}
 PRINTED = {"Transformer": ("16", "Transformer"), "BitNet, trained": ("1", "BitNet")} | {      # in the paper
     what: (str(bits), what.partition(",")[0]) for what, (_, bits, _) in TABLE.items()}

@@ -46,6 +46,8 @@ UNSTABLE = [0.004 * 2**i for i in range(7)]       # rates, 4e-3 to 0.256
 UNSTABLE_STEPS = 600
 GUARDS = {"both": (), "neither": (("clip", 0.0), ("warmup", 1)), "clip": (("warmup", 1),),
           "warm-up": (("clip", 0.0),)}
+QUANTIZED = "quantized"               # a change: the run's model, quantized after training in many ways
+QUANTIZED_WIDTHS = 64, 96
 DROP = 0.356                          # nats a token, 30 a story: below, a model remembers who and whose
 
 
@@ -109,6 +111,7 @@ def blocks(done):
     yield Block("held out", "does the law foretell a size that it has not seen?", largest,
                 "scaling-prediction")
     yield survivors
+    yield Block("quantized 0", "what is lost after training?", quantized(done, 0))
     yield from with_sweep(done, CONTROL, "norms", "the norms, or the bits?")
     yield Block("ablations", "which part matters", ablations(done))
     yield from with_sweep(done, "binary", "binary", "the third arm")
@@ -117,6 +120,7 @@ def blocks(done):
     yield Block("other rate", "is a large model trained at a fair rate?",
                 [halved(ladder(done, arm, SIZES[-1])) for arm in PAIR])
     yield Block("ladder 2", "intervals", rungs(done, 2, SIZES[:3]))
+    yield Block("quantized", "intervals of what is lost", quantized(done, 1) + quantized(done, 2))
     # from here on the full form
     yield Block("seeds", "intervals at the large sizes",
                 [ladder(done, arm, d, seed) for seed, d in ((1, 192), (2, 128), (2, 192)) for arm in PAIR])
@@ -165,6 +169,12 @@ def rungs(done, seed, sizes=SIZES):
     model."""
     return [*(ladder(done, arm, d, seed) for d in sizes for arm in PAIR),
             ladder(done, "float", SMALLEST, seed)]
+
+
+def quantized(done, seed):
+    """Full precision's models of some widths, quantized after training."""
+    runs = [ladder(done, "float", d, seed) for d in QUANTIZED_WIDTHS]
+    return [run._replace(change=QUANTIZED) for run in runs if run]
 
 
 def halved(run):

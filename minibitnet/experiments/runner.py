@@ -15,13 +15,15 @@ from ..files import write_atomically
 from ..formats.rundir import Taken
 from ..measure import results
 from . import plan, scaling
-from .training_run import HOME, carry_out, facts
+from .quantized_run import carry_out
+from .training_run import HOME, facts
 
 FOLDER, TEXT = "runs", "stories-text"  # in data/results
 # CPU seconds of 1,000 tokens of one thread, about, by arm: a + b N, N the numbers in the matrices. To say
 # how long it will take, and to stay within a budget; the runs that are there correct it.
 COSTS = {"ternary": (0.030, 6.4e-8), "float": (0.026, 7.2e-8), "binary": (0.032, 6.9e-8),
          plan.CONTROL: (0.030, 7.4e-8)}
+QUANTIZED_STEPS = 1500                 # of training, that to quantize in every way takes as long as
 
 
 class Progress(NamedTuple):
@@ -98,7 +100,8 @@ def seconds_of(run, found):
     def expected(run):
         fixed, each = COSTS[run.arm]
         sizes, options = plan.RECIPES[run.text]
-        return (fixed + each * run.matrices) * run.steps * options["batch"] * sizes["context"] / 1000
+        steps = run.steps if run.change != plan.QUANTIZED else QUANTIZED_STEPS
+        return (fixed + each * run.matrices) * steps * options["batch"] * sizes["context"] / 1000
     pairs = [(expected(run_of(result)), result["cpu_seconds"]) for result in found.values()]
     return expected(run) * (sum(b for _, b in pairs) / sum(a for a, _ in pairs) if pairs else 1)
 

@@ -4,6 +4,7 @@ from . import plan, runner
 from .markdown import page, table
 from .trained_parts import (ablations, changed, draw_ablations, draw_questions, draw_rates, draw_weights,
                             judged, questions, survival, weights)
+from .trained_quantized import draw_quantized, quantized
 from .trained_sizes import (NAMES, at_equal, draw_sizes, gaps, in_brackets, law, ratios, real_text, sizes,
                             slope)
 from .uncertainty import interval, pooled, words
@@ -19,8 +20,8 @@ def trained():
             f"entropy, the mean over {validation_stories(found)} that no model has read. Less is better, 0 "
             "is perfect.")
     return page("# What the papers' trained rows need", text, in_short(found), sizes(found), law(found),
-                rates(found), survival(found), ablations(found), questions(found), weights(found),
-                real_text(found), left(found))
+                rates(found), survival(found), quantized(found), ablations(found), questions(found),
+                weights(found), real_text(found), left(found))
 
 
 def validation_stories(found):
@@ -135,7 +136,7 @@ def draw_sweeps(path):
 
 PICTURES = {"trained.png": draw_sweeps, "trained-sizes.png": draw_sizes, "trained-rates.png": draw_rates,
             "trained-ablations.png": draw_ablations, "trained-questions.png": draw_questions,
-            "trained-weights.png": draw_weights}
+            "trained-weights.png": draw_weights, "trained-quantized.png": draw_quantized}
 
 
 # ---- what is left

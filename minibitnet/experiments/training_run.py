@@ -169,14 +169,15 @@ def detailed(steps):
     return {1, steps, *(k * 10**e for e in range(9) for k in (1, 2, 5) if k * 10**e <= steps)}
 
 
-def carry_out(run, home=HOME, stopped=lambda: False, report=lambda line: None):
+def carry_out(run, home=HOME, stopped=lambda: False, report=lambda line: None, finish=None):
     """Train a plan.Run in a folder of home, from where it stands -> its result for data/results/runs, or
-    None where stopped() said so before the end. report(line) is called after every stretch of steps."""
+    None where stopped() said so before the end. report(line) is called after every stretch of steps.
+    finish(run, material, model, settings, lines, averages) makes its outcome: ``outcome_of``."""
     with added(VARIANTS, OWN_VARIANTS), one_blas_thread, CHANGES[run.change].apply(run) as averages:
-        return _carry_out(run, home, stopped, report, averages)
+        return _carry_out(run, home, stopped, report, averages, finish or outcome_of)
 
 
-def _carry_out(run, home, stopped, report, averages):
+def _carry_out(run, home, stopped, report, averages, finish):
     sizes, options = RECIPES[run.text]
     sizes, options = dict(sizes), dict(options) | dict(run.train)
     m = material(run.text, sizes["context"])
@@ -218,12 +219,8 @@ def _carry_out(run, home, stopped, report, averages):
         spent.write_text(repr(cpu_seconds), encoding="ascii")
         if watch.done < c.steps and not ended:
             return None
-        outcome = {"non_finite": ended} if ended else outcome_of(run, m, model, settings)
-        if averages and not ended:
-            outcome["averages"] = {
-                str(decay): above(nats_of(with_weights(model, arrays), m, settings), m.floors)["mean"]
-                for decay, arrays in averages.of.items()}
-        outcome = {**outcome, **of_lines(watch.lines)}
+        outcome = ({"non_finite": ended, **of_lines(watch.lines)} if ended
+                   else finish(run, m, model, settings, watch.lines, averages))
         return {"config": run._asdict(), "settings": settings, "sha256": m.sha256,
                 "counts": counts(run, model),
                 "cpu_seconds": round(before + time.process_time() - began, 1), "outcome": outcome}
@@ -240,8 +237,8 @@ def counts(run, model):
 
 # ---- what a trained model gives
 
-def outcome_of(run, m, model, settings):
-    """The outcome of a finished run, but for its series."""
+def outcome_of(run, m, model, settings, lines, averages):
+    """The outcome of a finished run."""
     check_causal(model, m)
     found = {"model_sha256": checkpoint.parameters_sha256(model.arrays())}
     if m.floors:
@@ -250,14 +247,23 @@ def outcome_of(run, m, model, settings):
         found["excess"] = above(nats, m.floors)
     else:
         with pool_of(1) as pool:
-            loss = mean_loss(model.quantized().losses, m.validation, pool,
-                             tokens_at_once(settings["train"]["batch"], model.config))
+            loss = mean_loss(model.quantized().losses, m.validation, pool, tokens_of(model, settings))
     found |= {"loss": loss, "ppl": perplexity(loss), "bits_per_byte": m.validation.bits_per_byte(
         loss, m.validation.count_bytes(m.tokenizer))}
     if run.questions:
         found["answers"] = answers(LanguageModel(FloatEngine(model), m.tokenizer, settings, run.steps),
                                    FIRST_TASK_SEED + run.seed)
-    return found | {"weights": weights(model)}
+    found["weights"] = weights(model)
+    if averages:
+        found["averages"] = {
+            str(decay): above(nats_of(with_weights(model, arrays), m, settings), m.floors)["mean"]
+            for decay, arrays in averages.of.items()}
+    return found | of_lines(lines)
+
+
+def tokens_of(model, settings):
+    """The tokens that may be read together."""
+    return tokens_at_once(settings["train"]["batch"], model.config)
 
 
 def check_causal(model, m):
@@ -270,8 +276,7 @@ def check_causal(model, m):
 
 def nats_of(model, m, settings):
     """-log p of each validation story."""
-    return nats_of_stories(model.quantized().losses, m.validation,
-                           tokens_at_once(settings["train"]["batch"], model.config))
+    return nats_of_stories(model.quantized().losses, m.validation, tokens_of(model, settings))
 
 
 def with_weights(model, arrays):
@@ -307,10 +312,14 @@ def answers(model, seed):
     """{kind of question: a bit for each item that was answered right, in hex}"""
     found = {}
     for kind in tasks.KINDS:
-        right = [int(np.argmax(model.log_likelihoods(item.context, item.choices))) == item.gold
-                 for item in items(kind, seed)]
+        right = [is_right(model, item) for item in items(kind, seed)]
         found[kind] = np.packbits(right).tobytes().hex()
     return found
+
+
+def is_right(model, item):
+    """Is the choice that the model takes for likeliest the right one?"""
+    return int(np.argmax(model.log_likelihoods(item.context, item.choices))) == item.gold
 
 
 @cache

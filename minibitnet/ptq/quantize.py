@@ -109,14 +109,19 @@ def quantize_model(model: LanguageModel, bits: float = 1.58, *, method: str = ""
                    inputs["q_proj"].largest, alpha)
             smooth(block.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj],
                    inputs["gate_proj"].largest, alpha)
-        for part in (block.self_attn, block.mlp):
+        for name, linears in by_input(block).items():
+            H = inputs[name].H if method in ("gptq", "quip") else None
+            # rows of gptq do not know of each other: those of one input at once, and H is inverted once
+            for some in [linears] if method == "gptq" else [[linear] for linear in linears]:
+                w = np.concatenate([linear.weight.data for linear in some])
+                w = rounded(w, H, bits, method, group, damping, seed).astype(np.float32)
+                ends = np.cumsum([len(linear.weight.data) for linear in some])
+                for linear, rows in zip(some, np.split(w, ends[:-1])):
+                    linear.weight.data = rows
+        for part in (block.self_attn, block.mlp) if activation_bits else ():
             for name, linear in vars(part).items():
                 if isinstance(linear, Linear):
-                    H = inputs[SHARED.get(name, name)].H if method in ("gptq", "quip") else None
-                    w = rounded(linear.weight.data, H, bits, method, group, damping, seed)
-                    linear.weight.data = w.astype(np.float32)
-                    if activation_bits:
-                        setattr(part, name, Rounded(linear, activation_bits))
+                    setattr(part, name, Rounded(linear, activation_bits))
         batches = [b._replace(x=block(b.x, b.rotary)) for b in batches]
     quantized = QuantizedModel(FloatEngine(twin), model.tokenizer, model.settings, model.step, model.path)
     before, after = (math.nan, math.nan) if text is None else (loss_of(m, text) for m in (model, quantized))
@@ -166,6 +171,16 @@ def check_numbers(c, method, group, alpha, damping, seed):
     for name, number, most in (("alpha", alpha, 1), ("damping", damping, 1e6)):
         if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= number <= most:
             raise UserError(f"{name} = {brief(number)}: expected a number from 0 to {most:g}")
+
+
+def by_input(block):
+    """{name of the first that reads it: [Linear, ...]} of each input in a Block."""
+    found = {}
+    for part in (block.self_attn, block.mlp):
+        for name, linear in vars(part).items():
+            if isinstance(linear, Linear):
+                found.setdefault(SHARED.get(name, name), []).append(linear)
+    return found
 
 
 def rounded(w, H, bits, method, group, damping, seed):

@@ -9,8 +9,8 @@ from plans import finished, outcome
 
 
 def test_before_anything_is_there_the_sweeps_are_open_and_the_ladder_waits_for_them():
-    small, large, ladder = plan.blocks({})
-    assert [len(small.runs), len(large.runs), ladder.runs] == [10, 6, []]
+    small, large, ladder, survivors = plan.blocks({})
+    assert [len(small.runs), len(large.runs), ladder.runs, len(survivors.runs)] == [10, 6, [], 42]
     assert ladder.waits == "the sweeps of ternary, float, binary"
     assert {run.seed for run in small.runs + large.runs} == {0}
 
@@ -19,8 +19,8 @@ def test_the_blocks_and_how_many_runs_each_has():
     done = finished()
     sizes = {block.name: len(block.runs) for block in plan.blocks(done)}
     assert sizes == {"sweep 64": 10, "sweep 128": 6, "ladder 0": 11, "held out": 2, "stability": 42,
-                     "norms rates": 3, "norms": 4, "ablations": 54, "binary rates": 3, "binary": 4,
-                     "ladder 1": 9, "real text": 14,
+                     "quantized 0": 2, "norms rates": 3, "norms": 4, "ablations": 54, "binary rates": 3,
+                     "binary": 4, "ladder 1": 9, "real text": 14, "quantized": 4,
                      "other rate": 2, "ladder 2": 7, "seeds": 6, "largest": 4, "other arms": 2, "guards": 24,
                      "large text": 2}
     names = [run.name for block in plan.blocks(done) for run in block.runs]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
-from minibitnet.experiments import plan, runner, training_run
+from minibitnet.experiments import plan, quantized_run, runner, training_run
 from minibitnet.experiments.plan import CONTROL, STORIES, Run
 from minibitnet.measure import results
 from minibitnet.nn.config import ModelConfig
@@ -46,6 +46,27 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(workplace):
     assert whole["outcome"]["series"]["step"] == [10, 20, 30]
     assert whole["outcome"]["matrices"]["step"] == [1, 2, 5, 10, 20, 30]
     assert json.loads(json.dumps(whole)) == whole | {"config": whole["config"] | {"train": []}}
+
+
+def test_a_quantized_run_goes_on_with_its_floats(workplace, monkeypatch):
+    """In the folder of the float model, which is trained first; each way is that of the library's call."""
+    monkeypatch.setattr(quantized_run, "QUESTIONS", 3)
+    monkeypatch.setattr(quantized_run, "CALIBRATION", 4)
+    monkeypatch.setattr(quantized_run, "TABLE", {"Absmax, W8A8": ("absmax", 8, 8)})
+    monkeypatch.setattr(quantized_run, "OURS", {"GPTQ, W1A16": ("gptq", 1, None)})
+    run = SMALL._replace(arm="float", change=plan.QUANTIZED)
+    found = quantized_run.carry_out(run, workplace)
+    floats, told = quantized_run.carry_out(run._replace(change=""), workplace), []
+    assert quantized_run.carry_out(run, workplace, report=told.append)["outcome"] == found["outcome"]
+    assert told == [] and found["config"] == run._asdict() and runner.run_of(found) == run
+    ways, sha256 = found["outcome"]["ways"], floats["outcome"]["model_sha256"]
+    assert found["outcome"]["model_sha256"] == sha256 and list(ways) == ["Absmax, W8A8", "GPTQ, W1A16"]
+    assert len({sha256, *(way["sha256"] for way in ways.values())}) == 3
+    before, eight, one = (o["excess"]["mean"] for o in (floats["outcome"], *ways.values()))
+    assert abs(eight - before) < 1 < abs(one - before) and ways["GPTQ, W1A16"]["excess"].keys() == {
+        "mean", "sd", "n"}
+    assert set(ways["Absmax, W8A8"]["right"].values()) <= {0, 1 / 3, 2 / 3, 1}
+    assert quantized_run.carry_out(run._replace(seed=1), workplace, stopped=after(1)) is None
 
 
 def test_a_finished_run_is_read_not_trained(workplace):

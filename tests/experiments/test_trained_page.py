@@ -5,7 +5,7 @@ import pytest
 from plans import results as made_up
 
 from minibitnet.experiments import (equal_cost, plan, runner, scaling, trained_page, trained_parts,
-                                    trained_sizes, uncertainty)
+                                    trained_quantized, trained_sizes, uncertainty)
 from minibitnet.experiments.trained_sizes import slope
 from minibitnet.measure import results
 
@@ -165,3 +165,30 @@ def test_every_picture_that_the_page_shows_is_one_of_them(whole):
     shown = {line.rpartition("(")[2].rstrip(")") for line in trained_page.trained().splitlines()
              if line.startswith("![")}
     assert shown == set(trained_page.PICTURES)
+
+
+def test_what_quantizing_after_training_costs(whole):
+    """The made-up ways of b bits are 2 (8 / b)^2 nats above the floats: +2, 8, 32, 51.3 and 128; ternary is
+    half as much again as the floats. Two of three seeds are there, and the paper's numbers."""
+    names = [name for name in whole if name.endswith(f"{plan.QUANTIZED}-2")]
+    assert len(names) == 2
+    for name in names:
+        del whole[name]
+    lines = lines_of(trained_quantized.quantized(whole))
+    d, full = 96, law(96)
+    said = next(line for line in lines if line.startswith(f"- Width {d}"))
+    assert "8 bits +2.0, 4 bits +8.0, 2 bits +32.0, 1.58 bits +51.3, 1 bits +128.0" in said
+    assert f"ternary {full / 2:+.1f}" in said
+    two = f"{full + 32:.1f} ({full + 32:.1f} to {full + 32:.1f})"
+    row = next(line for line in lines if line.startswith("| GPTQ, W2A16"))
+    assert row.startswith("| GPTQ, W2A16 | 1032 |") and row.endswith(f"| {two} | 50% |")
+    assert any(line.startswith("| binary, trained | 17.07 |") for line in lines)
+    better = said.split("trained so: ")[-1]
+    assert ("W8A8" in better) == (full / 2 > 2) and "W2A16" not in better
+
+
+def test_without_quantized_runs_there_is_no_table(whole):
+    for name in [name for name in whole if plan.QUANTIZED in name]:
+        del whole[name]
+    assert lines_of(trained_quantized.quantized(whole)) == []
+    assert trained_quantized.draw_quantized("absent.png") is False
