@@ -101,6 +101,12 @@ def ptq_in_words(result):
            f"{ternary:.1f}. Absmax of one bit has plus and minus the largest weight of a row.")
 
 
+def draw_ptq(result, path):
+    """Every way's excess."""
+    return plotting.differences([(r["what"], mean_of(r["excess"]), (max(r["excess"]) - min(r["excess"])) / 2)
+                                 for r in result["rows"]], "nats a story above the floor", path)
+
+
 # ---- [bitnet] Fig. 6: by size
 
 BY_SIZE = {"GPTQ, W4A16": TABLE["GPTQ, W4A16"], "QuIP, W2A16": TABLE["QuIP, W2A16"],
@@ -141,7 +147,7 @@ def draw_ptq_by_size(result, path):
 
 
 EXPERIMENTS = {
-    "ptq": Experiment(ptq, ptq_in_words, partial(ptq, SEEDS)),
+    "ptq": Experiment(ptq, ptq_in_words, partial(ptq, SEEDS), draw_ptq),
     "ptq_by_size": Experiment(ptq_by_size, ptq_by_size_in_words, partial(ptq_by_size, SEEDS),
                               draw_ptq_by_size),
 }

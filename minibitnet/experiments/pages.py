@@ -13,8 +13,8 @@ from .catalogue import EXPERIMENTS
 from .claims import rows
 from .markdown import page, record, table
 
-RECORDS = ("recipes", "train", "compile", "profile", *engines_page.DECODING, "kernels", "latency",
-           "throughput", "kv_cache", "exact", "stories-text")
+RECORDS = ("recipes", "train", "compile", "profile", *engines_page.DECODING, engines_page.PROMPTS, "kernels",
+           "latency", "throughput", "kv_cache", "exact", "stories-text")
 
 
 def write(folder):

@@ -50,7 +50,8 @@ ROTARY_BITS = 14     # of cos and sin
 KEY_SHIFT = 7        # k = k~ gamma / 127: queries come multiplied by 128 / 127, which leaves / 2^7
 LOG2E_BITS = 30
 LOG2E_FIXED = round(2**LOG2E_BITS / LN2)                   # log2(e)
-LIMITS = {"vocab_size": 2**20, "d_model": 2**13, "d_ffn": 2**15, "context": 2**13, "head_dim": 2**9}
+LIMITS = {"vocab_size": 2**20, "d_model": 2**13, "d_attention": 2**13, "d_ffn": 2**15, "context": 2**13,
+          "head_dim": 2**9}
 
 
 # ---- what the engine runs on
@@ -121,7 +122,7 @@ def integer_block(prefix, c, matrices, arrays, f):
     """-> IntegerBlock, out of ``matrices``."""
     act_unit, v = unit(EXP2_BITS if c.activation == "silu" else f) * unit(f), c.variant
     inputs = {"input_layernorm": (v.norm, c.d_model, unit(f)),            # m, unit(x) of each
-              "self_attn.attn_sub_norm": (v.sub_norm, c.d_model, unit(f) / 2 / QB),
+              "self_attn.attn_sub_norm": (v.sub_norm, c.d_attention, unit(f) / 2 / QB),
               "post_attention_layernorm": (v.norm, c.d_model, unit(f)),
               "mlp.ffn_sub_norm": (v.sub_norm, c.d_ffn, act_unit * unit(f))}
     norms = {name: integer_norm(gain_of(prefix + name, arrays), kind == LAYER, m, c.norm_eps, unit_of_x)

@@ -27,11 +27,11 @@ class Shape(NamedTuple):
 
     @property
     def config(self):
-        """As a configuration of ours, whose heads together are as wide as the model."""
-        assert self.d_attention == self.d, "a model whose heads are wider or narrower than it is"
+        """As a configuration of ours."""
         return ModelConfig(vocab_size=self.vocab, d_model=self.d, n_layers=self.n_layers,
                            n_heads=self.n_heads, d_ffn=self.d_ffn, tied=self.tied,
-                           n_kv_heads=self.d_kv * self.n_heads // self.d_attention)
+                           n_kv_heads=self.d_kv * self.n_heads // self.d_attention,
+                           d_head=0 if self.d_attention == self.d else self.d_attention // self.n_heads)
 
 
 # 700M to 3.9B: [faq]. 7B: [a48] Table 6. 13B to 70B: LLaMA's of those sizes; [b158] names none, [cpp] App. A

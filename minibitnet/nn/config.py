@@ -26,17 +26,20 @@ class ModelConfig:
     tied: bool = option(False, "share one matrix between embedding and head")
     rope_theta: float = option(10000.0, "base of the rotary angles")
     norm_eps: float = option(1e-6, "added to the mean square inside every norm")
+    d_head: int = option(0, "width of a head; 0: d-model divided by n-heads")
 
     def __post_init__(self):
         check_types(self)
-        check_range(self, n_kv_heads=(0, 2**20), d_ffn=(0, 2**24))
+        check_range(self, n_kv_heads=(0, 2**20), d_ffn=(0, 2**24), d_head=(0, 2**16))
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
         object.__setattr__(self, "d_ffn", self.d_ffn or 11 * self.d_model // 4)
         check_choices(self)
         check_range(self, vocab_size=(1, 2**31), d_model=(1, 2**20), n_layers=(1, 1024), n_heads=(1, 2**20),
                     n_kv_heads=(1, 2**20), d_ffn=(1, 2**24), context=(1, 2**24), rope_theta=(1, 1e12),
                     norm_eps=(0, 1))
-        if self.d_model % self.n_heads or self.head_dim % 2:
+        if self.d_head % 2:
+            raise UserError(f"d_head = {self.d_head}: expected an even number, for features turn in pairs")
+        if not self.d_head and (self.d_model % self.n_heads or self.head_dim % 2):
             raise UserError(f"n_heads = {self.n_heads} cuts d_model = {self.d_model} into heads of "
                             f"{self.d_model / self.n_heads:g}: expected a whole, even number")
         if self.n_heads % self.n_kv_heads:
@@ -44,7 +47,12 @@ class ModelConfig:
 
     @property
     def head_dim(self):
-        return self.d_model // self.n_heads
+        return self.d_head or self.d_model // self.n_heads
+
+    @property
+    def d_attention(self):
+        """All query heads together."""
+        return self.n_heads * self.head_dim
 
     @property
     def variant(self) -> Variant:
@@ -61,18 +69,19 @@ class ModelConfig:
 
         The names are those of Hugging Face's ``BitNetForCausalLM`` (with "model." before all but the head's).
         """
-        V, d, d_kv, F = self.vocab_size, self.d_model, self.n_kv_heads * self.head_dim, self.d_ffn
+        V, d, F = self.vocab_size, self.d_model, self.d_ffn
+        d_q, d_kv = self.d_attention, self.n_kv_heads * self.head_dim
         norm, sub_norm = self.variant.norm, self.variant.sub_norm
 
         def gain(norm, size):
             return (size,) if norm == RMS else None                      # the other norms have none
         block = {
             "input_layernorm": gain(norm, d),
-            "self_attn.q_proj": (d, d),
+            "self_attn.q_proj": (d_q, d),
             "self_attn.k_proj": (d_kv, d),
             "self_attn.v_proj": (d_kv, d),
-            "self_attn.attn_sub_norm": gain(sub_norm, d),
-            "self_attn.o_proj": (d, d),
+            "self_attn.attn_sub_norm": gain(sub_norm, d_q),
+            "self_attn.o_proj": (d, d_q),
             "post_attention_layernorm": gain(norm, d),
             "mlp.gate_proj": (F, d),
             "mlp.up_proj": (F, d),

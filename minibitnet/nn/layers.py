@@ -219,11 +219,11 @@ class Attention(Module):
     def __init__(self, c, rng):
         projection, sub_norm = projection_of(c, c.variant.inputs), NORMS[c.variant.sub_norm]
         d_kv = c.n_kv_heads * c.head_dim
-        self.q_proj = projection(c.d_model, c.d_model, rng)
+        self.q_proj = projection(c.d_model, c.d_attention, rng)
         self.k_proj = projection(c.d_model, d_kv, rng)
         self.v_proj = projection(c.d_model, d_kv, rng)
-        self.attn_sub_norm = sub_norm(c.d_model, c.norm_eps)
-        self.o_proj = projection_of(c, c.variant.o)(c.d_model, c.d_model, rng)
+        self.attn_sub_norm = sub_norm(c.d_attention, c.norm_eps)
+        self.o_proj = projection_of(c, c.variant.o)(c.d_attention, c.d_model, rng)
         self.head_dim = c.head_dim
 
     def __call__(self, x, rotary, cache=None):   # normed x (C, B, T), its (cos, sin) (D/2, B, T) -> (C, B, T)

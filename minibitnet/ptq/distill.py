@@ -8,6 +8,11 @@ every token what else might have come, and from how the teacher's tokens attend 
 
 [bitdistill] takes the relations from [minilm2] arXiv 2012.15828: of the queries, keys and values of one
 layer, softmax(X^T X / sqrt D) per head.
+
+Departures: queries and keys are taken as attention sees them, behind the rotary embedding; the terms are
+cross entropies, which differ from the divergences of the papers by the teacher's entropy, a constant, and not
+in their gradients; queries, keys and values share the relations' term equally; and there is one text, so that
+continued training and learning the task are one stage.
 """
 import math
 from dataclasses import replace

@@ -30,6 +30,7 @@ CONFIGS = {
     "ternary": ModelConfig(**SIZES, rope_theta=5e5, norm_eps=0.15),
     "ternary relu2 tied": ModelConfig(**SIZES, activation="relu2", tied=True),
     "binary grouped": ModelConfig(**SIZES, linear="binary", n_kv_heads=2),
+    "wide heads": ModelConfig(**SIZES, d_head=10, n_kv_heads=2),
     "binary relu2 tied": ModelConfig(**SIZES, linear="binary", activation="relu2", tied=True, n_kv_heads=1),
 }
 

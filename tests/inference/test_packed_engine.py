@@ -38,6 +38,7 @@ def random_config(rng, **options):
         "d_model": heads * 2 * int(rng.integers(1, 12)),
         "n_kv_heads": int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
         "d_ffn": int(rng.integers(1, 90)), "n_layers": int(rng.integers(1, 4)),
+        "d_head": int(rng.choice([0, 0, 2, 6])),
         "context": int(rng.integers(1, 20)), "activation": str(rng.choice(["silu", "relu2"])),
         "tied": bool(rng.integers(2)), "rope_theta": float(rng.choice([1e4, 5e5])),
         "norm_eps": float(rng.choice([1e-6, 1e-5])), **options})

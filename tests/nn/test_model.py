@@ -17,7 +17,7 @@ SMALL = {"vocab_size": 11, "d_model": 16, "n_layers": 2, "n_heads": 4, "context"
 MODELS = [{}, {"linear": "binary"}, {"linear": "float"}, {"tied": True}, {"n_kv_heads": 2},
           {"n_kv_heads": 1, "activation": "relu2"},
           {"linear": "float", "tied": True, "n_kv_heads": 2}, {"d_ffn": 20, "rope_theta": 500.0},
-          {"linear": "a48", "activation": "relu2"}, {"linear": "v2"}]
+          {"linear": "a48", "activation": "relu2"}, {"linear": "v2"}, {"d_head": 6, "n_kv_heads": 2}]
 
 
 def ids_of(rng, B=2, T=9):
