@@ -15,6 +15,7 @@ import json
 import math
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,29 +64,45 @@ def save(path, arrays, metadata, keep=None):
     write_atomically(path, chain([first], map(np.ascontiguousarray, arrays.values())), len(first) + end, keep)
 
 
+class Stored(NamedTuple):
+    """An array that is still in its file."""
+    path: Path
+    dtype: np.dtype
+    shape: tuple
+    offset: int
+
+    def read(self):
+        """It, read; FormatError where the file has become shorter."""
+        with open(self.path, "rb") as f:
+            f.seek(self.offset)
+            return _read(f, self)
+
+
+def _read(f, stored):
+    """The array that begins here."""
+    array = np.empty(stored.shape, stored.dtype)
+    if f.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
+        raise FormatError(f"{stored.path}: it ends in the middle of a tensor: was it changed meanwhile?")
+    return array
+
+
+def stored(path):
+    """What a file has, nothing of it read but its header -> ({name: Stored}, {string: string}). No checksum
+    is looked at. Raises as ``load``."""
+    with _opened(path) as f:
+        return _header(f, Path(path))[1:]
+
+
 def load(path):
     """Read a whole file -> ({name: array}, {string: string}).
 
     Raises FormatError for anything but a complete and consistent file, OSError where there is none to read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FormatError(f"{path}: expected a safetensors file, found {found(path)}")
-    with open(path, "rb") as f:
-        size, start = path.stat().st_size, f.read(8)
-        start += f.read(min(int.from_bytes(start, "little"), MAX_HEADER))
-        try:
-            entries, metadata = _parse(start, size)
-        except FormatError as e:
-            if start[8:9] != b"{":
-                for magic, what in FOREIGN.items():
-                    if start.startswith(magic):
-                        raise FormatError(f"{path}: this is {what}, not a safetensors file") from None
-            raise FormatError(f"{path}: {e}") from None
+    with _opened(path) as f:
+        start, entries, metadata = _header(f, Path(path))
         arrays, (digest, expected) = {}, _checksum(start, metadata)
-        for name, (dtype, shape, _, _) in entries.items():         # an array each: one can be let go
-            arrays[name] = np.empty(shape, dtype)
-            f.readinto(arrays[name].reshape(-1).view(np.uint8))
+        for name, entry in entries.items():                        # an array each: one can be let go
+            arrays[name] = _read(f, entry)
             digest.update(arrays[name])
     if expected is None and metadata.get("format", "").startswith(OURS):
         raise FormatError(f"{path}: its header has no sha256, which {OURS}always writes; the file is damaged")
@@ -93,6 +110,29 @@ def load(path):
         raise FormatError(f"{path}: its bytes do not have the sha256 that its header says; "
                           "the file is damaged")
     return arrays, metadata
+
+
+def _opened(path):
+    if not Path(path).is_file():
+        raise FormatError(f"{path}: expected a safetensors file, found {found(Path(path))}")
+    return open(path, "rb")
+
+
+def _header(f, path):
+    """A file that was opened -> (its header and what comes before it, {name: Stored} as they follow each
+    other, its metadata)"""
+    size, start = path.stat().st_size, f.read(8)
+    start += f.read(min(int.from_bytes(start, "little"), MAX_HEADER))
+    try:
+        entries, metadata = _parse(start, size)
+    except FormatError as e:
+        if start[8:9] != b"{":
+            for magic, what in FOREIGN.items():
+                if start.startswith(magic):
+                    raise FormatError(f"{path}: this is {what}, not a safetensors file") from None
+        raise FormatError(f"{path}: {e}") from None
+    return start, {name: Stored(path, dtype, shape, len(start) + begin)
+                   for name, (dtype, shape, begin, _) in entries.items()}, metadata
 
 
 def _checksum(start, metadata):

@@ -27,11 +27,14 @@ GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?
 
 
 class Vocabulary(NamedTuple):
-    """{token bytes: rank} and what goes with it."""
+    """{token bytes: rank} and what goes with it. Ids are those that the special tokens leave, in rank order:
+    the ranks themselves where special tokens come last."""
     ranks: dict
     pattern: str                 # cuts text into pieces
-    specials: dict               # {text: id}: tokens that no text becomes; their ids follow the ranks
+    specials: dict               # {text: id}: tokens that no text becomes
     ignore_merges: bool = False  # True: what a whole piece becomes need not be the join of two other tokens
+    prefix_space: bool = False   # True: a text that does not begin with a space gets one
+    nfc: bool = False            # True: characters are composed first (Unicode's normal form C)
 
 
 def with_end(ranks):
@@ -116,12 +119,12 @@ def _is_join(token, rank, ranks):
 
 
 def check_specials(specials, n_ranks, path):
-    """UserError unless specials is {text: id} with the ids that follow the ranks; path is for messages."""
-    ids = list(specials.values())
-    if not all(type(i) is int for i in ids) or sorted(ids) != list(range(n_ranks, n_ranks + len(ids))):
-        raise UserError(f"{path}: special tokens {_shown(specials)}: expected their ids to follow the "
-                        f"{n_ranks:,} ranks, from {n_ranks} "
-                        f"on, without gap")
+    """UserError unless specials is {text: id} with ids that leave one to every rank; path is for
+    messages."""
+    ids, size = list(specials.values()), n_ranks + len(specials)
+    if not all(type(i) is int and 0 <= i < size for i in ids) or len(set(ids)) < len(ids):
+        raise UserError(f"{path}: special tokens {_shown(specials)}: expected ids from 0 to {size - 1:,}, "
+                        f"each of its own, beside those of {n_ranks:,} ranks")
 
 
 # ---- Hugging Face
@@ -147,7 +150,8 @@ def from_huggingface(saved, path):
 
 def _converted(saved):
     model = saved["model"]
-    _check_kind(model | {"normalizer": saved.get("normalizer")})
+    normalizer = saved.get("normalizer")
+    _check_kind(model | {"normalizer": None if normalizer == {"type": "NFC"} else normalizer})
     added = saved.get("added_tokens") or ()
     specials = {token["content"]: token["id"] for token in added}
     of_text = [token["content"] for token in added if token.get("special") is False]
@@ -157,15 +161,17 @@ def _converted(saved):
     ids = {text: i for text, i in model["vocab"].items() if text not in specials}
     texts, byte_of, ignore_merges = (sorted(ids, key=ids.get), _byte_alphabet(),
                                      model.get("ignore_merges") is True)
-    if [ids[text] for text in texts] != list(range(len(texts))):
-        raise UserError(f"the ids of its {len(texts):,} tokens are not 0 to {len(texts) - 1:,}: expected "
-                        f"those of special (added) tokens after them")
     token_of = {text: bytes(byte_of[c] for c in text) for text in texts}
     ranks = ranks_of([base64.b64encode(token) for token in token_of.values()], lambda rank: f"id {rank}",
                      ignore_merges=True)
+    size = len(texts) + len(specials)
+    if sorted([*ids.values(), *specials.values()]) != list(range(size)):
+        raise UserError(f"the ids of its {len(texts):,} tokens and {len(specials):,} special (added) ones "
+                        f"are not 0 to {size - 1:,}: expected each once")
     merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]]
     _check_merges([(token_of[left], token_of[right]) for left, right in merges], ranks, ignore_merges)
-    return Vocabulary(ranks, _pattern(saved["pre_tokenizer"]), specials, ignore_merges)
+    pattern, prefix_space = _pattern(saved["pre_tokenizer"])
+    return Vocabulary(ranks, pattern, specials, ignore_merges, prefix_space, bool(saved.get("normalizer")))
 
 
 def _check_kind(model):
@@ -199,17 +205,19 @@ def _check_merges(merges, ranks, ignore_merges):
 
 
 def _pattern(pre_tokenizer):
-    """Its regular expression: ByteLevel's own, or that of the one Split before a ByteLevel without."""
+    """Its regular expression, ByteLevel's own or that of the one Split before a ByteLevel without; and
+    whether it puts a space in front."""
     *first, last = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
-    if last["type"] == "ByteLevel" and not last.get("add_prefix_space", True):
+    if last["type"] == "ByteLevel":
+        space = last.get("add_prefix_space", True) is True
         if not first and last.get("use_regex", True):
-            return GPT2_PATTERN
-        if len(first) == 1 and first[0]["type"] == "Split" and not last.get("use_regex", True) and \
+            return GPT2_PATTERN, space
+        alone = not space and not last.get("use_regex", True)
+        if alone and len(first) == 1 and first[0]["type"] == "Split" and \
                 (first[0]["behavior"], first[0]["invert"]) in (("Isolated", False), ("Removed", True)):
-            return first[0]["pattern"]["Regex"]
-    raise UserError(f"its pre_tokenizer is {json.dumps(pre_tokenizer)[:120]}: expected ByteLevel without "
-                    f"add_prefix_space, alone or after one Split "
-                    f"by a regular expression")
+            return first[0]["pattern"]["Regex"], False
+    raise UserError(f"its pre_tokenizer is {json.dumps(pre_tokenizer)[:120]}: expected ByteLevel, alone or, "
+                    "without add_prefix_space, after one Split by a regular expression")
 
 
 def _byte_alphabet():

@@ -12,6 +12,7 @@ bpe.py).
 """
 import codecs
 import json
+import unicodedata
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,7 @@ from . import bpe, bpe_files
 
 EXPECTED = "char, byte, bpe:SIZE, or the path of a tokenizer.json or of a rank file"
 MAX_PATTERN = 2000
+LATER = "prefix_space", "nfc"          # of a vocabulary, said where they are true
 END_OR_NOT = {}, {"end": False}, {"end": True}     # what a tokenizer.json may say; early ones say nothing
 
 
@@ -106,8 +108,8 @@ class ByteTokenizer(_ByteLevel):
 
 
 class BPETokenizer(_ByteLevel):
-    """Byte-level BPE: the ranks are ids, those of special tokens follow. tiktoken encodes, exactly as
-    ``bpe.encode_plain`` does.
+    """Byte-level BPE: the ranks are ids, but for those of special tokens, which mostly follow. tiktoken
+    encodes, exactly as ``bpe.encode_plain`` does.
 
     Text that looks like a special token is text: "<|endoftext|>" in a corpus cannot end a document.
     """
@@ -115,8 +117,12 @@ class BPETokenizer(_ByteLevel):
 
     def __init__(self, vocabulary):
         self.vocabulary = vocabulary
-        no_bytes = [b""] * len(vocabulary.specials)
-        super().__init__(sorted(vocabulary.ranks, key=vocabulary.ranks.get) + no_bytes)
+        tokens = [b""] * (len(vocabulary.ranks) + len(vocabulary.specials))
+        taken = set(vocabulary.specials.values())
+        self._ids = np.array([i for i in range(len(tokens)) if i not in taken], np.int32)      # of each rank
+        for token, rank in vocabulary.ranks.items():
+            tokens[self._ids[rank]] = token
+        super().__init__(tokens)
         self.end = next((vocabulary.specials[name] for name in self.END_NAMES
                          if name in vocabulary.specials), None)
 
@@ -125,7 +131,7 @@ class BPETokenizer(_ByteLevel):
         return _encoding(self.vocabulary.pattern, self.vocabulary.ranks)
 
     def encode(self, text):
-        text = bpe.characters_of(_text(text))
+        text = self.prepared(text)
         try:
             ids = self._tiktoken.encode_to_numpy(text, disallowed_special=())
         except BaseException as e:   # a foreign pattern runs out of stack; some versions of tiktoken panic
@@ -134,15 +140,25 @@ class BPETokenizer(_ByteLevel):
             raise UserError(f"the pattern of this tokenizer fails on a text of {len(text):,} characters "
                             f"({e}): is there a very long run of spaces? "
                             f"{self.vocabulary.pattern[:60]!r}") from None
-        ids = ids.astype(np.int32)
-        if ids.max(initial=0) >= len(self.vocabulary.ranks) or self._lengths[ids].sum() != len(text.encode()):
+        ranks = ids.astype(np.int32)
+        ids = self._ids[np.minimum(ranks, len(self._ids) - 1)]
+        if ranks.max(initial=0) >= len(self._ids) or self._lengths[ids].sum() != len(text.encode()):
             raise UserError("the pattern of this tokenizer passes over parts of the text: expected one that "
                             f"cuts it into pieces, got {self.vocabulary.pattern[:60]!r}")
         return ids
 
+    def prepared(self, text):
+        """The text that is cut into pieces."""
+        text = bpe.characters_of(_text(text))
+        if self.vocabulary.nfc:
+            text = unicodedata.normalize("NFC", text)
+        return " " * (self.vocabulary.prefix_space and text[:1] not in ("", " ")) + text
+
     def to_json(self):
         tokens = [text.decode("ascii") for text in bpe_files.in_base64(self.vocabulary.ranks)]
-        return {"tokenizer": "bpe", **self.vocabulary._asdict(), "ranks": tokens}
+        said = {key: value for key, value in self.vocabulary._asdict().items()
+                if value or key not in LATER}
+        return {"tokenizer": "bpe", **said, "ranks": tokens}
 
 
 # ---- making and loading
@@ -197,10 +213,11 @@ def _from_json(saved, path):
                 rest in END_OR_NOT and characters and list(characters) == sorted(set(characters))):
             return CharTokenizer(characters, rest.get("end", False))
         case {"tokenizer": "bpe", "ranks": list(tokens), "pattern": str(pattern),
-              "specials": dict(specials), "ignore_merges": bool(ignore_merges)}:
+              "specials": dict(specials), "ignore_merges": bool(ignore_merges), **rest} if (
+                set(rest) <= set(LATER) and all(value is True for value in rest.values())):
             ranks = bpe_files.ranks_of(tokens, lambda rank: f"{path}: rank {rank}", ignore_merges)
             bpe_files.check_specials(specials, len(ranks), path)
-            return _bpe_tokenizer(bpe_files.Vocabulary(ranks, pattern, specials, ignore_merges), path)
+            return _bpe_tokenizer(bpe_files.Vocabulary(ranks, pattern, specials, ignore_merges, **rest), path)
     raise UserError(f"tokenizer {str(path)!r} is not a tokenizer.json saved by a run: expected kind 'byte', "
                     "'char' with sorted, distinct characters, or 'bpe' with ranks, pattern and specials")
 

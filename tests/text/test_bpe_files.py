@@ -2,6 +2,7 @@ import base64
 import json
 import random
 
+import numpy as np
 import pytest
 
 from minibitnet.errors import UserError
@@ -152,6 +153,12 @@ def test_5000_mutated_rank_files_give_one_line_each_or_still_work():
 
 # ---- Hugging Face
 
+def added(i, text):
+    """A special token, as the library writes it."""
+    return {"id": i, "content": text, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+            "normalized": False}
+
+
 def huggingface(ranks=RANKS, pre_tokenizer=None, **model):
     """A tokenizer.json as their library writes it, made from ranks."""
     char_of = {byte: char for char, byte in bpe_files._byte_alphabet().items()}
@@ -159,8 +166,9 @@ def huggingface(ranks=RANKS, pre_tokenizer=None, **model):
     merges = [" ".join(written[part] for part in join(token, ranks, below=rank))
               for token, rank in ranks.items() if len(token) > 1]
     return {"version": "1.0", "truncation": None, "padding": None, "normalizer": None,
-            "post_processor": None, "decoder": {"type": "ByteLevel"},
-            "added_tokens": [{"id": len(ranks), "content": "<|endoftext|>", "special": True}],
+            "post_processor": None, "decoder": {
+                "type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+            "added_tokens": [added(len(ranks), "<|endoftext|>")],
             "pre_tokenizer": pre_tokenizer or {"type": "ByteLevel", "add_prefix_space": False,
                                                "trim_offsets": True, "use_regex": True},
             "model": {"type": "BPE", "dropout": None, "unk_token": None, "byte_fallback": False,
@@ -186,7 +194,64 @@ def test_the_alphabet_of_bytes_is_gpt2s():
 
 def test_a_byte_level_vocabulary_converts_to_its_ranks():
     vocabulary = from_huggingface(huggingface(), "t.json")
-    assert vocabulary == (RANKS, GPT2_PATTERN, {"<|endoftext|>": 280}, False)
+    assert vocabulary == (RANKS, GPT2_PATTERN, {"<|endoftext|>": 280}, False, False, False)
+
+
+def shifted(saved, specials):
+    """The file with special tokens that come first, as the library's trainer makes it."""
+    n = len(specials)
+    vocab = {text: i + n for text, i in saved["model"]["vocab"].items() if text != "<|endoftext|>"}
+    saved["model"]["vocab"] = {text: i for i, text in enumerate(specials)} | vocab
+    saved["added_tokens"] = [added(i, text) for i, text in enumerate(specials)]
+    return saved
+
+
+def test_special_tokens_may_come_first(tmp_path):
+    """Two of them: each id is the rank and two; kept in a run's file and read again it is the same."""
+    vocabulary = from_huggingface(shifted(huggingface(), ["<pad>", "</s>"]), "t.json")
+    assert vocabulary.ranks == RANKS and vocabulary.specials == {"<pad>": 0, "</s>": 1}
+    tokenizer, plain = BPETokenizer(vocabulary), BPETokenizer(from_huggingface(huggingface(), "t.json"))
+    text = "the shells, né"
+    assert np.array_equal(tokenizer.encode(text), plain.encode(text) + 2)
+    assert tokenizer.decode(tokenizer.encode(text)) == text and tokenizer.end == 1
+    assert tokenizer.decode([0, *tokenizer.encode("sea"), 1]) == "sea" and tokenizer.vocab_size == 282
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer.to_json()))
+    assert load_tokenizer(tmp_path / "tokenizer.json").vocabulary == vocabulary
+    assert tokenizer.to_json().keys() == plain.to_json().keys(), "nothing is said that is not so"
+    scattered = shifted(huggingface(), ["<pad>"])
+    scattered["added_tokens"].append(added(281, "<end>"))
+    assert from_huggingface(scattered, "t.json").specials == {"<pad>": 0, "<end>": 281}
+
+
+def test_a_space_in_front_and_composed_characters(tmp_path):
+    """What ``add_prefix_space`` and the normal form C do to the text before it is cut."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    saved = huggingface(pre_tokenizer=byte_level) | {"normalizer": {"type": "NFC"}}
+    tokenizer = BPETokenizer(from_huggingface(saved, "t.json"))
+    plain = BPETokenizer(from_huggingface(huggingface(), "t.json"))
+    for text in ("the sea", " the sea", "\nthe", "né", "", " "):
+        spaced = text if text[:1] in ("", " ") else " " + text
+        assert np.array_equal(tokenizer.encode(text), plain.encode(spaced))
+    assert np.array_equal(tokenizer.encode("ne\u0301"), plain.encode(" n\u00e9"))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer.to_json()))
+    again = load_tokenizer(tmp_path / "tokenizer.json").vocabulary
+    assert again == tokenizer.vocabulary and again.nfc and again.prefix_space
+
+
+def test_the_library_encodes_alike():
+    """tokenizers itself, where it is installed: special tokens first or last, a space in front, composed."""
+    library = pytest.importorskip("tokenizers")
+    byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    rng = random.Random(1)
+    files = [huggingface(), shifted(huggingface(), ["<pad>", "</s>"]), huggingface(pre_tokenizer=byte_level),
+             huggingface() | {"normalizer": {"type": "NFC"}}, huggingface(pre_tokenizer=split_by(PATTERN))]
+    for saved in files:
+        theirs = library.Tokenizer.from_str(json.dumps(saved))
+        ours = BPETokenizer(from_huggingface(saved, "t.json"))
+        for _ in range(200):
+            text = "".join(rng.choice(["the", " sea", "shells", "\n", "  ", "né", "e\u0301", "你好", "7",
+                                       "!?", "'s", "\t"]) for _ in range(rng.randint(1, 12)))
+            assert theirs.encode(text, add_special_tokens=False).ids == ours.encode(text).tolist(), text
 
 
 def test_a_converted_tokenizer_cuts_text_as_its_file_says(tmp_path):
@@ -236,10 +301,11 @@ def test_what_is_not_byte_level_bpe_is_one_line():
     refused("type 'Unigram'", "expected BPE over bytes", model={"type": "Unigram", "vocab": [["a", -1.0]]})
     refused("byte_fallback = true", "SentencePiece", model={"byte_fallback": True})
     refused("end_of_word_suffix", model={"end_of_word_suffix": "</w>"})
-    refused('normalizer = {"type": "NFC"}', normalizer={"type": "NFC"})
+    refused('normalizer = {"type": "NFKC"}', normalizer={"type": "NFKC"})
     refused("pre_tokenizer is {\"type\": \"Metaspace\"}", pre_tokenizer={"type": "Metaspace"})
-    refused("pre_tokenizer", "add_prefix_space",
-            pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True})
+    spaced = split_by("a")
+    spaced["pretokenizers"][1]["add_prefix_space"] = True
+    refused("pre_tokenizer", "add_prefix_space", pre_tokenizer=spaced)
     refused("pre_tokenizer", pre_tokenizer=split_by("a", "Removed"))
     refused("not a byte-level BPE", "KeyError", drop=["model"])
     refused("not a byte-level BPE", "KeyError: KeyError('pre_tokenizer')", drop=["pre_tokenizer"])
@@ -249,7 +315,7 @@ def test_what_is_not_byte_level_bpe_is_one_line():
     refused("not a byte-level BPE", model={"merges": ["x y"]})
     refused("not a byte-level BPE", added_tokens=[7])
     refused("byte 0x00 is none of them", model={"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]})
-    refused("ids of its 280 tokens are not 0 to 279",
+    refused("ids of its 280 tokens and 1 special (added) ones are not 0 to 280",
             model={"vocab": {text: i + 1 for text, i in vocab.items()}})
     refused("merge 2 makes id 256 after id 257", "rise",
             model={"merges": [merges[1], merges[0], *merges[2:]]})
@@ -257,7 +323,7 @@ def test_what_is_not_byte_level_bpe_is_one_line():
     refused("23 merges for 24 tokens", model={"merges": merges[:-1]})
     refused("added tokens ['  '] are not special",
             added_tokens=[{"id": 280, "content": "  ", "special": False}])
-    refused("special tokens", "from 280 on", added_tokens=[{"id": 282, "content": "<|endoftext|>"}])
+    refused("special (added) ones", "0 to 280", added_tokens=[{"id": 282, "content": "<|endoftext|>"}])
 
 
 def test_a_merge_that_earlier_ones_prevent_is_refused():
