@@ -37,6 +37,7 @@ _HOMES = {
     "draw_loss": "drawing",
     "draw_weights": "drawing",
     "fit": "fitting",
+    "from_pretrained": "pretrained",
     "load": "api",
     "quantize_model": "ptq.quantize",
     "register_variant": "variants",

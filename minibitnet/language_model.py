@@ -17,6 +17,7 @@ from .exact import total
 from .files import check_space, directory_to_write
 from .float16 import all_finite
 from .formats import checkpoint, packed
+from .formats.packed import FLOATS
 from .formats.rundir import RunDirectory
 from .inference.cache import KINDS
 from .inference.cache import caches as caches_of
@@ -24,9 +25,11 @@ from .inference.integer import IntegerModel
 from .inference.packed_engine import PackedModel
 from .inference.sampling import check_sampling, decode
 from .inference.scoring import finite, in_nats, surprisal
+from .interop import huggingface
 from .nn import ops
 from .nn.autograd import Tensor
 from .shapes import same_shape, targets_of, token_ids
+from .text.bpe_files import to_huggingface
 from .threads import MOST_THREADS, one_blas_thread
 
 ENGINES = ("float", "packed", "integer")
@@ -76,8 +79,10 @@ class LanguageModel:
         self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
         self.step, self.path = step, path
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
-        # what a document begins and ends with
-        self.begin = tokenizer.end if settings["corpus"].get("documents") else None
+        corpus = settings["corpus"]
+        end = tokenizer.end if corpus.get("documents") else None
+        self.begin = corpus.get("begin", end)                        # what a document begins with, if any
+        self.ends = corpus.get("ends", [end] if end is not None else [])     # and any of these ends it
 
     def __repr__(self):
         return f"<LanguageModel: {self.config.summary}; step {self.step:,}, {type(self.engine).__name__}>"
@@ -127,8 +132,8 @@ class LanguageModel:
         drawn = decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
         while True:
             with one_blas_thread:                                    # for one token; what follows is not ours
-                i = next(drawn, self.begin)
-            if i == self.begin:
+                i = next(drawn, None)
+            if i is None or i in self.ends:
                 break
             held += text_of(i)
             if stop and stop in held:
@@ -188,7 +193,7 @@ class LanguageModel:
         """Where a document costs what -> (nats of each token, where each ends in the text, in characters),
         its end token last. Beside ``stories.entropy.along``: on average over fresh documents no model's
         cumulative sums are below those."""
-        ids = np.append(self.encode(text), [] if self.begin is None else [self.begin]).astype(np.int64)
+        ids = np.append(self.encode(text), self.ends[:1]).astype(np.int64)
         if len(ids) < 2:
             raise UserError(f"a text of {len(ids)} tokens: expected at least two, for the first one has "
                             "nothing before it")
@@ -242,6 +247,26 @@ class LanguageModel:
         finally:
             run.close()
         return run.path
+
+    def save_pretrained(self, path: str | os.PathLike, *, packed: bool = True,
+                        dtype: Literal["float32", "float16", "bfloat16"] = "float32") -> Path:
+        """Write a directory that ``transformers`` loads, with the same logits: config.json,
+        model.safetensors, tokenizer.json (``interop/huggingface.py``). packed: ternary weights in two bits,
+        or as the floats that they are quantized from; dtype: of everything else. Files that are there are
+        replaced."""
+        check_switches(packed=packed)
+        if dtype not in FLOATS:
+            raise UserError(f"dtype {brief(dtype)}: expected one of {', '.join(FLOATS)}")
+        path, arrays, c = directory_to_write(path), self.latent("save_pretrained()"), self.config
+        packed = bool(packed) and c.variant.has_codes
+        huggingface.config_of(c, packed)         # refuses before anything is made
+        files = to_huggingface(self.tokenizer, self.begin, self.ends)
+        path.mkdir(parents=True, exist_ok=True)
+        check_space(path, 4 * c.n_parameters + 2**20)
+        huggingface.write(path, c, arrays, packed=packed, dtype=dtype, begin=self.begin, ends=self.ends)
+        for name, value in files.items():
+            huggingface.write_json(path / name, value)
+        return path
 
     def latent(self, call: str = "latent()") -> dict[str, NDArray]:
         """{name: array} of its parameters, copied: what training moved. NonFiniteError for one that is no

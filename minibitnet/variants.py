@@ -53,6 +53,7 @@ VARIANTS = {
     "ternary": Variant(absmean_ternary, (-1, 0, 1), RMS, RMS, lr=6e-3),        # BitNet b1.58
     "binary": Variant(sign_binary, (-1, 1), LAYER, LAYER, lr=6e-3),            # BitNet b1
     "float": Variant(None, (), RMS, None, lr=3e-3),                            # LLaMA, the papers' baseline
+    "ternary_llama": Variant(absmean_ternary, (-1, 0, 1), RMS, None, lr=6e-3),        # without sub-norms
     # BitNet a4.8: half of what o reads is 0. [a48] §2.1 (with activation = "relu2" of ModelConfig, its eq. 5)
     "a48": Variant(absmean_ternary, (-1, 0, 1), RMS, RMS, 6e-3, FOUR_BITS, Reads(sparse_int8)),
     # BitNet v2: o and down read 4 bits as well, behind a Hadamard transformation. [v2] eq. 7

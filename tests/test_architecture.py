@@ -19,12 +19,13 @@ ON_FLOOR = {
        "ptq.elimination ptq.levels ptq.smoothquant",
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
        "inference.cache inference.integer_convert ptq.gptq ptq.quip",
-    4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer ptq.calibration",
+    4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer ptq.calibration "
+       "interop.huggingface",
     5: "looking ptq.distill",
     6: "nn.training measure.costs experiments.paper",
     7: "language_model measure.agreement measure.counting measure.held_out measure.peers measure.plotting "
        "measure.random_models measure.results measure.timing measure.trigram experiments.claims",
-    8: "_command api ptq.quantize measure.train_bench measure.kernel_bench measure.decode_bench "
+    8: "_command api pretrained ptq.quantize measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
        "experiments.markdown experiments.ablations experiments.plan",

@@ -236,6 +236,9 @@ def check_limits(c):
     if set(c.variant.reads) != {EIGHT_BITS}:
         raise UserError(f"linear = {c.linear!r}: expected activations of 8 bits, by each token's maximum; "
                         "others run in the packed engine")
+    if c.variant.sub_norm is None:
+        raise UserError(f"linear = {c.linear!r}: expected norms before o and down, which keep the integer "
+                        "engine's numbers in range; without them a model runs in the packed engine")
     for name, limit in LIMITS.items():
         if getattr(c, name) > limit:
             raise UserError(f"{name} = {getattr(c, name):,}: "

@@ -82,14 +82,15 @@ class PackedModel:
 
         def share(k):
             buffer = np.empty(codes[blocks[0]].shape)
-            for rows in blocks[k::shares]:
-                w = buffer[:len(codes[rows])]
-                np.copyto(w, codes[rows])
-                if codes is head:
-                    y[rows] = product(Grid(w, FINE), X)
-                else:
-                    places = -head.bits[rows, None].astype(np.intc)
-                    y[rows] = np.ldexp(product(whole(w, 2**15, -1), X), places)
+            with np.errstate(over="ignore"):               # what overflows shows in the logits
+                for rows in blocks[k::shares]:
+                    w = buffer[:len(codes[rows])]
+                    np.copyto(w, codes[rows])
+                    if codes is head:
+                        y[rows] = product(Grid(w, FINE), X)
+                    else:
+                        places = -head.bits[rows, None].astype(np.intc)
+                        y[rows] = np.ldexp(product(whole(w, 2**15, -1), X), places)
         share_out(share, shares, self.pool)
         return y.reshape(-1, *x.shape[1:])
 
@@ -108,6 +109,8 @@ def on_grid(matrix):
 class PackedBlock:
     def __init__(self, c, prefix, matrices, arrays, pool):
         def norm(name, kind):
+            if kind is None:
+                return lambda x: x
             if kind == LAYER:
                 return partial(ops.layer_norm.forward, eps=c.norm_eps)
             gain = widen(arrays[f"{prefix}{name}.weight"])

@@ -33,7 +33,8 @@ def finite(call):
     @functools.wraps(call)
     def checked(*arguments, **options):
         try:
-            logits = call(*arguments, **options)
+            with np.errstate(all="ignore"):
+                logits = call(*arguments, **options)
         except FloatingPointError:                         # a quantizer met it first
             logits = np.float32([np.nan])
         if not all_finite(logits):

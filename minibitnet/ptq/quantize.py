@@ -205,7 +205,7 @@ def rows_of(model, texts):
     """The texts as token ids, each a document of its own, or cut where it exceeds the context."""
     rows, longest = [], model.config.context + 1
     for text in texts:
-        ids = np.append(model.encode(text), [] if model.begin is None else [model.begin]).astype(np.int64)
+        ids = np.append(model.encode(text), model.ends[:1]).astype(np.int64)
         rows += [ids[i:i + longest] for i in range(0, len(ids) - 1, longest - 1)]
     if not rows:
         raise UserError("texts of one token: expected at least two, for the first one has nothing before it")

@@ -148,6 +148,63 @@ def from_huggingface(saved, path):
     return vocabulary
 
 
+def to_huggingface(tokenizer, begin=None, ends=()):
+    """A tokenizer -> {file name: contents} of the files that ``transformers`` reads: tokenizer.json, which
+    encodes alike, and tokenizer_config.json. begin: the id that a text begins with, or None."""
+    said = tokenizer.to_json()
+    names = {i: text for text, i in said.get("specials", {}).items()}
+    if said["tokenizer"] == "char":
+        model = {"type": "WordLevel", "vocab": {c: i for i, c in enumerate(said["characters"])},
+                 "unk_token": ""}
+        pre_tokenizer, decoder = _split(r"[\s\S]"), {"type": "Fuse"}
+    else:
+        v = getattr(tokenizer, "vocabulary", None) or Vocabulary({bytes([b]): b for b in range(256)},
+                                                                 r"[\s\S]+", {})
+        written = {b: c for c, b in _byte_alphabet().items()}
+        text_of = {token: "".join(written[b] for b in token) for token in v.ranks}
+        ids = [i for i in range(len(v.ranks) + len(v.specials)) if i not in v.specials.values()]
+        merges = [[text_of[part] for part in parts] for token, rank in sorted(
+            v.ranks.items(), key=lambda item: item[1]) if len(token) > 1
+            and len(parts := join(token, v.ranks, below=rank)) == 2]
+        model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                 "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                 "ignore_merges": v.ignore_merges,
+                 "vocab": {text_of[token]: ids[rank] for token, rank in v.ranks.items()}, "merges": merges}
+        byte_level = {"type": "ByteLevel", "add_prefix_space": v.prefix_space, "trim_offsets": True,
+                      "use_regex": v.pattern == GPT2_PATTERN}
+        pre_tokenizer = byte_level if v.pattern == GPT2_PATTERN else {
+            "type": "Sequence", "pretokenizers": [_split(v.pattern), byte_level]}
+        decoder = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    if tokenizer.end is not None and not names:
+        names = {tokenizer.end: END_TOKEN}
+    added = [{"id": i, "content": names[i], "single_word": False, "lstrip": False, "rstrip": False,
+              "normalized": False, "special": True} for i in sorted(names)]
+    first = names.get(begin)
+    template = first and {
+        "type": "TemplateProcessing", "single": [_special(first), _sequence("A")],
+        "pair": [_special(first), _sequence("A"), _sequence("B")],
+        "special_tokens": {first: {"id": first, "ids": [begin], "tokens": [first]}}}
+    end = next((names[i] for i in ends if i in names), None)
+    file = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+            "normalizer": {"type": "NFC"} if said.get("nfc") else None, "pre_tokenizer": pre_tokenizer,
+            "post_processor": template, "decoder": decoder, "model": model}
+    return {"tokenizer.json": file, "tokenizer_config.json": {
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": first, "eos_token": end,
+        "clean_up_tokenization_spaces": False}}
+
+
+def _split(pattern):
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+def _special(text):
+    return {"SpecialToken": {"id": text, "type_id": 0}}
+
+
+def _sequence(name):
+    return {"Sequence": {"id": name, "type_id": 0}}
+
+
 def _converted(saved):
     model = saved["model"]
     normalizer = saved.get("normalizer")

@@ -204,6 +204,23 @@ def load_tokenizer(path):
     return _from_json(saved, path)
 
 
+def padded(tokenizer, vocab_size, path):
+    """A tokenizer with as many ids as a model has, whose last ones may stand for nothing; UserError where it
+    has more. path: for messages."""
+    missing = vocab_size - tokenizer.vocab_size
+    if missing < 0:
+        raise UserError(f"{path} has {tokenizer.vocab_size:,} tokens, the model has {vocab_size:,}: the two "
+                        "do not belong together")
+    if not missing:
+        return tokenizer
+    if not isinstance(tokenizer, BPETokenizer):
+        raise UserError(f"{path} has {tokenizer.vocab_size:,} tokens, the model has {vocab_size:,}: expected "
+                        "as many")
+    unused = {f"<|unused {i}|>": i for i in range(tokenizer.vocab_size, vocab_size)}
+    vocabulary = tokenizer.vocabulary
+    return BPETokenizer(vocabulary._replace(specials=vocabulary.specials | unused))
+
+
 def _from_json(saved, path):
     """The contents of a run's tokenizer.json -> tokenizer."""
     match saved:

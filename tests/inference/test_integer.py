@@ -502,6 +502,12 @@ def test_activations_of_fewer_bits_have_no_integer_form(linear):
         IntegerModel(model.config, *converted(model.quantized()))
 
 
+def test_a_model_without_sub_norms_has_no_integer_form():
+    model = Transformer(ModelConfig(**SIZES | {"linear": "ternary_llama"}))
+    with pytest.raises(UserError, match="linear = 'ternary_llama': expected norms before o and down"):
+        IntegerModel(model.config, *converted(model.quantized()))
+
+
 def test_a_scale_near_float32s_largest_is_refused_in_one_line(pair):
     """Bounds are added up in Python's floats: in float32, 3e38 times anything is infinite,
     and has no whole number of bits."""

@@ -34,7 +34,7 @@ def random_config(rng, **options):
     heads = int(rng.choice([1, 2, 4]))
     return ModelConfig(**{
         "vocab_size": int(rng.integers(2, 40)),
-        "linear": str(rng.choice(["ternary", "binary", "a48", "v2"])), "n_heads": heads,
+        "linear": str(rng.choice(["ternary", "binary", "ternary_llama", "a48", "v2"])), "n_heads": heads,
         "d_model": heads * 2 * int(rng.integers(1, 12)),
         "n_kv_heads": int(rng.choice([k for k in (1, 2, 4) if heads % k == 0])),
         "d_ffn": int(rng.integers(1, 90)), "n_layers": int(rng.integers(1, 4)),

@@ -241,7 +241,7 @@ def test_more_tokens_than_the_context_are_refused(T, rng):
 
 def test_the_variants_are_the_choices_of_the_configuration():
     field = {f.name: f for f in dataclasses.fields(ModelConfig)}["linear"]
-    assert tuple(field.metadata["choices"]) == ("ternary", "binary", "float", "a48", "v2")
+    assert tuple(field.metadata["choices"]) == ("ternary", "binary", "float", "ternary_llama", "a48", "v2")
 
 
 def test_a_mistyped_size_is_refused_before_memory_is_touched():
