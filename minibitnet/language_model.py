@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import looking
 from .errors import NonFiniteError, UsageError, UserError, brief
 from .exact import total
-from .files import check_space, directory_to_write
+from .files import check_space, directory_to_write, possible
 from .float16 import all_finite
 from .formats import checkpoint, packed
 from .formats.packed import FLOATS
@@ -25,7 +25,7 @@ from .inference.integer import IntegerModel
 from .inference.packed_engine import PackedModel
 from .inference.sampling import check_sampling, decode
 from .inference.scoring import finite, in_nats, surprisal
-from .interop import huggingface
+from .interop import gguf_model, huggingface
 from .nn import ops
 from .nn.autograd import Tensor
 from .shapes import same_shape, targets_of, token_ids
@@ -257,7 +257,7 @@ class LanguageModel:
         check_switches(packed=packed)
         if dtype not in FLOATS:
             raise UserError(f"dtype {brief(dtype)}: expected one of {', '.join(FLOATS)}")
-        path, arrays, c = directory_to_write(path), self.latent("save_pretrained()"), self.config
+        path, arrays, c = Path(directory_to_write(path)), self.latent("save_pretrained()"), self.config
         packed = bool(packed) and c.variant.has_codes
         huggingface.config_of(c, packed)         # refuses before anything is made
         files = to_huggingface(self.tokenizer, self.begin, self.ends)
@@ -266,6 +266,17 @@ class LanguageModel:
         huggingface.write(path, c, arrays, packed=packed, dtype=dtype, begin=self.begin, ends=self.ends)
         for name, value in files.items():
             huggingface.write_json(path / name, value)
+        return path
+
+    def save_gguf(self, path: str | os.PathLike, kind: Literal["tq2", "tq1", "q2", "i2s"] = "tq2", *,
+                  dtype: Literal["float16", "float32", "bfloat16"] = "float16") -> Path:
+        """Write a ternary model as a GGUF file, for llama.cpp (``interop/gguf_model.py`` says which runs
+        what). kind: TQ2_0, TQ1_0, Q2_0, or bitnet.cpp's I2_S; dtype: of embedding and head."""
+        path, arrays, c = Path(possible(path)), self.latent("save_gguf()"), self.config
+        if not c.variant.has_codes:
+            raise UserError(f"save_gguf() of a model with linear = {c.linear!r}: expected ternary weights")
+        gguf_model.write(path, c, *packed.pack(arrays, c), self.tokenizer, kind=kind, dtype=dtype,
+                         begin=self.begin, ends=self.ends, name=path.stem)
         return path
 
     def latent(self, call: str = "latent()") -> dict[str, NDArray]:

@@ -12,7 +12,7 @@ import numpy as np
 from .errors import UserError, brief
 from .files import possible
 from .float16 import widen
-from .interop import huggingface
+from .interop import gguf_model, huggingface
 from .language_model import FloatEngine, LanguageModel, check_engine, engine_of
 from .nn.model import Transformer
 from .text.tokenizer import load_tokenizer, padded
@@ -28,11 +28,15 @@ def from_pretrained(path: str | os.PathLike, engine: Literal["float", "packed", 
     """The model of a Hugging Face directory, or of a name such as microsoft/bitnet-b1.58-2B-4T: one that
     ``huggingface_hub`` has in its cache, or fetches where it is installed (pip install 'minibitnet[hub]').
 
-    BitNet, its weights packed or in floats, and LLaMA in floats or with ternary projections:
+    BitNet, its weights packed or in floats, and LLaMA in floats or with ternary projections; and a BitNet's
+    GGUF file:
     ``interop/huggingface.py``. engine: "packed" for ternary weights, also those that are stored in floats,
     "float" for a float model; "float" of ternary weights needs them in floats. threads, kv_bits: as ``load``.
     report(name) is called for every matrix that is read."""
-    directory = huggingface.open_directory(directory_of(path))
+    folder = directory_of(path)
+    if folder.suffix == ".gguf" and folder.is_file():
+        return of_gguf(folder, engine or "packed", threads, kv_bits)
+    directory = huggingface.open_directory(folder)
     c = directory.c
     engine = engine or ("packed" if c.variant.has_codes else "float")
     check_engine(engine, threads, kv_bits)
@@ -50,6 +54,21 @@ def from_pretrained(path: str | os.PathLike, engine: Literal["float", "packed", 
               "begin": begin, "ends": ends}
     return LanguageModel(running, tokenizer, {"model": asdict(c), "train": {}, "corpus": corpus}, 0,
                          directory.path)
+
+
+def of_gguf(path, engine, threads, kv_bits):
+    """The model of a GGUF file."""
+    check_engine(engine, threads, kv_bits)
+    if engine == "float":
+        raise UserError(f"{path} has ternary weights, of which no floats are left: expected the engine "
+                        "packed or integer")
+    found = gguf_model.read(path)
+    tokenizer = padded(found.tokenizer, found.c.vocab_size, path)
+    corpus = {"name": path.stem, "sha256": "", "documents": found.begin is not None or bool(found.ends),
+              "begin": found.begin, "ends": found.ends}
+    running = engine_of(engine, found.c, found.matrices, found.arrays, threads, kv_bits)
+    settings = {"model": asdict(found.c), "train": {}, "corpus": corpus}
+    return LanguageModel(running, tokenizer, settings, 0, path)
 
 
 def directory_of(path):

@@ -10,17 +10,19 @@ ROOT = Path(minibitnet.__file__).parent
 ON_FLOOR = {
     -1: "exact_functions errors",
     0: "exact packing float16 files threads shapes nn.autograd text.kinds stories.storybook "
+       "interop.ggml "
        "experiments.lines experiments.replacing",
     1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point experiments.uncertainty",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
+       "interop.gguf "
        "stories.pets course.exercise course.showing inference.sampling inference.scoring inference.kernels "
        "experiments.stability experiments.equal_cost experiments.end_tasks "
        "ptq.elimination ptq.levels ptq.smoothquant",
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
        "inference.cache inference.integer_convert ptq.gptq ptq.quip",
     4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer ptq.calibration "
-       "interop.huggingface",
+       "interop.huggingface interop.gguf_model",
     5: "looking ptq.distill",
     6: "nn.training measure.costs experiments.paper",
     7: "language_model measure.agreement measure.counting measure.held_out measure.peers measure.plotting "

@@ -5,7 +5,8 @@ from ..measure.timing import spread
 from ..nn.config import ModelConfig
 from .markdown import made_by, page, record, rows, table
 
-DECODING, PROMPTS = ("decode_tiny", "decode_15m", "decode_2b4t"), "prompt_2b4t"
+DECODING = "decode_tiny", "decode_15m", "decode_2b4t"
+PROMPTS, LIBRARY = "prompt_2b4t", "transformers"
 
 
 def engines():
@@ -17,7 +18,8 @@ def engines():
                 decoding(), ["", "![tokens a second by engine](engines.png)"], made_by(*DECODING),
                 prompts(), made_by(PROMPTS),
                 products(), made_by("kernels"),
-                sizes(), made_by("recipes"))
+                sizes(), made_by("recipes"),
+                beside_transformers(), made_by(LIBRARY))
 
 
 def agreement():
@@ -91,6 +93,29 @@ def products():
     names = [key for key in found[0] if isinstance(found[0][key], dict)]
     lines = [(r["shape"], *(cell(r[name]) if name in r else "" for name in names)) for r in found]
     yield from table(("outputs x inputs", *names), lines)
+
+
+def beside_transformers():
+    """The lines about Hugging Face's library."""
+    found = record(LIBRARY)["result"]
+    forms = {"bitlinear": "BitNet, packed, scales that divide (`bitlinear`)",
+             "offline": "BitNet, packed, scales that multiply (`autobitlinear`, offline)",
+             "online": "BitNet, floats that are quantized when used (`autobitlinear`, online)",
+             "llama": "LLaMA in floats"}
+    yield "## Beside `transformers`"
+    yield ""
+    yield ("Random small models that its library saved and `from_pretrained` reads, and ours that "
+           "`save_pretrained` wrote and its library reads: the largest difference of "
+           f"{found['config']['tokens']} tokens' logits, over the largest logit. Where one activation's code "
+           "lies at a tie of rounding, and falls to the other side, a logit moves by a hundredth: the worst. "
+           f"Random texts that `tokenizers` encodes otherwise than we do: {found['texts encoded otherwise']}. ("
+           f"{', '.join(f'{name} {version}' for name, version in found['libraries'].items())})")
+    yield ""
+    lines = [(f"read: {forms[form]}", r) for form, r in found["read"].items()]
+    yield from table(("", "models", "median", "worst"), [
+        (name, r["models"], f"{r['median']:.1e}", f"{r['worst']:.1e}")
+        for name, r in [*lines, ("written", found["written"])]])
+    yield ""
 
 
 def draw(path):

@@ -172,8 +172,7 @@ def to_huggingface(tokenizer, begin=None, ends=()):
                  "vocab": {text_of[token]: ids[rank] for token, rank in v.ranks.items()}, "merges": merges}
         byte_level = {"type": "ByteLevel", "add_prefix_space": v.prefix_space, "trim_offsets": True,
                       "use_regex": v.pattern == GPT2_PATTERN}
-        pre_tokenizer = byte_level if v.pattern == GPT2_PATTERN else {
-            "type": "Sequence", "pretokenizers": [_split(v.pattern), byte_level]}
+        pre_tokenizer = byte_level if v.pattern == GPT2_PATTERN else split_by(v.pattern)
         decoder = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
     if tokenizer.end is not None and not names:
         names = {tokenizer.end: END_TOKEN}
@@ -191,6 +190,13 @@ def to_huggingface(tokenizer, begin=None, ends=()):
     return {"tokenizer.json": file, "tokenizer_config.json": {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": first, "eos_token": end,
         "clean_up_tokenization_spaces": False}}
+
+
+def split_by(pattern):
+    """The pre_tokenizer that cuts by a pattern, and takes bytes."""
+    return {"type": "Sequence", "pretokenizers": [
+        _split(pattern), {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                          "use_regex": False}]}
 
 
 def _split(pattern):
