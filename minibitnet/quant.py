@@ -42,8 +42,7 @@ def dequantize(codes, scale):
 
 def round_clip(x, a, b):
     """RoundClip(x, a, b) = max(a, min(b, round(x))).  [b158] eq. 2.  Halves round to even, as in PyTorch."""
-    y = np.rint(x)
-    return np.clip(y, a, b, out=y)
+    return np.clip(np.rint(x), a, b)
 
 
 # ---- weights: (n, m) float -> codes (n, m), scale (1, 1)
@@ -91,7 +90,8 @@ def absmean_int4(x):
     """
     beta = _magnitude(total(np.abs(_checked(x)), 0) / x.dtype.type(len(x)))
     scale = beta / x.dtype.type(math.sqrt(7))
-    return Quantized(round_clip(x / scale, -8, 7), scale)
+    codes = x / scale
+    return Quantized(np.clip(np.rint(codes, out=codes), -8, 7, out=codes), scale)   # ``round_clip``, in place
 
 
 def sparse_int8(x):

@@ -108,7 +108,8 @@ def beside_transformers():
            "`save_pretrained` wrote and its library reads: the largest difference of "
            f"{found['config']['tokens']} tokens' logits, over the largest logit. Where one activation's code "
            "lies at a tie of rounding, and falls to the other side, a logit moves by a hundredth: the worst. "
-           f"Random texts that `tokenizers` encodes otherwise than we do: {found['texts encoded otherwise']}. ("
+           "Random texts that `tokenizers` encodes otherwise than we do: "
+           f"{found['texts encoded otherwise']}. ("
            f"{', '.join(f'{name} {version}' for name, version in found['libraries'].items())})")
     yield ""
     lines = [(f"read: {forms[form]}", r) for form, r in found["read"].items()]

@@ -93,7 +93,7 @@ def changed_codes(w, quantize=quant.absmean_ternary):
     (quant, "absmean_ternary", changed_codes),               # the one of training alone
     (poster_numbers, "absmax_int8", lambda x: quant.absmax_int8(x, Q_b=7)),
     (poster_numbers, "pack_ternary", lambda codes: codes.reshape(1, 16)[:, :4].astype(np.uint8)),
-    (kernels, "by_bit_planes", lambda codes, w: kernels.by_blas(codes, w) + 1),
+    (kernels, "by_bit_planes", lambda codes, w, bits: kernels.by_blas(codes, w) + 1),
     (kernels, "by_lookup", lambda codes, w: kernels.by_blas(codes, kernels.bit_planes(np.eye(4)))),
     (poster_numbers, "backward", lambda tape, y, g: dict.fromkeys(range(10**6), np.zeros((4, 4)))),
 ], ids=["another scale", "other codes", "other codes in training", "four bits", "another layout",
