@@ -10,6 +10,7 @@ width is the only thing that grows. What decides most comes first; the last bloc
 intervals narrower and ask whether what the first ones say is an accident.
 """
 import math
+from functools import cache
 from typing import NamedTuple
 
 from ..measure import costs
@@ -81,6 +82,7 @@ class Run(NamedTuple):
         return matrices(self.d)
 
 
+@cache
 def matrices(d):
     """N, the numbers in the projections of a width: the same in every arm."""
     return costs.in_matrices(ModelConfig(d_model=d, n_layers=LAYERS, n_heads=HEADS))
