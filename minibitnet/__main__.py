@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": "loss, perplexity and bits per byte of a trained model",
     "generate": "let a trained model write",
     "pack": "two bits a weight, and a table of bytes",
+    "convert": "to Hugging Face's format and to GGUF, and back",
     "plot": "draw a run's loss again",
     "data": "make, fetch, list and measure corpora",
     "tokenizer": "train a byte-pair vocabulary, look at one, encode with one",

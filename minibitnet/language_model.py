@@ -17,7 +17,7 @@ from .exact import total
 from .files import check_space, directory_to_write, possible
 from .float16 import all_finite
 from .formats import checkpoint, packed
-from .formats.packed import FLOATS
+from .formats.packed import FLOATS, pack
 from .formats.rundir import RunDirectory
 from .inference.cache import KINDS
 from .inference.cache import caches as caches_of
@@ -258,12 +258,12 @@ class LanguageModel:
         if dtype not in FLOATS:
             raise UserError(f"dtype {brief(dtype)}: expected one of {', '.join(FLOATS)}")
         path, arrays, c = Path(directory_to_write(path)), self.latent("save_pretrained()"), self.config
-        packed = bool(packed) and c.variant.has_codes
-        huggingface.config_of(c, packed)         # refuses before anything is made
+        in_two_bits = bool(packed) and c.variant.has_codes
+        config = huggingface.config_of(c, in_two_bits, dtype, self.begin, self.ends)
         files = to_huggingface(self.tokenizer, self.begin, self.ends)
         path.mkdir(parents=True, exist_ok=True)
         check_space(path, 4 * c.n_parameters + 2**20)
-        huggingface.write(path, c, arrays, packed=packed, dtype=dtype, begin=self.begin, ends=self.ends)
+        huggingface.write(path, config, *(pack(arrays, c) if in_two_bits else ({}, arrays)), dtype)
         for name, value in files.items():
             huggingface.write_json(path / name, value)
         return path

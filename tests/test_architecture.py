@@ -31,7 +31,7 @@ ON_FLOOR = {
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
        "experiments.markdown experiments.ablations experiments.plan",
-    9: "jobs drawing measure.step_profile measure.prompt_bench experiments.kv_cache "
+    9: "jobs drawing interop.source measure.step_profile measure.prompt_bench experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.edge experiments.engines_page experiments.quality_page experiments.speed_page "
        "experiments.training_run experiments.scaling experiments.verdicts "
@@ -49,7 +49,7 @@ ON_FLOOR = {
     13: "experiments.catalogue experiments.trained_parts experiments.trained_quantized",
     14: "experiments.trained_page experiments.report",
     15: "experiments.pages",
-    16: "train evaluate generate pack plot tokenizer bench data reproduce __main__",
+    16: "convert train evaluate generate pack plot tokenizer bench data reproduce __main__",
 }
 FLOORS = {name: floor for floor, names in ON_FLOOR.items() for name in names.split()}
 COMMANDS = {*ON_FLOOR[16].split(), "_command"}

@@ -89,7 +89,7 @@ def write(path, c, matrices, arrays, tokenizer, *, kind="tq2", dtype="float16", 
         if not is_bitlinear(ours):
             a = arrays[ours]
             stored = dtype if a.ndim > 1 else "float32"
-            data = rounded(a, FLOATS[stored])
+            data = rounded(a if a.dtype == FLOATS[stored] else widen(a), FLOATS[stored])
             tensors[theirs(ours)] = FLOAT_KINDS[stored], a.shape, data
             continue
         packed, n, scale = matrices[ours]

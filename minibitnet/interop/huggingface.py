@@ -292,23 +292,22 @@ def token_ids(directory):
 
 # ---- writing
 
-def write(path, c, arrays, *, packed, dtype="float32", begin=None, ends=()):
-    """Latent parameters {name: float32} of a model -> config.json, generation_config.json and
-    model.safetensors in a directory. packed: projections in two bits; dtype: of everything else. UserError
-    where transformers has no class for the model."""
-    config = config_of(c, packed, dtype, begin, ends)
+def write(path, config, matrices, arrays, dtype="float32"):
+    """A model in two bits, matrices {name: PackedMatrix} and arrays {name: array}, or in floats alone, into a
+    directory: config.json (``config_of``), generation_config.json and model.safetensors. dtype: of arrays."""
     tensors: dict[str, Any] = {}
-    for name, a in arrays.items():
-        if is_bitlinear(name) and packed:
-            codes, scale = c.variant.quantize(a)
-            tensors[foreign(name)] = packing.pack_ternary(codes)
-            tensors[f"{foreign(name)}_scale"] = scale.reshape(1).astype(np.float32)
-        else:
-            tensors[foreign(name)] = rounded(a, FLOATS[dtype])
-    generation = {"bos_token_id": begin, "eos_token_id": list(ends) or None}
+    for name, matrix in matrices.items():
+        tensors[foreign(name)] = matrix.packed
+        tensors[f"{foreign(name)}_scale"] = np.array([matrix.scale], np.float32)
+    tensors |= {foreign(name): rounded(as_floats(a, dtype), FLOATS[dtype]) for name, a in arrays.items()}
     write_json(path / CONFIG, config)
-    write_json(path / GENERATION, generation)
+    write_json(path / GENERATION, {key: config[key] for key in ("bos_token_id", "eos_token_id")})
     safetensors.save(path / WEIGHTS, tensors, {"format": "pt"})      # what transformers asks for
+
+
+def as_floats(a, dtype):
+    """float32, where it is not in dtype already."""
+    return a if a.dtype == FLOATS[dtype] else widen(a)
 
 
 def write_json(path, value):

@@ -1,0 +1,123 @@
+"""Any model that can be read, in one form: a run, a directory of Hugging Face, a GGUF file; and back."""
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..api import latest, model_of, run_at, tokenizer_of
+from ..errors import UserError
+from ..float16 import widen
+from ..formats import packed
+from ..formats.packed import FLOATS, is_bitlinear
+from ..formats.rundir import RunDirectory
+from ..nn.config import ModelConfig
+from ..options import from_json
+from ..pretrained import directory_of
+from ..pretrained import tokenizer_of as pretrained_tokenizer
+from ..text.bpe_files import to_huggingface
+from ..text.tokenizer import padded
+from . import gguf_model, huggingface
+
+TARGETS = ("hf", *(f"gguf-{kind}" for kind in gguf_model.KINDS), "packed")
+
+
+class Source(NamedTuple):
+    """c; matrices {name: PackedMatrix} of ternary projections, which may be read when they are taken; arrays
+    {name: array} of all else, and of a float model's projections too. begin, ends: the ids that begin and end
+    a text; settings: of the run, or {}."""
+    c: ModelConfig
+    matrices: Mapping
+    arrays: dict
+    tokenizer: Any
+    begin: int | None
+    ends: list
+    settings: dict
+
+
+def read(path, report=lambda name: None):
+    """The model at a path, or of a name -> Source. report(name): as ``huggingface.Matrices``."""
+    folder = directory_of(path)
+    if folder.suffix == ".gguf" and folder.is_file():
+        found = gguf_model.read(folder)
+        tokenizer = padded(found.tokenizer, found.c.vocab_size, folder)
+        return Source(found.c, found.matrices, found.arrays, tokenizer, found.begin, found.ends, {})
+    if (folder / huggingface.CONFIG).is_file() and "model_type" in huggingface.read_json(
+            folder / huggingface.CONFIG):
+        directory = huggingface.open_directory(folder)
+        matrices, arrays = huggingface.Matrices(directory, report), huggingface.arrays(directory)
+        if not directory.c.variant.has_codes:
+            arrays |= {name: huggingface.array(directory, name) for name in matrices}
+            matrices = {}
+        return Source(directory.c, matrices, arrays, pretrained_tokenizer(folder, directory.c.vocab_size),
+                      *huggingface.token_ids(directory), {})
+    return of_run(run_at(folder))
+
+
+def of_run(run):
+    """A RunDirectory's newest checkpoint, or its packed file where there is no other."""
+    if run.last.exists() or not run.packed.exists():
+        saved, where = latest(run)
+        parameters, settings = model_of(saved, where).arrays(), saved.config
+        c = from_json(ModelConfig, settings["model"], where)
+        matrices, arrays = packed.pack(parameters, c) if c.variant.has_codes else ({}, parameters)
+    else:
+        found = packed.load(run.packed, lambda config: from_json(ModelConfig, config["model"], run.packed))
+        c, matrices, arrays, settings = found.c, found.matrices, found.arrays, found.config
+    corpus = settings["corpus"]
+    tokenizer = tokenizer_of(run, c.vocab_size, corpus)
+    end = tokenizer.end if corpus.get("documents") else None
+    return Source(c, matrices, arrays, tokenizer, corpus.get("begin", end),
+                  corpus.get("ends", [] if end is None else [end]), settings)
+
+
+def write(source, path, to, dtype):
+    """A Source as one of TARGETS; dtype: of what is not packed."""
+    c, path = source.c, Path(path)
+    if to == "hf":
+        config = huggingface.config_of(c, bool(source.matrices), dtype, source.begin, source.ends)
+        files = to_huggingface(source.tokenizer, source.begin, source.ends)
+        path.mkdir(parents=True, exist_ok=True)
+        huggingface.write(path, config, source.matrices, source.arrays, dtype)
+        for name, value in files.items():
+            huggingface.write_json(path / name, value)
+    elif to == "packed":
+        if not c.variant.has_codes:
+            raise UserError(f"linear = {c.linear!r}: expected ternary or binary weights to pack")
+        settings = dict(source.settings) or {"model": vars(c), "train": {}, "corpus": {
+            "name": path.name, "sha256": "", "documents": source.begin is not None or bool(source.ends),
+            "begin": source.begin, "ends": source.ends}}
+        run = RunDirectory(path)
+        run.create(settings, source.tokenizer)
+        try:
+            packed.save(run.packed, settings, 0, source.matrices, source.arrays, dtype)
+        finally:
+            run.close()
+    else:
+        gguf_model.write(path, c, source.matrices, source.arrays, source.tokenizer,
+                         kind=to.removeprefix("gguf-"), dtype=dtype, begin=source.begin, ends=source.ends,
+                         name=path.stem)
+
+
+def compare(source, other):
+    """What went where, of a Source and of what was read back -> (kind of array, how many, numbers in them,
+    how they are stored, "equal", "rounded" to 16 bits or "DIFFERENT") of each kind."""
+    groups: dict = {}
+    for name, shape in source.c.tensor_shapes().items():
+        if name in source.matrices:
+            ours, theirs = source.matrices[name], other.matrices[name]
+            equal = np.array_equal(ours.packed, theirs.packed) and ours.scale == theirs.scale
+            verdict = "equal" if equal else "DIFFERENT"
+            kind, how = "projections", "ternary"
+        else:
+            ours, theirs = (widen(s.arrays[name]) for s in (source, other))
+            near = np.allclose(ours, theirs, rtol=2**-7, atol=1e-6 * float(np.abs(ours).max()))
+            verdict = "equal" if np.array_equal(ours, theirs) else "rounded" if near else "DIFFERENT"
+            kind = ("projections" if is_bitlinear(name) else
+                    {"embed_tokens.weight": "embedding", "lm_head.weight": "head"}.get(name, "gains"))
+            how = next(text for text, dtype in FLOATS.items() if dtype == other.arrays[name].dtype)
+        groups.setdefault((kind, how), []).append((int(np.prod(shape)), verdict))
+    for (kind, how), verdicts in groups.items():
+        said = {verdict for _, verdict in verdicts}
+        worst = next(word for word in ("DIFFERENT", "rounded", "equal") if word in said)
+        yield kind, len(verdicts), sum(n for n, _ in verdicts), how, worst

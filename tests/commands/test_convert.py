@@ -1,0 +1,79 @@
+"""python -m minibitnet.convert: from each form to each other, compared by the command and once more here."""
+import json
+
+import numpy as np
+import pytest
+
+import minibitnet
+from minibitnet import convert
+from minibitnet.interop import source
+from minibitnet.interop.source import TARGETS
+
+IDS = np.arange(30) % 256
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose rows are whole blocks of every format."""
+    path = tmp_path_factory.mktemp("convert") / "run"
+    text = "In the beginning was the word, and the word was ternary.\n" * 30
+    model, *_ = minibitnet.fit(text, tokenizer="byte", d_model=256, d_ffn=256, n_layers=1, n_heads=4,
+                               context=32, steps=2, batch=2, progress=False)
+    model.save(path)
+    return path
+
+
+def converted(model, out, to, capsys, *more):
+    assert convert.main([str(model), str(out), "--to", to, *more]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_a_run_there_and_the_same_logits(to, run, tmp_path, capsys):
+    out = tmp_path / ("m.gguf" if to.startswith("gguf") else "m")
+    text = converted(run, out, to, capsys)
+    assert "7 projections          458,752 weights  ternary   read back: equal" in text
+    assert "DIFFERENT" not in text and "rounded" not in text and f"{out}: " in text
+    model = minibitnet.load(out, "packed") if to == "packed" else minibitnet.from_pretrained(out)
+    assert np.array_equal(model.logits(IDS), minibitnet.load(run).logits(IDS))
+
+
+@pytest.mark.parametrize("first", TARGETS)
+def test_each_form_can_be_read_again(first, run, tmp_path, capsys):
+    """To llama.cpp's and to Hugging Face's, in 16 bits: what is not packed is rounded, and the command says
+    so."""
+    middle = tmp_path / ("m.gguf" if first.startswith("gguf") else "m")
+    converted(run, middle, first, capsys)
+    text = converted(middle, tmp_path / "hf", "hf", capsys, "--dtype", "bfloat16")
+    assert "embedding" in text and "read back: rounded" in text and "DIFFERENT" not in text
+    text = converted(tmp_path / "hf", tmp_path / "last.gguf", "gguf-tq1", capsys)
+    assert "bfloat16  read back: equal" in text
+    assert minibitnet.from_pretrained(tmp_path / "last.gguf").logits(IDS).shape == (30, 256)
+
+
+def test_a_float_model_goes_to_hugging_face_alone(tmp_path, capsys):
+    model, *_ = minibitnet.fit("the sea and the shore\n" * 60, tokenizer="byte", linear="float", d_model=16,
+                               n_layers=1, n_heads=2, context=8, steps=1, batch=2, progress=False)
+    model.save(tmp_path / "run")
+    assert "7 projections" in converted(tmp_path / "run", tmp_path / "m", "hf", capsys)
+    assert np.array_equal(minibitnet.from_pretrained(tmp_path / "m").logits(IDS[:8]), model.logits(IDS[:8]))
+    for to, words in (("packed", "expected ternary or binary"), ("gguf-tq2", "expected ternary, which")):
+        with pytest.raises(minibitnet.UserError, match=words):
+            convert.main([str(tmp_path / "m"), str(tmp_path / "x"), "--to", to])
+    with pytest.raises(minibitnet.UserError, match="is there already: expected a new name"):
+        convert.main([str(tmp_path / "run"), str(tmp_path / "m"), "--to", "hf"])
+
+
+def test_what_differs_is_said(run, tmp_path, capsys, monkeypatch):
+    """A weight or a scale that is not what was read, exit 1."""
+    usual = source.write
+
+    def damaged(model, path, to, dtype):
+        name = next(iter(model.matrices))
+        wrong = {name: model.matrices[name]._replace(scale=np.float32(7))}
+        usual(model._replace(matrices=dict(model.matrices) | wrong), path, to, dtype)
+    monkeypatch.setattr(source, "write", damaged)
+    with pytest.raises(minibitnet.UserError, match="does not hold what was read"):
+        convert.main([str(run), str(tmp_path / "m"), "--to", "hf"])
+    assert "read back: DIFFERENT" in capsys.readouterr().out
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["model_type"] == "bitnet"
