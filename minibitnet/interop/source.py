@@ -11,12 +11,13 @@ from ..float16 import widen
 from ..formats import packed
 from ..formats.packed import FLOATS, is_bitlinear
 from ..formats.rundir import RunDirectory
+from ..measure.random_models import SHAPES, RandomModel
 from ..nn.config import ModelConfig
 from ..options import from_json
 from ..pretrained import directory_of
 from ..pretrained import tokenizer_of as pretrained_tokenizer
-from ..text.bpe_files import to_huggingface
-from ..text.tokenizer import padded
+from ..text.bpe_files import to_huggingface, with_end
+from ..text.tokenizer import BPETokenizer, padded
 from . import gguf_model, huggingface
 
 TARGETS = ("hf", *(f"gguf-{kind}" for kind in gguf_model.KINDS), "packed")
@@ -69,6 +70,17 @@ def of_run(run):
     end = tokenizer.end if corpus.get("documents") else None
     return Source(c, matrices, arrays, tokenizer, corpus.get("begin", end),
                   corpus.get("ends", [] if end is None else [end]), settings)
+
+
+def random(name):
+    """Random weights of a shape of ``random_models.SHAPES``, embeddings in bfloat16, as a Source. (The context
+    is that of the published model; the tokens are bytes, and many that stand for nothing.)"""
+    c = ModelConfig(**SHAPES[name] | ({"context": 4096} if name == "2b4t" else {}))
+    weights = RandomModel(c, FLOATS["bfloat16"])
+    arrays = {key: weights[key] for key in weights.shapes if not is_bitlinear(key)}
+    tokenizer = BPETokenizer(with_end({bytes([b]): b for b in range(256)}))
+    return Source(c, {key: weights[key] for key in weights.shapes if is_bitlinear(key)}, arrays, tokenizer,
+                  tokenizer.end, [tokenizer.end], {})
 
 
 def write(source, path, to, dtype):

@@ -64,6 +64,25 @@ def test_a_float_model_goes_to_hugging_face_alone(tmp_path, capsys):
         convert.main([str(tmp_path / "run"), str(tmp_path / "m"), "--to", "hf"])
 
 
+def test_random_weights_of_a_shape(tmp_path, capsys):
+    assert convert.main(["--random", "tiny", str(tmp_path / "m")]) == 0
+    assert "28 projections" in (text := capsys.readouterr().out) and "DIFFERENT" not in text
+    model = minibitnet.from_pretrained(tmp_path / "m")
+    assert model.config.vocab_size == 512 == model.tokenizer.vocab_size and model.begin == 256
+    assert model.generate("a", 3, temperature=0) == minibitnet.from_pretrained(tmp_path / "m").generate(
+        "a", 3, temperature=0)
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["a"], "expected IN and OUT"), (["a", "b", "c", "--to", "hf"], "expected IN and OUT"),
+    (["a", "b"], "expected --to and one of hf, gguf"), (["--random", "tiny", "a", "b"], "--random and OUT"),
+    (["a", "b", "--to", "onnx"], "onnx")])
+def test_what_is_to_be_said(argv, words, capsys):
+    with pytest.raises(SystemExit):
+        convert.main(argv)
+    assert words in (err := capsys.readouterr().err) and err.count("\n") == 1
+
+
 def test_what_differs_is_said(run, tmp_path, capsys, monkeypatch):
     """A weight or a scale that is not what was read, exit 1."""
     usual = source.write
