@@ -73,7 +73,7 @@ def of_run(run):
 
 
 def random(name):
-    """Random weights of a shape of ``random_models.SHAPES``, embeddings in bfloat16, as a Source. (The context
+    """Random weights of a shape of ``random_models.SHAPES``, embeddings in bfloat16. (The context
     is that of the published model; the tokens are bytes, and many that stand for nothing.)"""
     c = ModelConfig(**SHAPES[name] | ({"context": 4096} if name == "2b4t" else {}))
     weights = RandomModel(c, FLOATS["bfloat16"])
