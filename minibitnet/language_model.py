@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import looking
 from .errors import NonFiniteError, UsageError, UserError, brief
 from .exact import total
-from .files import check_space, directory_to_write, possible
+from .files import check_space, directory_to_write
 from .float16 import all_finite
 from .formats import checkpoint, packed
 from .formats.packed import FLOATS, pack
@@ -250,14 +250,16 @@ class LanguageModel:
 
     def save_pretrained(self, path: str | os.PathLike, *, packed: bool = True,
                         dtype: Literal["float32", "float16", "bfloat16"] = "float32") -> Path:
-        """Write a directory that ``transformers`` loads, with the same logits: config.json,
-        model.safetensors, tokenizer.json (``interop/huggingface.py``). packed: ternary weights in two bits,
-        or as the floats that they are quantized from; dtype: of everything else. Files that are there are
-        replaced."""
+        """Write a directory that ``transformers`` loads: config.json, model.safetensors, tokenizer.json
+        (``interop/huggingface.py``). packed: ternary weights in two bits, or as the floats that they are
+        quantized from, float32; dtype: of everything else, and what transformers computes in: with float32
+        the logits are ours. Files that are there are replaced."""
         check_switches(packed=packed)
-        if dtype not in FLOATS:
+        if dtype not in list(FLOATS):
             raise UserError(f"dtype {brief(dtype)}: expected one of {', '.join(FLOATS)}")
         path, arrays, c = Path(directory_to_write(path)), self.latent("save_pretrained()"), self.config
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file: expected the name of a directory")
         in_two_bits = bool(packed) and c.variant.has_codes
         config = huggingface.config_of(c, in_two_bits, dtype, self.begin, self.ends)
         files = to_huggingface(self.tokenizer, self.begin, self.ends)
@@ -272,7 +274,7 @@ class LanguageModel:
                   dtype: Literal["float16", "float32", "bfloat16"] = "float16") -> Path:
         """Write a ternary model as a GGUF file, for llama.cpp (``interop/gguf_model.py`` says which runs
         what). kind: TQ2_0, TQ1_0, Q2_0, or bitnet.cpp's I2_S; dtype: of embedding and head."""
-        path, arrays, c = Path(possible(path)), self.latent("save_gguf()"), self.config
+        path, arrays, c = Path(directory_to_write(path)), self.latent("save_gguf()"), self.config
         if not c.variant.has_codes:
             raise UserError(f"save_gguf() of a model with linear = {c.linear!r}: expected ternary weights")
         gguf_model.write(path, c, *packed.pack(arrays, c), self.tokenizer, kind=kind, dtype=dtype,

@@ -50,6 +50,7 @@ def from_pretrained(path: str | os.PathLike, engine: Literal["float", "packed", 
         running = engine_of(engine, c, matrices(directory, engine, report), huggingface.arrays(directory),
                             threads, kv_bits)
     begin, ends = huggingface.token_ids(directory)
+    begin = begin if begins(directory.path, begin) else None
     corpus = {"name": directory.path.name, "sha256": "", "documents": begin is not None or bool(ends),
               "begin": begin, "ends": ends}
     return LanguageModel(running, tokenizer, {"model": asdict(c), "train": {}, "corpus": corpus}, 0,
@@ -113,6 +114,27 @@ def fetched(name):
         reason = str(e).strip().partition("\n")[0][:200]
         raise UserError(f"{name} cannot be fetched ({type(e).__name__}: {reason}): expected a network, and a "
                         "name that the hub knows, or a directory") from None
+
+
+def begins(folder, begin):
+    """Does the tokenizer of a directory put the token in front of a text? tokenizer_config.json says so, or
+    the template in tokenizer.json; a file of ranks says nothing."""
+    path = folder / "tokenizer_config.json"
+    says = huggingface.read_json(path).get("add_bos_token") if path.is_file() else None
+    if isinstance(says, bool):
+        return says
+    if not (folder / TOKENIZERS[0]).is_file():
+        return True
+    post = huggingface.read_json(folder / TOKENIZERS[0]).get("post_processor") or {}
+    try:
+        for template in post.get("processors", [post]):
+            first = (template.get("single") or [{}])[0]
+            if "SpecialToken" in first:
+                return begin in template["special_tokens"][first["SpecialToken"]["id"]]["ids"]
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise UserError(f"{folder / TOKENIZERS[0]}: post_processor {brief(post)}: expected a template"
+                        ) from None
+    return False
 
 
 def tokenizer_of(folder, vocab_size):

@@ -22,8 +22,8 @@ ON_FLOOR = {
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
        "inference.cache inference.integer_convert ptq.gptq ptq.quip",
     4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer ptq.calibration "
-       "interop.huggingface interop.gguf_model",
-    5: "looking ptq.distill",
+       "interop.huggingface",
+    5: "interop.gguf_model looking ptq.distill",
     6: "nn.training measure.costs experiments.paper",
     7: "language_model measure.agreement measure.counting measure.held_out measure.peers measure.plotting "
        "measure.random_models measure.results measure.timing measure.trigram experiments.claims",

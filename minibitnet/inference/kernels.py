@@ -327,6 +327,7 @@ def matmul(codes, w, bits=8, integer=False, pool=None):
     assert len(codes) == w.m, f"activations have {len(codes)} features, the matrix has {w.m}"
     columns = codes.reshape(len(codes), math.prod(codes.shape[1:]))      # not -1: there may be no features
     N = columns.shape[1]
+    assert bits == 8 or not codes.size or -8 <= codes.min() and codes.max() <= 7, "codes of more than 4 bits"
     if integer or N <= FEW[bits] or not exact_in_float32(len(codes)):
         y = by_bit_planes(columns, w, bits)
     elif bits == 4 and N >= PAIRED:

@@ -11,6 +11,7 @@
 A string is a uint64 length and UTF-8; an array a uint32 type, a uint64 length and its values. This file knows
 no model: ``gguf_model.py`` does.
 """
+import bisect
 import math
 import mmap
 import struct
@@ -31,7 +32,7 @@ FORMATS = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", BOOL: "?
            12: "<d"}
 FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 30: BFLOAT16}      # types of ggml that are one number each
 MOST = 2**20         # tensors, entries
-DEEPEST = 4          # arrays in arrays
+FEW = 2**19          # numbers of an array that become a list, and not an array of NumPy's
 
 
 class Tensor(NamedTuple):
@@ -80,21 +81,25 @@ class Cursor:
         except UnicodeDecodeError:
             raise FormatError("a string in it is not UTF-8") from None
 
-    def value(self, kind, depth=0):
+    def value(self, kind):
         if kind in FORMATS:
             return self.number(FORMATS[kind])
         if kind == STRING:
             return self.text()
-        if kind != ARRAY or depth == DEEPEST:
+        if kind != ARRAY:
             raise FormatError(f"a value of type {kind} in its metadata: expected one of 0 to 12")
         inner, n = self.number("<I"), self.number("<Q")
+        if inner not in FORMATS and inner != STRING:
+            raise FormatError(f"an array of type {inner} in its metadata: expected numbers or texts")
         least = struct.calcsize(FORMATS[inner]) if inner in FORMATS else 8
         if n * least > len(self.data) - self.place:
             raise FormatError(f"an array of {n:,} values in its metadata, more than the file holds")
-        if inner in FORMATS and inner != BOOL:
-            code = FORMATS[inner].lstrip("<")
-            return list(struct.unpack(f"<{n}{code}", self.take(n * least)))
-        return [self.value(inner, depth + 1) for _ in range(n)]
+        if inner in FORMATS:
+            numbers = np.frombuffer(self.take(n * least), FORMATS[inner]).copy()
+            return numbers.tolist() if n <= FEW else numbers
+        if n > MOST:
+            raise FormatError(f"an array of {n:,} texts in its metadata: expected at most {MOST:,}")
+        return [self.text() for _ in range(n)]
 
 
 def read(path):
@@ -144,7 +149,8 @@ def _read(path, cursor, size):
         if offset % alignment or begin + offset > size or math.prod(map(max, shape, (1,) * 4)) > 2**40:
             raise FormatError(f"tensor {name[:60]!r} of shape {brief(shape)} at {offset:,}: it cannot be "
                               "there")
-        room = min((end for end in ends if end > offset), default=offset) - offset
+        after = bisect.bisect_right(ends, offset)
+        room = ends[after] - offset if after < len(ends) else 0
         tensors[name] = Tensor(path, kind, shape, begin + offset, span(kind, shape, room, name))
     return File(path, metadata, tensors)
 

@@ -14,7 +14,8 @@ blk.N.NAME.scale, one float32 by which llama.cpp multiplies what comes out: so n
 I2_S the scale stands in the tensor's own tail, which bitnet.cpp reads.) Files by others have their scale in
 d; these are read where all blocks of a matrix have the same, or zeros alone.
 
-llama.cpp quantizes the activations of 256 features at a time, not of a whole token, and its graph for
+A pattern that llama.cpp has no name for, ours among them, it does not hear of: it cuts text by another one.
+It quantizes the activations of 256 features at a time, not of a whole token, and its graph for
 "bitnet" ends in the embedding for a head and has SiLU. So its logits are near ours for a tied SiLU model, and
 it refuses a file with a head of its own.
 """
@@ -31,7 +32,7 @@ from ..nn.config import ModelConfig
 from ..packing import pack_ternary, unpack_ternary
 from ..text.bpe_files import GPT2_PATTERN, from_huggingface, split_by, to_huggingface
 from ..text.tokenizer import BPETokenizer
-from . import ggml, gguf
+from . import ggml, gguf, huggingface
 
 NAMES = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
          "self_attn.v_proj": "attn_v", "self_attn.attn_sub_norm": "attn_sub_norm",
@@ -48,11 +49,11 @@ SIZES = {"context_length": "context", "embedding_length": "d_model", "block_coun
          "feed_forward_length": "d_ffn", "attention.head_count": "n_heads",
          "attention.head_count_kv": "n_kv_heads"}
 EPS = "attention.layer_norm_rms_epsilon"
-NORMAL, CONTROL = 1, 3                 # tokenizer.ggml.token_type
+NORMAL, CONTROL, UNUSED = 1, 3, 5      # tokenizer.ggml.token_type
 LLAMA3_PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
                   r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 PATTERNS = {"gpt-2": GPT2_PATTERN, "llama-bpe": LLAMA3_PATTERN}      # by llama.cpp's names for them
-OWN = "minibitnet.pattern"             # any other one, which only we read
+OWN, MERGES = "minibitnet.pattern", "minibitnet.ignore_merges"       # of any other one, which only we read
 
 
 class Model(NamedTuple):
@@ -81,8 +82,8 @@ def write(path, c, matrices, arrays, tokenizer, *, kind="tq2", dtype="float16", 
     has not."""
     if c.linear != "ternary":
         raise UserError(f"linear = {c.linear!r}: expected ternary, which llama.cpp has a graph for")
-    if kind not in KINDS or dtype not in FLOAT_KINDS:
-        raise UserError(f"{kind!r} with {dtype!r}: expected one of {', '.join(KINDS)} with one of "
+    if kind not in list(KINDS) or dtype not in list(FLOAT_KINDS):
+        raise UserError(f"{brief(kind)} with {brief(dtype)}: expected one of {', '.join(KINDS)} with one of "
                         f"{', '.join(FLOAT_KINDS)}")
     of_kind, tensors = KINDS[kind], {}
     for ours in c.tensor_shapes():
@@ -97,7 +98,7 @@ def write(path, c, matrices, arrays, tokenizer, *, kind="tq2", dtype="float16", 
         try:
             data = ggml.encode(of_kind, codes, scale if of_kind is ggml.I2_S else 1.0)
         except ValueError as e:
-            raise UserError(f"{ours}: {e}: expected a width that {kind} can hold") from None
+            raise UserError(f"{ours}: {e}") from None
         tensors[theirs(ours)] = of_kind.id, codes.shape, data
         if of_kind is not ggml.I2_S:
             tensors[theirs(ours).replace(".weight", ".scale")] = 0, (1,), np.array([scale], np.float32)
@@ -117,21 +118,29 @@ def metadata_of(c, kind, name):
 
 def tokenizer_metadata(tokenizer, begin, ends):
     """A byte-level tokenizer; UserError for another one."""
-    file = to_huggingface(tokenizer, begin, ends)["tokenizer.json"]
-    if file["model"]["type"] != "BPE":
-        raise UserError(f"{tokenizer!r}: expected a tokenizer of bytes (byte or bpe), which GGUF can hold")
+    file, said = to_huggingface(tokenizer, begin, ends)["tokenizer.json"], tokenizer.to_json()
+    if file["model"]["type"] != "BPE" or said.get("nfc") or said.get("prefix_space"):
+        raise UserError(f"{tokenizer!r}: expected a tokenizer of bytes (byte or bpe) that takes text as it "
+                        "is, which GGUF can hold")
+    if len(ends) > 2:
+        raise UserError(f"{len(ends)} tokens that end a text: expected two at most, which GGUF can name")
     special = {token["content"]: token["id"] for token in file["added_tokens"]}
-    ids = file["model"]["vocab"] | special
+    size = tokenizer.vocab_size
+    unused = {f"[PAD{i}]": i for i in range(size - said.get("unused", 0), size)}
+    ids = file["model"]["vocab"] | special | unused
     pre = file["pre_tokenizer"]
     pattern = pre["pretokenizers"][0]["pattern"]["Regex"] if pre["type"] == "Sequence" else GPT2_PATTERN
     named = next((name for name, known in PATTERNS.items() if known == pattern), None)
     found = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": named or "default",
              "tokenizer.ggml.tokens": sorted(ids, key=ids.get),
-             "tokenizer.ggml.token_type": [CONTROL if text in special else NORMAL
-                                           for text in sorted(ids, key=ids.get)],
+             "tokenizer.ggml.token_type": [
+                 CONTROL if text in special else UNUSED if text in unused else NORMAL
+                 for text in sorted(ids, key=ids.get)],
              "tokenizer.ggml.merges": [" ".join(merge) for merge in file["model"]["merges"]],
              "tokenizer.ggml.bos_token_id": begin, "tokenizer.ggml.eos_token_id": next(iter(ends), None),
-             "tokenizer.ggml.add_bos_token": begin is not None, OWN: None if named else pattern}
+             "tokenizer.ggml.eot_token_id": ends[1] if len(ends) > 1 else None,
+             "tokenizer.ggml.add_bos_token": begin is not None, OWN: None if named else pattern,
+             MERGES: None if named == "llama-bpe" else file["model"].get("ignore_merges", False)}
     return {key: value for key, value in found.items() if value not in (None, [])}
 
 
@@ -154,12 +163,14 @@ def read(path):
         left.pop(name, None)
     if left:
         raise FormatError(f"{path}: tensor {min(left)!r} is not of this model")
-    begin, end = (file.metadata.get(f"tokenizer.ggml.{which}_token_id") for which in ("bos", "eos"))
-    for i in (begin, end):
+    begin, *ends = (file.metadata.get(f"tokenizer.ggml.{which}_token_id") for which in ("bos", "eos", "eot"))
+    ends = [i for i in dict.fromkeys(ends) if i is not None]
+    for i in (begin, *ends):
         if i is not None and not (type(i) is int and 0 <= i < c.vocab_size):
             raise UserError(f"{path}: token id {brief(i)}: expected one below {c.vocab_size:,}")
-    begin = begin if file.metadata.get("tokenizer.ggml.add_bos_token", True) else None
-    return Model(c, matrices, arrays, tokenizer_of(file), begin, [] if end is None else [end])
+    adds = file.metadata.get("tokenizer.ggml.add_bos_token",         # as llama.cpp, where nothing is said
+                             file.metadata.get("tokenizer.ggml.pre") == "llama-bpe")
+    return Model(c, matrices, arrays, tokenizer_of(file), begin if adds else None, ends)
 
 
 def config_of(file):
@@ -184,14 +195,19 @@ def config_of(file):
     if embedding is None or len(embedding.shape) != 2:
         raise FormatError(f"{path}: tensor 'token_embd.weight' is missing, or no matrix")
     head = number("attention.key_length", 0)
+    for key in ("rope.dimension_count", "attention.value_length"):
+        if number(key, expected := head or sizes["d_model"] // max(1, sizes["n_heads"])) != expected:
+            raise UserError(f"{path}: {kind}.{key} = {number(key)}: expected {expected}, all of a head")
     try:
         natural = head * sizes["n_heads"] == sizes["d_model"]
-        return ModelConfig(vocab_size=embedding.shape[0], linear="ternary", activation=activation,
-                           tied="output.weight" not in file.tensors, d_head=0 if natural else head,
-                           norm_eps=float(number(EPS)), rope_theta=float(number("rope.freq_base", 10_000.0)),
-                           **sizes)
+        c = ModelConfig(vocab_size=embedding.shape[0], linear="ternary", activation=activation,
+                        tied="output.weight" not in file.tensors, d_head=0 if natural else head,
+                        norm_eps=float(number(EPS)), rope_theta=float(number("rope.freq_base", 10_000.0)),
+                        **sizes)
+        huggingface.check_context(c)
     except UserError as e:
         raise UserError(f"{path}: {e}") from None
+    return c
 
 
 def taken(tensors, name, shape, path):
@@ -255,14 +271,20 @@ def tokenizer_of(file):
         raise UserError(f"{path}: tokenizer.ggml.pre = {brief(pre)}: expected one of {', '.join(PATTERNS)}")
     tokens, kinds = said.get("tokenizer.ggml.tokens"), said.get("tokenizer.ggml.token_type")
     merges = said.get("tokenizer.ggml.merges", [])
+    kinds = kinds.tolist() if isinstance(kinds, np.ndarray) else kinds
     if not (isinstance(tokens, list) and isinstance(kinds, list) and isinstance(merges, list)
             and len(tokens) == len(kinds) and len(set(map(str, tokens))) == len(tokens)):
         raise UserError(f"{path}: tokenizer.ggml.tokens and token_type: expected two lists of one length, "
                         "each token once")
+    if strange := set(kinds) - {NORMAL, CONTROL, UNUSED}:
+        raise UserError(f"{path}: tokenizer.ggml.token_type {min(strange)}: expected normal tokens, control "
+                        "and unused ones alone (1, 3, 5); others stand for text that they cut first")
+    unused = len(kinds) - next((i for i in range(len(kinds), 0, -1) if kinds[i - 1] != UNUSED), 0)
+    tokens, kinds = tokens[:len(kinds) - unused], kinds[:len(kinds) - unused]
     special = [i for i, kind in enumerate(kinds) if kind != NORMAL]
     vocabulary = from_huggingface({
         "model": {"type": "BPE", "vocab": {text: i for i, text in enumerate(tokens)}, "merges": merges,
-                  "ignore_merges": pre == "llama-bpe"},
+                  "ignore_merges": pre == "llama-bpe" or said.get(MERGES) is True},
         "added_tokens": [{"id": i, "content": tokens[i], "special": True} for i in special],
         "normalizer": None, "pre_tokenizer": split_by(pattern)}, path)
-    return BPETokenizer(vocabulary)
+    return BPETokenizer(vocabulary._replace(unused=unused))

@@ -101,37 +101,52 @@ def expect(config, key, values, where, default=None):
 def model_config(config, where):
     """The contents of a config.json -> (ModelConfig, Storage); UserError for a model that we have not, or a
     value that we do not know. where: for messages."""
+    if "model_type" not in config and "train" in config:
+        raise UserError(f"{where} is a run's: expected a directory of Hugging Face (minibitnet.load reads "
+                        "runs)")
     kind = expect(config, "model_type", tuple(DEFAULTS), where)
-    for key in ("attention_bias", "mlp_bias"):
-        expect(config, key, (False,), where, False)
     given = DEFAULTS[kind] | {key: value for key, value in config.items() if value is not None}
+    for key in ("attention_bias", "mlp_bias"):
+        expect(given, key, (False,), where, False)
     for key in ("rope_scaling", "rope_parameters"):
         rope = given.get(key, {})
         if not isinstance(rope, dict):
             raise UserError(f"{where}: {key} = {brief(rope)}: expected an object")
         expect(rope | {"rope_type": rope.get("rope_type", rope.get("type", "default"))}, "rope_type",
                ("default",), where)
+        expect(rope, "partial_rotary_factor", (None, 1.0), where)
         given["rope_theta"] = rope.get("rope_theta", given["rope_theta"])
+    expect(given, "partial_rotary_factor", (None, 1.0), where)
     expect(given, "hidden_act", ("silu", "relu2"), where)
     tied = expect(given, "tie_word_embeddings", (False, True), where, False)
     storage = storage_of(config, kind, where)
     linear = "ternary" if kind == "bitnet" else "float" if storage is None else "ternary_llama"
     sizes = {ours: given[theirs] for theirs, ours in FIELDS.items() if given[theirs] is not None}
-    for name, value in sizes.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name != "activation" and not (number and (0 < value or name == "norm_eps")):
+    head = given.get("head_dim", 0)
+    for name, value in (sizes | {"head_dim": head}).items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value < 1e12
+        least = 0 <= value if number and name in ("norm_eps", "head_dim") else number and 0 < value
+        if name != "activation" and not least:
             raise UserError(f"{where}: {brief(value)} for {name}: expected a number above 0")
     sizes |= {name: float(sizes[name]) for name in ("norm_eps", "rope_theta")}
     try:
-        head = given.get("head_dim") or 0
         natural = sizes["d_model"] == sizes["n_heads"] * head
         c = ModelConfig(**sizes, linear=linear, tied=tied, d_head=0 if natural else head)
+        check_context(c)
     except UserError as e:
         raise UserError(f"{where}: {e}") from None
     if kind == "bitnet" and c.d_attention != c.d_model:
         raise UserError(f"{where}: head_dim = {c.head_dim} of {c.n_heads} heads: expected a hidden_size of "
                         f"{c.d_attention}, which attn_sub_norm has in transformers")
     return c, storage or Storage(packed=False)
+
+
+def check_context(c):
+    """UserError for a context whose rotary tables would take more memory than the model."""
+    most = max(2**20, c.n_parameters)
+    if c.context * c.head_dim > most:
+        raise UserError(f"a context of {c.context:,} tokens: expected at most {most // c.head_dim:,}, or "
+                        "tables of angles would be larger than the model; is it damaged?")
 
 
 def storage_of(config, kind, where):
@@ -294,15 +309,21 @@ def token_ids(directory):
 
 def write(path, config, matrices, arrays, dtype="float32"):
     """A model in two bits, matrices {name: PackedMatrix} and arrays {name: array}, or in floats alone, into a
-    directory: config.json (``config_of``), generation_config.json and model.safetensors. dtype: of arrays."""
+    directory: config.json (``config_of``), generation_config.json and model.safetensors. dtype: of arrays,
+    but for floats that are to be quantized: rounded, some would get another code."""
+    masters = not matrices and "quantization_config" in config
     tensors: dict[str, Any] = {}
     for name, matrix in matrices.items():
         tensors[foreign(name)] = matrix.packed
         tensors[f"{foreign(name)}_scale"] = np.array([matrix.scale], np.float32)
-    tensors |= {foreign(name): rounded(as_floats(a, dtype), FLOATS[dtype]) for name, a in arrays.items()}
-    write_json(path / CONFIG, config)
-    write_json(path / GENERATION, {key: config[key] for key in ("bos_token_id", "eos_token_id")})
+    for name, a in arrays.items():
+        stored = "float32" if masters and is_bitlinear(name) else dtype
+        tensors[foreign(name)] = rounded(as_floats(a, stored), FLOATS[stored])
+    for stale in (INDEX, CONFIG):                # of another model that was here
+        (path / stale).unlink(missing_ok=True)
     safetensors.save(path / WEIGHTS, tensors, {"format": "pt"})      # what transformers asks for
+    write_json(path / GENERATION, {key: config[key] for key in ("bos_token_id", "eos_token_id")})
+    write_json(path / CONFIG, config)            # last: without it nothing is a model
 
 
 def as_floats(a, dtype):

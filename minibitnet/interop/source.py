@@ -14,7 +14,7 @@ from ..formats.rundir import RunDirectory
 from ..measure.random_models import SHAPES, RandomModel
 from ..nn.config import ModelConfig
 from ..options import from_json
-from ..pretrained import directory_of
+from ..pretrained import begins, directory_of
 from ..pretrained import tokenizer_of as pretrained_tokenizer
 from ..text.bpe_files import to_huggingface, with_end
 from ..text.tokenizer import BPETokenizer, padded
@@ -50,8 +50,9 @@ def read(path, report=lambda name: None):
         if not directory.c.variant.has_codes:
             arrays |= {name: huggingface.array(directory, name) for name in matrices}
             matrices = {}
+        begin, ends = huggingface.token_ids(directory)
         return Source(directory.c, matrices, arrays, pretrained_tokenizer(folder, directory.c.vocab_size),
-                      *huggingface.token_ids(directory), {})
+                      begin if begins(folder, begin) else None, ends, {})
     return of_run(run_at(folder))
 
 

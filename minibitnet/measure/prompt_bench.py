@@ -38,7 +38,7 @@ def in_words(row):
     """A row of ``measure`` as a table to print."""
     lines = [f"{row['shape']}, a prompt of {row['tokens']}, {row['threads']} threads, "
              f"median of {row['rounds']} rounds",
-             f"  {'':10}{'tokens/s':>10}{'peak MB':>9}   faster than {EIGHT}"]
+             f"  {'':10}{'tokens/s':>10}{'peak MB':>9}   speed / {EIGHT}"]
     for name in CONTENDERS:
         r = row[name]
         lines.append(f"  {name:10}{r['tokens_per_s']:>10.1f}{r['peak_mb']:>9,.0f}   {spread(r['to_eight'])}")

@@ -11,12 +11,13 @@ import base64
 import binascii
 import codecs
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
 from ..files import write_atomically
-from .bpe import MAX_RANKS, join, pattern_of
+from .bpe import EARLIER_PATTERN, MAX_RANKS, PATTERN, join, pattern_of
 from .kinds import kind_of
 
 END_TOKEN = "<|endoftext|>"            # the token between documents
@@ -35,6 +36,7 @@ class Vocabulary(NamedTuple):
     ignore_merges: bool = False  # True: what a whole piece becomes need not be the join of two other tokens
     prefix_space: bool = False   # True: a text that does not begin with a space gets one
     nfc: bool = False            # True: characters are composed first (Unicode's normal form C)
+    unused: int = 0              # ids behind all others that stand for nothing, where a model has more
 
 
 def with_end(ranks):
@@ -150,8 +152,12 @@ def from_huggingface(saved, path):
 
 def to_huggingface(tokenizer, begin=None, ends=()):
     """A tokenizer -> {file name: contents} of the files that ``transformers`` reads: tokenizer.json, which
-    encodes alike, and tokenizer_config.json. begin: the id that a text begins with, or None."""
+    encodes alike, and tokenizer_config.json. begin: the id that a text begins with, or None. UserError for
+    what the format has not."""
     said = tokenizer.to_json()
+    if said.get("prefix_space") and said["pattern"] != GPT2_PATTERN:
+        raise UserError(f"{tokenizer!r} cuts by a pattern of its own and puts a space in front: expected one "
+                        "of the two, for tokenizer.json cannot say both")
     names = {i: text for text, i in said.get("specials", {}).items()}
     if said["tokenizer"] == "char":
         model = {"type": "WordLevel", "vocab": {c: i for i, c in enumerate(said["characters"])},
@@ -192,8 +198,15 @@ def to_huggingface(tokenizer, begin=None, ends=()):
         "clean_up_tokenization_spaces": False}}
 
 
+def portable(pattern):
+    """The pattern with u0080 for x80, behind the backslash: Oniguruma, with which their library reads it,
+    takes the latter for a byte."""
+    return re.sub(r"\\x([89a-f][0-9a-f])", r"\\u00\1", pattern)
+
+
 def split_by(pattern):
     """The pre_tokenizer that cuts by a pattern, and takes bytes."""
+    pattern = portable(pattern)
     return {"type": "Sequence", "pretokenizers": [
         _split(pattern), {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
                           "use_regex": False}]}
@@ -216,6 +229,8 @@ def _converted(saved):
     normalizer = saved.get("normalizer")
     _check_kind(model | {"normalizer": None if normalizer == {"type": "NFC"} else normalizer})
     added = saved.get("added_tokens") or ()
+    if not all(isinstance(token["content"], str) for token in added):
+        raise UserError(f"its added tokens {_shown(added)}: expected texts")
     specials = {token["content"]: token["id"] for token in added}
     of_text = [token["content"] for token in added if token.get("special") is False]
     if of_text:
@@ -278,7 +293,8 @@ def _pattern(pre_tokenizer):
         alone = not space and not last.get("use_regex", True)
         if alone and len(first) == 1 and first[0]["type"] == "Split" and \
                 (first[0]["behavior"], first[0]["invert"]) in (("Isolated", False), ("Removed", True)):
-            return first[0]["pattern"]["Regex"], False
+            pattern = first[0]["pattern"]["Regex"]
+            return {portable(ours): ours for ours in (PATTERN, EARLIER_PATTERN)}.get(pattern, pattern), False
     raise UserError(f"its pre_tokenizer is {json.dumps(pre_tokenizer)[:120]}: expected ByteLevel, alone or, "
                     "without add_prefix_space, after one Split by a regular expression")
 

@@ -22,7 +22,7 @@ from . import bpe, bpe_files
 
 EXPECTED = "char, byte, bpe:SIZE, or the path of a tokenizer.json or of a rank file"
 MAX_PATTERN = 2000
-LATER = "prefix_space", "nfc"          # of a vocabulary, said where they are true
+LATER = {"prefix_space": bool, "nfc": bool, "unused": int}     # of a vocabulary, said where they are not 0
 END_OR_NOT = {}, {"end": False}, {"end": True}     # what a tokenizer.json may say; early ones say nothing
 
 
@@ -117,9 +117,9 @@ class BPETokenizer(_ByteLevel):
 
     def __init__(self, vocabulary):
         self.vocabulary = vocabulary
-        tokens = [b""] * (len(vocabulary.ranks) + len(vocabulary.specials))
-        taken = set(vocabulary.specials.values())
-        self._ids = np.array([i for i in range(len(tokens)) if i not in taken], np.int32)      # of each rank
+        n, taken = len(vocabulary.ranks) + len(vocabulary.specials), set(vocabulary.specials.values())
+        tokens = [b""] * (n + vocabulary.unused)
+        self._ids = np.array([i for i in range(n) if i not in taken], np.int32)                # of each rank
         for token, rank in vocabulary.ranks.items():
             tokens[self._ids[rank]] = token
         super().__init__(tokens)
@@ -216,9 +216,8 @@ def padded(tokenizer, vocab_size, path):
     if not isinstance(tokenizer, BPETokenizer):
         raise UserError(f"{path} has {tokenizer.vocab_size:,} tokens, the model has {vocab_size:,}: expected "
                         "as many")
-    unused = {f"<|unused {i}|>": i for i in range(tokenizer.vocab_size, vocab_size)}
     vocabulary = tokenizer.vocabulary
-    return BPETokenizer(vocabulary._replace(specials=vocabulary.specials | unused))
+    return BPETokenizer(vocabulary._replace(unused=vocabulary.unused + missing))
 
 
 def _from_json(saved, path):
@@ -231,7 +230,7 @@ def _from_json(saved, path):
             return CharTokenizer(characters, rest.get("end", False))
         case {"tokenizer": "bpe", "ranks": list(tokens), "pattern": str(pattern),
               "specials": dict(specials), "ignore_merges": bool(ignore_merges), **rest} if (
-                set(rest) <= set(LATER) and all(value is True for value in rest.values())):
+                all(type(value) is LATER.get(key) and 0 < value < 2**31 for key, value in rest.items())):
             ranks = bpe_files.ranks_of(tokens, lambda rank: f"{path}: rank {rank}", ignore_merges)
             bpe_files.check_specials(specials, len(ranks), path)
             return _bpe_tokenizer(bpe_files.Vocabulary(ranks, pattern, specials, ignore_merges, **rest), path)

@@ -1,6 +1,7 @@
 """GGUF files: there and back, by the gguf package where it is installed, and damaged."""
 import random
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from minibitnet.formats.packed import PackedMatrix
 from minibitnet.formats.safetensors import FormatError
 from minibitnet.interop import ggml, gguf, gguf_model
 from minibitnet.packing import pack_ternary, unpack_ternary
-from minibitnet.text.tokenizer import ByteTokenizer, CharTokenizer
+from minibitnet.text.bpe_files import GPT2_PATTERN
+from minibitnet.text.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer
 
 WIDE = {"d_model": 256, "d_ffn": 512, "n_layers": 1}     # rows of whole blocks, in every type
 KINDS = pytest.mark.parametrize("kind", gguf_model.KINDS)
@@ -57,6 +59,10 @@ def test_bytes_and_characters(tmp_path):
     model = model_of(tokenizer=ByteTokenizer(with_end=True), vocab_size=257, **WIDE)
     again = minibitnet.from_pretrained(model.save_gguf(tmp_path / "m.gguf"))
     assert again.tokenizer.encode("né\n").tolist() == model.tokenizer.encode("né\n").tolist()
+    for change in ({"nfc": True}, {"prefix_space": True, "pattern": GPT2_PATTERN}):
+        odd = BPETokenizer(TOKENIZER.vocabulary._replace(**change))
+        with pytest.raises(UserError, match="that takes text as it is, which GGUF can hold"):
+            model_of(tokenizer=odd, **WIDE).save_gguf(tmp_path / "c")
     characters = CharTokenizer.train("the sea", with_end=True)
     with pytest.raises(UserError, match="expected a tokenizer of bytes"):
         model_of(tokenizer=characters, vocab_size=characters.vocab_size, **WIDE).save_gguf(tmp_path / "c")
@@ -76,7 +82,8 @@ def rewrite(path, change):
     """Read a file whole, change (metadata, tensors {name: [kind, shape, array]}), write it."""
     file = gguf.read(path)
     tensors = {name: [t.kind, t.shape, t.read()] for name, t in file.tensors.items()}
-    metadata = dict(file.metadata)
+    metadata = {key: value.tolist() if isinstance(value, np.ndarray) else value
+                for key, value in file.metadata.items()}
     change(metadata, tensors)
     gguf.write(path, metadata, tensors)
 
@@ -142,6 +149,9 @@ def changed_scale(metadata, tensors):
     (lambda m, t: m.update({"tokenizer.ggml.model": "llama"}), "ggml.model = 'llama': expected gpt2"),
     (lambda m, t: (m.pop("minibitnet.pattern"), m.update({"tokenizer.ggml.pre": "qwen2"})), "pre = 'qwen2'"),
     (lambda m, t: m["tokenizer.ggml.token_type"].pop(), "two lists of one length"),
+    (lambda m, t: m["tokenizer.ggml.token_type"].__setitem__(9, 4), "token_type 4: expected normal tokens"),
+    (lambda m, t: m.update({"bitnet.rope.dimension_count": 64}), "dimension_count = 64: expected 128, all"),
+    (lambda m, t: m.update({"bitnet.context_length": 2**23}), "a context of 8,388,608 tokens: expected at m"),
     (lambda m, t: t.pop("output_norm.weight"), "tensor 'output_norm.weight' is missing"),
     (lambda m, t: t.pop("token_embd.weight"), "tensor 'token_embd.weight' is missing"),
     (lambda m, t: t.update({"blk.0.attn_q.bias": [0, (256,), np.zeros(256, np.float32)]}), "is not of this"),
@@ -158,7 +168,47 @@ def test_what_is_wrong_is_named(change, words, wide, tmp_path):
     assert str(e.value).startswith(str(path)) and "\n" not in str(e.value)
 
 
+def test_two_tokens_may_end_a_text_and_some_stand_for_nothing(tmp_path):
+    unused = BPETokenizer(TOKENIZER.vocabulary._replace(unused=9))
+    model = model_of(tokenizer=unused, vocab_size=280, **WIDE)
+    model.ends = [270, 5]
+    again = minibitnet.from_pretrained(model.save_gguf(tmp_path / "m.gguf"))
+    assert again.ends == [270, 5] and again.tokenizer.vocabulary == unused.vocabulary
+    model.ends = [1, 2, 3]
+    with pytest.raises(UserError, match="3 tokens that end a text: expected two at most"):
+        model.save_gguf(tmp_path / "m.gguf")
+    for arguments in ((["tq2"],), (5,)):
+        with pytest.raises(UserError, match="expected one of tq1"):
+            model.save_gguf(tmp_path / "m.gguf", *arguments)
+    with pytest.raises(UserError, match="expected the name of a directory"):
+        model.save_gguf(5)
+
+
 # ---- the file
+
+def test_many_tensors_are_read_at_once(tmp_path):
+    """Ten thousand of one number each: their rooms are looked up, not searched."""
+    gguf.write(tmp_path / "m", {}, {f"t{i}": (0, (1,), np.float32([i])) for i in range(10_000)})
+    tensors = gguf.read(tmp_path / "m").tensors
+    assert len(tensors) == 10_000 and tensors["t77"].read() == [77]
+
+
+def test_arrays_of_metadata_take_little_memory(tmp_path):
+    """Four million numbers stay an array of a byte each; arrays in arrays are refused."""
+    def file(kind, inner, n, data):
+        head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a"
+        (tmp_path / "m").write_bytes(head + struct.pack("<IIQ", kind, inner, n) + data)
+    file(9, 0, 2**22, bytes(2**22))
+    tracemalloc.start()
+    metadata = gguf.read(tmp_path / "m").metadata
+    assert tracemalloc.get_traced_memory()[1] < 2**22 * 2 + 2**20 and len(metadata["a"]) == 2**22
+    tracemalloc.stop()
+    for inner, n, words in ((9, 4, "an array of type 9"), (8, 2**21, "texts in its metadata: expected at mo"),
+                            (0, 2**40, "more than the file holds")):
+        file(9, inner, n, bytes(2**24))
+        with pytest.raises(FormatError, match=words):
+            gguf.read(tmp_path / "m")
+
 
 def test_the_bytes_of_a_small_file(tmp_path):
     """By pencil: the header, one entry, one tensor of two rows of three, whose data begin at a multiple of

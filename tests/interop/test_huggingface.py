@@ -1,6 +1,7 @@
 """Directories of Hugging Face, without its libraries: what is written is read, what is wrong is named."""
 import json
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def model_of(seed=0, tokenizer=TOKENIZER, **options):
     for p in transformer.parameters().values():
         if p.data.ndim == 1:
             p.data[:] = rng.uniform(0.5, 1.5, p.data.shape)
-    return LanguageModel(FloatEngine(transformer), tokenizer, {"corpus": {"documents": True}, "model": {}})
+    settings = {"model": asdict(c), "train": {}, "corpus": {"name": "", "sha256": "", "documents": True}}
+    return LanguageModel(FloatEngine(transformer), tokenizer, settings)
 
 
 IDS = np.random.default_rng(1).integers(0, 271, 20)
@@ -132,9 +134,12 @@ def test_shards_and_what_their_index_says(tmp_path):
 
 
 def test_masters_of_16_bits_are_quantized_as_they_are(tmp_path):
-    """bfloat16 masters: absmean of the rounded weights."""
+    """bfloat16 masters, as others save them: absmean of the rounded weights. (We keep them in float32.)"""
     model = model_of()
     model.save_pretrained(tmp_path, packed=False, dtype="bfloat16")
+    assert huggingface.open_directory(tmp_path).tensors["layers.0.mlp.up_proj.weight"].dtype == np.float32
+    rewrite(tmp_path, lambda arrays: {name: rounded(widen(a), FLOATS["bfloat16"])
+                                      for name, a in arrays.items()})
     directory = huggingface.open_directory(tmp_path)
     name = "layers.0.mlp.up_proj.weight"
     w = widen(rounded(model.latent()[name], FLOATS["bfloat16"]))
@@ -150,7 +155,9 @@ def test_a_vocabulary_larger_than_the_tokenizer(tmp_path):
     """As many models have: the last ids stand for nothing, and no text becomes them."""
     model_of(vocab_size=300).save_pretrained(tmp_path)
     model = minibitnet.from_pretrained(tmp_path)
-    assert model.tokenizer.vocab_size == 300
+    assert model.tokenizer.vocab_size == 300 and model.tokenizer.vocabulary.unused == 29
+    model_of(vocab_size=300, tokenizer=model.tokenizer).save(tmp_path / "run")
+    assert minibitnet.load(tmp_path / "run").tokenizer.vocabulary == model.tokenizer.vocabulary
     assert model.tokenizer.decode([299, *TOKENIZER.encode("sea")]) == "sea"
     rewrite(tmp_path, vocab_size=200)
     with pytest.raises(UserError, match="tokens.weight' is F32 \\(300, 16\\): expected .* \\(200, 16\\)"):
@@ -175,6 +182,38 @@ def test_a_saved_tokenizer_is_read_again(tokenizer, tmp_path):
     for text in ("the shells, né 你好\n 42", "", "she sells"):
         assert np.array_equal(again.encode(text), tokenizer.encode(text))
     assert again.vocab_size == tokenizer.vocab_size and again.end == tokenizer.end
+
+
+def test_the_begin_token_is_put_there_where_the_tokenizer_says_so(tmp_path):
+    """By the template in tokenizer.json; tokenizer_config.json has the last word."""
+    model_of().save_pretrained(tmp_path)
+    files = {name: json.loads((tmp_path / name).read_text())
+             for name in ("tokenizer.json", "tokenizer_config.json")}
+
+    def begin(template=None, **config):
+        post = files["tokenizer.json"]["post_processor"] if template is None else template
+        changed = {"tokenizer.json": {"post_processor": post}, "tokenizer_config.json": config}
+        for name, keys in changed.items():
+            (tmp_path / name).write_text(json.dumps(files[name] | keys))
+        return minibitnet.from_pretrained(tmp_path).begin
+    template = files["tokenizer.json"]["post_processor"]
+    assert begin() == 270 and begin({}) is None and begin(add_bos_token=False) is None
+    assert begin({}, add_bos_token=True) == 270
+    sequence = {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}
+    assert begin(sequence) == 270
+    with pytest.raises(UserError, match="post_processor .* expected a template"):
+        begin(template | {"special_tokens": {}})
+
+
+def test_their_pattern_is_spelled_for_their_library(tmp_path):
+    """u0080, not x80; read again it is ours."""
+    model_of().save_pretrained(tmp_path)
+    text = (tmp_path / "tokenizer.json").read_text()
+    assert r"\\u0080-\\u00bf" in text and r"\\x80" not in text
+    assert load_tokenizer(tmp_path / "tokenizer.json").vocabulary == TOKENIZER.vocabulary
+    spaced = BPETokenizer(TOKENIZER.vocabulary._replace(prefix_space=True))
+    with pytest.raises(UserError, match="cuts by a pattern of its own and puts a space in front"):
+        model_of(tokenizer=spaced).save_pretrained(tmp_path / "m")
 
 
 # ---- config.json
@@ -225,7 +264,12 @@ def test_how_weights_are_stored(q, storage):
     ({"hidden_size": -16}, "-16 for d_model: expected a number above 0"),
     ({"hidden_size": "16"}, "'16' for d_model"), ({"num_key_value_heads": 3}, "does not divide n_heads"),
     ({"head_dim": 6}, "head_dim = 6 of 2 heads: expected a hidden_size of 12"),
-    ({"rms_norm_eps": 7}, "norm_eps = 7"), ({"vocab_size": True}, "True for vocab_size")])
+    ({"rms_norm_eps": 7}, "norm_eps = 7"), ({"vocab_size": True}, "True for vocab_size"),
+    ({"head_dim": "8"}, "'8' for head_dim"), ({"head_dim": {"a": 1}}, "for head_dim: expected a number"),
+    ({"num_attention_heads": 2.0}, "n_heads = 2.0: expected int"),
+    ({"rope_parameters": {"rope_theta": 10**400}}, "for rope_theta: expected a number"),
+    ({"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5"),
+    ({"max_position_embeddings": 4_194_304}, "a context of 4,194,304 tokens: expected at most 131,072")])
 def test_a_value_that_is_not_known_is_named(changes, words, tmp_path):
     model_of().save_pretrained(tmp_path)
     rewrite(tmp_path, **changes)
@@ -245,6 +289,8 @@ def test_what_is_no_directory_of_a_model(tmp_path, monkeypatch):
     model_of().save_pretrained(tmp_path / "m")
     refused("is a file: expected the directory", tmp_path / "m" / "config.json")
     refused("expected a directory, or a name", path="")
+    model_of().save(tmp_path / "run")
+    refused("config.json is a run's: expected a directory of Hugging Face", tmp_path / "run")
     refused("expected a directory, or a name", path=7)
     refused("engine 'fast'", engine="fast")
     (tmp_path / "m" / "tokenizer.json").rename(tmp_path / "t")
@@ -313,6 +359,10 @@ def test_what_transformers_has_no_class_for(tmp_path):
         model_of().pack().save_pretrained(tmp_path / "m")
     with pytest.raises(UserError, match="dtype 'int8': expected one of float32"):
         model_of().save_pretrained(tmp_path / "m", dtype="int8")
+    with pytest.raises(UserError, match="dtype \\['float32'\\]: expected one of float32"):
+        model_of().save_pretrained(tmp_path / "m", dtype=["float32"])
+    with pytest.raises(UserError, match="config.json is a file: expected the name of a directory"):
+        model_of().save_pretrained(tmp_path / "m" / "config.json")
     with pytest.raises(UserError, match="packed = 'no': expected True or False"):
         model_of().save_pretrained(tmp_path / "m", packed="no")
 

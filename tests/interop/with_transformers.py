@@ -26,7 +26,8 @@ FORMS = {"bitlinear": {"linear_class": "bitlinear", "quantization_mode": "offlin
          "offline": {"linear_class": "autobitlinear", "quantization_mode": "offline"},
          "online": {"linear_class": "autobitlinear", "quantization_mode": "online"}}
 TOKENS, VOCABULARY = 20, 271
-WORDS = ["the", " sea", " shells", "\n", "  ", "né", "你好", " 42", "!?", "'s", "\t", "\x00", " 🙂"]
+WORDS = ["the", " sea", " shells", "\n", "  ", "né", "你好", " 42", "!?", "'s", "\t", "\x00", " 🙂",
+         "\xa0", "«", "»", "°C", "£", "½", "ab"]
 
 
 def tokenizer():

@@ -194,7 +194,7 @@ def test_the_alphabet_of_bytes_is_gpt2s():
 
 def test_a_byte_level_vocabulary_converts_to_its_ranks():
     vocabulary = from_huggingface(huggingface(), "t.json")
-    assert vocabulary == (RANKS, GPT2_PATTERN, {"<|endoftext|>": 280}, False, False, False)
+    assert vocabulary == (RANKS, GPT2_PATTERN, {"<|endoftext|>": 280}, False, False, False, 0)
 
 
 def shifted(saved, specials):
