@@ -5,12 +5,14 @@ import time
 
 from .api import load
 from .language_model import ENGINES
+from .pretrained import from_pretrained, is_pretrained
 
 
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("generate", "Continue a text with a trained model, token by token, with a "
-                                         "key-value cache.")
+                                         "key-value cache. The model is a run, a directory of Hugging Face "
+                                         "or a GGUF file; packed weights need --engine packed or integer.")
     _command.add_model_flags(parser, ENGINES)
     parser.add_argument("--prompt", required=True, metavar="TEXT",
                         help="the beginning; only its last CONTEXT tokens are read")
@@ -29,8 +31,14 @@ def main(argv):
                         help="of the packed engine's key-value cache (%(default)s)")
     _command.add_threads(parser, "for the packed engine")
     args = parser.parse_args(argv)
-    model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"),
-                 threads=args.threads, kv_bits=args.kv_bits)
+    if is_pretrained(args.model):
+        if args.checkpoint != "last":
+            parser.error(f"--checkpoint {args.checkpoint}: expected none, {args.model} is no run")
+        model = from_pretrained(args.model, args.engine, threads=args.threads, kv_bits=args.kv_bits)
+    else:
+        model = load(args.model, args.engine, args.checkpoint,
+                     warn=lambda note: _command.say(f"note: {note}"), threads=args.threads,
+                     kv_bits=args.kv_bits)
     pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k,
                           top_p=args.top_p, seed=args.seed, stop=args.stop)
     first = next(pieces, "")         # before anything is printed: it checks the settings and reads the prompt

@@ -57,6 +57,15 @@ def from_pretrained(path: str | os.PathLike, engine: Literal["float", "packed", 
                          directory.path)
 
 
+def is_pretrained(path):
+    """Is this a directory of Hugging Face, a GGUF file or a name in the hub's cache, and not a run?"""
+    folder = Path(possible(path))
+    if not folder.exists():
+        return bool(NAME.fullmatch(os.fspath(path)) and in_cache(os.fspath(path)))
+    config = folder / huggingface.CONFIG
+    return folder.suffix == ".gguf" or config.is_file() and "model_type" in huggingface.read_json(config)
+
+
 def of_gguf(path, engine, threads, kv_bits):
     """The model of a GGUF file."""
     check_engine(engine, threads, kv_bits)

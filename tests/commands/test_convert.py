@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import minibitnet
-from minibitnet import convert
+from minibitnet import convert, generate
 from minibitnet.interop import source
 from minibitnet.interop.source import TARGETS
 
@@ -36,6 +36,23 @@ def test_a_run_there_and_the_same_logits(to, run, tmp_path, capsys):
     assert "DIFFERENT" not in text and "rounded" not in text and f"{out}: " in text
     model = minibitnet.load(out, "packed") if to == "packed" else minibitnet.from_pretrained(out)
     assert np.array_equal(model.logits(IDS), minibitnet.load(run).logits(IDS))
+
+
+def test_what_was_converted_writes(run, tmp_path, capsys):
+    """By the command, as the run itself does."""
+    converted(run, tmp_path / "m", "hf", capsys)
+    converted(run, tmp_path / "m.gguf", "gguf-tq2", capsys)
+    written = []
+    for model in (run, tmp_path / "m", tmp_path / "m.gguf"):
+        assert generate.main(["--model", str(model), "--engine", "packed", "--prompt", "the", "--tokens", "5",
+                              "--temperature", "0"]) == 0
+        written.append(capsys.readouterr().out)
+    assert written[0] == written[1] == written[2] != ""
+    with pytest.raises(minibitnet.UserError, match="packed weights, of which no floats are left"):
+        generate.main(["--model", str(tmp_path / "m"), "--prompt", "the"])
+    with pytest.raises(SystemExit):
+        generate.main(["--model", str(tmp_path / "m"), "--prompt", "the", "--checkpoint", "best"])
+    assert "is no run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("first", TARGETS)
