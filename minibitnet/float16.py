@@ -18,8 +18,9 @@ ROWS = 2**18         # weights that are widened at a time, to 2 MB of float64
 # ---- floats
 
 def rounded(x, dtype):                           # float32 -> dtype
-    """float32, or what is in dtype already, to float32, float16 or BFLOAT16: to the nearest, halves to even.
-    ValueError for a value that dtype cannot hold."""
+    """float32, float16 or BFLOAT16 to one of them: to the nearest, halves to even. ValueError for a value
+    that dtype cannot hold."""
+    x = x if x.dtype == dtype else widen(x)
     if x.dtype == dtype:
         y = x
     elif dtype == BFLOAT16:

@@ -29,7 +29,6 @@ from .interop import gguf_model, huggingface
 from .nn import ops
 from .nn.autograd import Tensor
 from .shapes import same_shape, targets_of, token_ids
-from .text.bpe_files import to_huggingface
 from .threads import MOST_THREADS, one_blas_thread
 
 ENGINES = ("float", "packed", "integer")
@@ -79,10 +78,7 @@ class LanguageModel:
         self.engine, self.tokenizer, self.settings = engine, tokenizer, settings
         self.step, self.path = step, path
         self.config, self.logit_scale, self.new_caches = engine.config, engine.logit_scale, engine.new_caches
-        corpus = settings["corpus"]
-        end = tokenizer.end if corpus.get("documents") else None
-        self.begin = corpus.get("begin", end)                        # what a document begins with, if any
-        self.ends = corpus.get("ends", [end] if end is not None else [])     # and any of these ends it
+        self.begin, self.ends = begin_and_ends(settings["corpus"], tokenizer)
 
     def __repr__(self):
         return f"<LanguageModel: {self.config.summary}; step {self.step:,}, {type(self.engine).__name__}>"
@@ -261,13 +257,10 @@ class LanguageModel:
         if path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file: expected the name of a directory")
         in_two_bits = bool(packed) and c.variant.has_codes
-        config = huggingface.config_of(c, in_two_bits, dtype, self.begin, self.ends)
-        files = to_huggingface(self.tokenizer, self.begin, self.ends)
-        path.mkdir(parents=True, exist_ok=True)
         check_space(path, 4 * c.n_parameters + 2**20)
-        huggingface.write(path, config, *(pack(arrays, c) if in_two_bits else ({}, arrays)), dtype)
-        for name, value in files.items():
-            huggingface.write_json(path / name, value)
+        matrices, rest = pack(arrays, c) if in_two_bits else ({}, arrays)
+        huggingface.write(path, c, matrices, rest, self.tokenizer, dtype=dtype, begin=self.begin,
+                          ends=self.ends)
         return path
 
     def save_gguf(self, path: str | os.PathLike, kind: Literal["tq2", "tq1", "q2", "i2s"] = "tq2", *,
@@ -316,6 +309,12 @@ class LanguageModel:
             raise UserError(f"{len(ids):,} token ids: expected at most the context of "
                             f"{self.config.context:,}")
         return ids[None]
+
+
+def begin_and_ends(corpus, tokenizer):
+    """That part of a run's config -> (the id that a document begins with, or None; the ids that end one)."""
+    end = tokenizer.end if corpus.get("documents") else None
+    return corpus.get("begin", end), corpus.get("ends", [] if end is None else [end])
 
 
 def check_engine(engine, threads, kv_bits):

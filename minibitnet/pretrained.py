@@ -28,10 +28,10 @@ def from_pretrained(path: str | os.PathLike, engine: Literal["float", "packed", 
     """The model of a Hugging Face directory, or of a name such as microsoft/bitnet-b1.58-2B-4T: one that
     ``huggingface_hub`` has in its cache, or fetches where it is installed (pip install 'minibitnet[hub]').
 
-    BitNet, its weights packed or in floats, and LLaMA in floats or with ternary projections; and a BitNet's
-    GGUF file:
-    ``interop/huggingface.py``. engine: "packed" for ternary weights, also those that are stored in floats,
-    "float" for a float model; "float" of ternary weights needs them in floats. threads, kv_bits: as ``load``.
+    BitNet, its weights packed or in floats, and LLaMA in floats or with ternary projections:
+    ``interop/huggingface.py``; and the GGUF file of a BitNet: ``interop/gguf_model.py``.
+    engine: "packed" for ternary weights, also those that are stored in floats, "float" for a float model;
+    "float" of ternary weights needs them in floats. threads, kv_bits: as ``load``.
     report(name) is called for every matrix that is read."""
     folder = directory_of(path)
     if folder.suffix == ".gguf" and folder.is_file():
@@ -51,10 +51,15 @@ def from_pretrained(path: str | os.PathLike, engine: Literal["float", "packed", 
                             threads, kv_bits)
     begin, ends = huggingface.token_ids(directory)
     begin = begin if begins(directory.path, begin) else None
-    corpus = {"name": directory.path.name, "sha256": "", "documents": begin is not None or bool(ends),
-              "begin": begin, "ends": ends}
-    return LanguageModel(running, tokenizer, {"model": asdict(c), "train": {}, "corpus": corpus}, 0,
+    return LanguageModel(running, tokenizer, settings_of(c, directory.path.name, begin, ends), 0,
                          directory.path)
+
+
+def settings_of(c, name, begin, ends):
+    """What stands for a run's config of a model that no run has made. begin, ends: ids."""
+    return {"model": asdict(c), "train": {}, "corpus": {
+        "name": name, "sha256": "", "documents": begin is not None or bool(ends),
+        "begin": begin, "ends": ends}}
 
 
 def is_pretrained(path):
@@ -74,10 +79,8 @@ def of_gguf(path, engine, threads, kv_bits):
                         "packed or integer")
     found = gguf_model.read(path)
     tokenizer = padded(found.tokenizer, found.c.vocab_size, path)
-    corpus = {"name": path.stem, "sha256": "", "documents": found.begin is not None or bool(found.ends),
-              "begin": found.begin, "ends": found.ends}
     running = engine_of(engine, found.c, found.matrices, found.arrays, threads, kv_bits)
-    settings = {"model": asdict(found.c), "train": {}, "corpus": corpus}
+    settings = settings_of(found.c, path.stem, found.begin, found.ends)
     return LanguageModel(running, tokenizer, settings, 0, path)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import packing
-from ..float16 import BFLOAT16, all_finite, rounded, widen
+from ..float16 import BFLOAT16, all_finite, rounded
 from ..variants import VARIANTS
 from . import safetensors
 from .checkpoint import config_in
@@ -61,8 +61,7 @@ def save(path, config, step, matrices, arrays, dtype="float32"):
     for name, matrix in matrices.items():
         tensors[foreign(name)] = matrix.packed
         tensors[foreign(name) + "_scale"] = np.array([matrix.scale], np.float32)
-    tensors |= {foreign(name): rounded(a if a.dtype == FLOATS[dtype] else widen(a), FLOATS[dtype])
-                for name, a in arrays.items()}
+    tensors |= {foreign(name): rounded(a, FLOATS[dtype]) for name, a in arrays.items()}
     safetensors.save(path, tensors, {"format": FORMAT, "step": str(step), "config": json.dumps(config)})
 
 

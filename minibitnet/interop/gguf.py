@@ -199,6 +199,7 @@ def write(path, metadata, tensors):
 
 
 def packed_text(text):
+    """A string's bytes, behind their number."""
     data = text.encode("utf-8")
     return struct.pack("<Q", len(data)) + data
 

@@ -90,8 +90,7 @@ def write(path, c, matrices, arrays, tokenizer, *, kind="tq2", dtype="float16", 
         if not is_bitlinear(ours):
             a = arrays[ours]
             stored = dtype if a.ndim > 1 else "float32"
-            data = rounded(a if a.dtype == FLOATS[stored] else widen(a), FLOATS[stored])
-            tensors[theirs(ours)] = FLOAT_KINDS[stored], a.shape, data
+            tensors[theirs(ours)] = FLOAT_KINDS[stored], a.shape, rounded(a, FLOATS[stored])
             continue
         packed, n, scale = matrices[ours]
         codes = unpack_ternary(packed, n)
@@ -128,14 +127,15 @@ def tokenizer_metadata(tokenizer, begin, ends):
     size = tokenizer.vocab_size
     unused = {f"[PAD{i}]": i for i in range(size - said.get("unused", 0), size)}
     ids = file["model"]["vocab"] | special | unused
+    tokens = sorted(ids, key=ids.get)
     pre = file["pre_tokenizer"]
     pattern = pre["pretokenizers"][0]["pattern"]["Regex"] if pre["type"] == "Sequence" else GPT2_PATTERN
     named = next((name for name, known in PATTERNS.items() if known == pattern), None)
     found = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": named or "default",
-             "tokenizer.ggml.tokens": sorted(ids, key=ids.get),
+             "tokenizer.ggml.tokens": tokens,
              "tokenizer.ggml.token_type": [
                  CONTROL if text in special else UNUSED if text in unused else NORMAL
-                 for text in sorted(ids, key=ids.get)],
+                 for text in tokens],
              "tokenizer.ggml.merges": [" ".join(merge) for merge in file["model"]["merges"]],
              "tokenizer.ggml.bos_token_id": begin, "tokenizer.ggml.eos_token_id": next(iter(ends), None),
              "tokenizer.ggml.eot_token_id": ends[1] if len(ends) > 1 else None,
@@ -155,7 +155,7 @@ def read(path):
         tensor = taken(left, theirs(ours), shape, path)
         if is_bitlinear(ours):
             scale = left.pop(theirs(ours).replace(".weight", ".scale"), None)
-            factor = 1.0 if scale is None else floats(scale, path, theirs(ours)).reshape(-1)[0]
+            factor = 1.0 if scale is None else float(widen(floats(scale, path, theirs(ours))).reshape(-1)[0])
             matrices[ours] = matrix(tensor, factor, path, theirs(ours))
         else:
             arrays[ours] = floats(tensor, path, theirs(ours))
@@ -231,7 +231,7 @@ def floats(tensor, path, name):
 
 
 def matrix(tensor, factor, path, name):
-    """A projection in blocks, or in floats of three values -> PackedMatrix with one scale."""
+    """A projection in blocks, or in floats of three values -> PackedMatrix with one scale, times factor."""
     if tensor.kind in ggml.KINDS:
         try:
             codes, scale = ggml.decode(ggml.KINDS[tensor.kind], tensor.read(), tensor.shape)
@@ -253,7 +253,7 @@ def matrix(tensor, factor, path, name):
                               f"{scale:g}: expected ternary weights")
     if scale < 0:
         codes, scale = -codes, -scale
-    scale *= float(widen(np.asarray(factor)) if isinstance(factor, np.generic | np.ndarray) else factor)
+    scale *= factor
     if not 0 < scale < np.inf:
         raise FormatError(f"{path}: tensor {name!r} has the scale {scale:g}: expected a number above 0")
     return PackedMatrix(pack_ternary(codes), len(codes), np.float32(scale))

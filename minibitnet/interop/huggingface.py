@@ -34,6 +34,7 @@ from ..formats.packed import FLOATS, PackedMatrix, foreign, is_bitlinear
 from ..formats.safetensors import FormatError
 from ..nn.config import ModelConfig
 from ..quant import absmean_ternary
+from ..text.bpe_files import to_huggingface
 
 CONFIG, WEIGHTS, INDEX, GENERATION = ("config.json", "model.safetensors", "model.safetensors.index.json",
                                       "generation_config.json")
@@ -307,28 +308,26 @@ def token_ids(directory):
 
 # ---- writing
 
-def write(path, config, matrices, arrays, dtype="float32"):
+def write(path, c, matrices, arrays, tokenizer, *, dtype="float32", begin=None, ends=()):
     """A model in two bits, matrices {name: PackedMatrix} and arrays {name: array}, or in floats alone, into a
-    directory: config.json (``config_of``), generation_config.json and model.safetensors. dtype: of arrays,
-    but for floats that are to be quantized: rounded, some would get another code."""
-    masters = not matrices and "quantization_config" in config
+    directory. dtype: of arrays, but for floats that are to be quantized: rounded, some would get another
+    code. UserError where transformers has no class for the model, before anything is made."""
+    config = config_of(c, bool(matrices), dtype, begin, ends)
+    files, masters = to_huggingface(tokenizer, begin, ends), not matrices and c.variant.has_codes
     tensors: dict[str, Any] = {}
     for name, matrix in matrices.items():
         tensors[foreign(name)] = matrix.packed
         tensors[f"{foreign(name)}_scale"] = np.array([matrix.scale], np.float32)
     for name, a in arrays.items():
         stored = "float32" if masters and is_bitlinear(name) else dtype
-        tensors[foreign(name)] = rounded(as_floats(a, stored), FLOATS[stored])
+        tensors[foreign(name)] = rounded(a, FLOATS[stored])
+    path.mkdir(parents=True, exist_ok=True)
     for stale in (INDEX, CONFIG):                # of another model that was here
         (path / stale).unlink(missing_ok=True)
     safetensors.save(path / WEIGHTS, tensors, {"format": "pt"})      # what transformers asks for
-    write_json(path / GENERATION, {key: config[key] for key in ("bos_token_id", "eos_token_id")})
-    write_json(path / CONFIG, config)            # last: without it nothing is a model
-
-
-def as_floats(a, dtype):
-    """float32, where it is not in dtype already."""
-    return a if a.dtype == FLOATS[dtype] else widen(a)
+    files[GENERATION] = {key: config[key] for key in ("bos_token_id", "eos_token_id")}
+    for name, value in (files | {CONFIG: config}).items():           # last: without it nothing is a model
+        write_json(path / name, value)
 
 
 def write_json(path, value):

@@ -14,9 +14,10 @@ from ..formats.rundir import RunDirectory
 from ..measure.random_models import SHAPES, RandomModel
 from ..nn.config import ModelConfig
 from ..options import from_json
-from ..pretrained import begins, directory_of
+from ..language_model import begin_and_ends
+from ..pretrained import begins, directory_of, is_pretrained, settings_of
 from ..pretrained import tokenizer_of as pretrained_tokenizer
-from ..text.bpe_files import to_huggingface, with_end
+from ..text.bpe_files import with_end
 from ..text.tokenizer import BPETokenizer, padded
 from . import gguf_model, huggingface
 
@@ -43,8 +44,7 @@ def read(path, report=lambda name: None):
         found = gguf_model.read(folder)
         tokenizer = padded(found.tokenizer, found.c.vocab_size, folder)
         return Source(found.c, found.matrices, found.arrays, tokenizer, found.begin, found.ends, {})
-    if (folder / huggingface.CONFIG).is_file() and "model_type" in huggingface.read_json(
-            folder / huggingface.CONFIG):
+    if is_pretrained(folder):
         directory = huggingface.open_directory(folder)
         matrices, arrays = huggingface.Matrices(directory, report), huggingface.arrays(directory)
         if not directory.c.variant.has_codes:
@@ -66,11 +66,8 @@ def of_run(run):
     else:
         found = packed.load(run.packed, lambda config: from_json(ModelConfig, config["model"], run.packed))
         c, matrices, arrays, settings = found.c, found.matrices, found.arrays, found.config
-    corpus = settings["corpus"]
-    tokenizer = tokenizer_of(run, c.vocab_size, corpus)
-    end = tokenizer.end if corpus.get("documents") else None
-    return Source(c, matrices, arrays, tokenizer, corpus.get("begin", end),
-                  corpus.get("ends", [] if end is None else [end]), settings)
+    tokenizer = tokenizer_of(run, c.vocab_size, settings["corpus"])
+    return Source(c, matrices, arrays, tokenizer, *begin_and_ends(settings["corpus"], tokenizer), settings)
 
 
 def random(name):
@@ -88,18 +85,12 @@ def write(source, path, to, dtype):
     """A Source as one of TARGETS; dtype: of what is not packed."""
     c, path = source.c, Path(path)
     if to == "hf":
-        config = huggingface.config_of(c, bool(source.matrices), dtype, source.begin, source.ends)
-        files = to_huggingface(source.tokenizer, source.begin, source.ends)
-        path.mkdir(parents=True, exist_ok=True)
-        huggingface.write(path, config, source.matrices, source.arrays, dtype)
-        for name, value in files.items():
-            huggingface.write_json(path / name, value)
+        huggingface.write(path, c, source.matrices, source.arrays, source.tokenizer, dtype=dtype,
+                          begin=source.begin, ends=source.ends)
     elif to == "packed":
         if not c.variant.has_codes:
             raise UserError(f"linear = {c.linear!r}: expected ternary or binary weights to pack")
-        settings = dict(source.settings) or {"model": vars(c), "train": {}, "corpus": {
-            "name": path.name, "sha256": "", "documents": source.begin is not None or bool(source.ends),
-            "begin": source.begin, "ends": source.ends}}
+        settings = source.settings or settings_of(c, path.name, source.begin, source.ends)
         run = RunDirectory(path)
         run.create(settings, source.tokenizer)
         try:
