@@ -110,6 +110,7 @@ def run(tmp_path_factory):
 
 
 def test_a_command_runs_in_a_stream_that_cannot_be_reconfigured(run, monkeypatch):
+    monkeypatch.delitem(sys.modules, "minibitnet.generate", raising=False)     # or runpy warns of it
     monkeypatch.setattr(sys, "argv", ["generate", "--model", str(run), "--prompt", "the", "--tokens", "5"])
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, KernelStream())
