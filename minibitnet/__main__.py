@@ -11,6 +11,7 @@ COMMANDS = {
     "generate": "let a trained model write",
     "pack": "two bits a weight, and a table of bytes",
     "convert": "to Hugging Face's format and to GGUF, and back",
+    "inspect": "is a model's file sound, and if not, why",
     "plot": "draw a run's loss again",
     "data": "make, fetch, list and measure corpora",
     "tokenizer": "train a byte-pair vocabulary, look at one, encode with one",

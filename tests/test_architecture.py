@@ -31,25 +31,27 @@ ON_FLOOR = {
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
        "experiments.markdown experiments.ablations experiments.plan",
-    9: "jobs drawing interop.source measure.step_profile measure.prompt_bench experiments.kv_cache "
+    9: "jobs drawing interop.source interop.soundness "
+       "measure.step_profile measure.prompt_bench experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.edge experiments.engines_page experiments.quality_page experiments.speed_page "
        "experiments.training_run experiments.scaling experiments.verdicts "
        "experiments.miniatures "
        "course.poster_numbers",
-    10: "fitting experiments.miniature_costs experiments.miniature_parts "
+    10: "fitting interop.readings experiments.miniature_costs experiments.miniature_parts "
         "experiments.quantized_run course.poster course.map "
         "course.quantizers course.gradients course.straight_through course.bitlinear "
         "course.transformer course.training course.packing course.integers "
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
-    11: "experiments.after_training experiments.few_bits experiments.runner course.grading",
+    11: "interop.examination "
+        "experiments.after_training experiments.few_bits experiments.runner course.grading",
     12: "experiments.distillation experiments.trained_sizes",
     13: "experiments.catalogue experiments.trained_parts experiments.trained_quantized",
     14: "experiments.trained_page experiments.report",
     15: "experiments.pages",
-    16: "convert train evaluate generate pack plot tokenizer bench data reproduce __main__",
+    16: "convert inspect train evaluate generate pack plot tokenizer bench data reproduce __main__",
 }
 FLOORS = {name: floor for floor, names in ON_FLOOR.items() for name in names.split()}
 COMMANDS = {*ON_FLOOR[16].split(), "_command"}

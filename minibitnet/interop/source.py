@@ -1,5 +1,6 @@
 """Any model that can be read, in one form: a run, a directory of Hugging Face, a GGUF file; and back."""
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from ..api import latest, model_of, run_at, tokenizer_of
 from ..errors import UserError
 from ..float16 import widen
-from ..formats import packed
+from ..formats import checkpoint, packed, safetensors
 from ..formats.packed import FLOATS, is_bitlinear
 from ..formats.rundir import RunDirectory
 from ..measure.random_models import SHAPES, RandomModel
@@ -37,37 +38,77 @@ class Source(NamedTuple):
     settings: dict
 
 
-def read(path, report=lambda name: None):
-    """The model at a path, or of a name -> Source. report(name): as ``huggingface.Matrices``."""
+def read(path, report=lambda name: None, excused=None):
+    """The model at a path, or of a name -> Source. report(name): as ``huggingface.Matrices``. excused: a list
+    that takes the UserError of a tokenizer that cannot be read; the Source has None then."""
     folder = directory_of(path)
     if folder.suffix == ".gguf" and folder.is_file():
         found = gguf_model.read(folder)
         tokenizer = padded(found.tokenizer, found.c.vocab_size, folder)
         return Source(found.c, found.matrices, found.arrays, tokenizer, found.begin, found.ends, {})
     if is_pretrained(folder):
-        directory = huggingface.open_directory(folder)
-        matrices, arrays = huggingface.Matrices(directory, report), huggingface.arrays(directory)
-        if not directory.c.variant.has_codes:
-            arrays |= {name: huggingface.array(directory, name) for name in matrices}
-            matrices = {}
-        begin, ends = huggingface.token_ids(directory)
-        return Source(directory.c, matrices, arrays, pretrained_tokenizer(folder, directory.c.vocab_size),
-                      begin if begins(folder, begin) else None, ends, {})
-    return of_run(run_at(folder))
-
-
-def of_run(run):
-    """A RunDirectory's newest checkpoint, or its packed file where there is no other."""
+        return of_directory(huggingface.open_directory(folder), report, excused)
+    if folder.suffix == ".safetensors" and folder.is_file():
+        return of_file(folder, excused)
+    run = run_at(folder)
     if run.last.exists() or not run.packed.exists():
-        saved, where = latest(run)
-        parameters, settings = model_of(saved, where).arrays(), saved.config
-        c = from_json(ModelConfig, settings["model"], where)
-        matrices, arrays = packed.pack(parameters, c) if c.variant.has_codes else ({}, parameters)
-    else:
-        found = packed.load(run.packed, lambda config: from_json(ModelConfig, config["model"], run.packed))
-        c, matrices, arrays, settings = found.c, found.matrices, found.arrays, found.config
-    tokenizer = tokenizer_of(run, c.vocab_size, settings["corpus"])
-    return Source(c, matrices, arrays, tokenizer, *begin_and_ends(settings["corpus"], tokenizer), settings)
+        return of_checkpoint(*latest(run), run, excused)
+    return of_packed(run.packed, run, excused)
+
+
+def of_directory(directory, report, excused=None):
+    """A huggingface.Directory."""
+    matrices, arrays = huggingface.Matrices(directory, report), huggingface.arrays(directory)
+    if not directory.c.variant.has_codes:
+        arrays |= {name: huggingface.array(directory, name) for name in matrices}
+        matrices = {}
+    begin, ends = huggingface.token_ids(directory)
+    with excuse(excused):
+        tokenizer = pretrained_tokenizer(directory.path, directory.c.vocab_size)
+        return Source(directory.c, matrices, arrays, tokenizer,
+                      begin if begins(directory.path, begin) else None, ends, {})
+    return Source(directory.c, matrices, arrays, None, begin, ends, {})
+
+
+def of_file(path, excused=None):
+    """A file of a run: a checkpoint or a packed one."""
+    run, (_, metadata) = RunDirectory(path.parent), safetensors.stored(path)
+    if metadata.get("format") == packed.FORMAT:
+        return of_packed(path, run, excused)
+    return of_checkpoint(checkpoint.load(path), path, run, excused)
+
+
+def of_checkpoint(saved, path, run, excused=None):
+    """A Checkpoint that was read, of a RunDirectory."""
+    parameters, c = model_of(saved, path).arrays(), from_json(ModelConfig, saved.config["model"], path)
+    matrices, arrays = packed.pack(parameters, c) if c.variant.has_codes else ({}, parameters)
+    return with_tokenizer(c, matrices, arrays, run, saved.config, excused)
+
+
+def of_packed(path, run, excused=None):
+    """A packed file of a RunDirectory."""
+    found = packed.load(path, lambda config: from_json(ModelConfig, config["model"], path))
+    return with_tokenizer(found.c, found.matrices, found.arrays, run, found.config, excused)
+
+
+def with_tokenizer(c, matrices, arrays, run, settings, excused):
+    """A run's arrays, with its tokenizer, -> Source."""
+    tokenizer = None
+    with excuse(excused):
+        tokenizer = tokenizer_of(run, c.vocab_size, settings["corpus"])
+    begin, ends = begin_and_ends(settings["corpus"], tokenizer) if tokenizer else (None, [])
+    return Source(c, matrices, arrays, tokenizer, begin, ends, settings)
+
+
+@contextmanager
+def excuse(excused):
+    """Put a UserError of this block into a list, if there is one."""
+    try:
+        yield
+    except UserError as e:
+        if excused is None:
+            raise
+        excused.append(e)
 
 
 def random(name):

@@ -146,6 +146,20 @@ def categories(title, ylabel, series, path):
     return _save(figure, axes, path)
 
 
+def heat(values, rows, xlabel, label, path):
+    """Rows of numbers from 0 to 100 as a picture, with a scale beside it."""
+    figure, axes = _figure(size=(max(6, 2.5 + 0.25 * max(map(len, values))), 1 + 0.35 * len(rows)))
+    if not figure:
+        return False
+    image = axes[0].imshow(values, cmap="Greys", vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+    axes[0].set_yticks(range(len(rows)), rows)
+    axes[0].set(xlabel=xlabel)
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    figure.colorbar(image, ax=axes[0], label=label)
+    save(figure, path)
+    return True
+
+
 def two_categories(left, right, path):
     """Two panels, each (title, ylabel, {category: value, or a list of them}, a line to be above, or None)."""
     figure, axes = _figure(panels=2, size=(4.2, 3.6))

@@ -1,0 +1,200 @@
+"""All that is looked at before a model is called sound: its files, its weights, its tokenizer, and what it
+says."""
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..api import run_at
+from ..errors import UserError
+from ..float16 import all_finite, widen
+from ..formats import checkpoint, packed, safetensors
+from ..formats.packed import PackedMatrix, is_bitlinear
+from ..formats.rundir import RunDirectory
+from ..packing import pack_ternary
+from ..pretrained import directory_of, is_pretrained
+from ..quant import absmean_ternary
+from . import huggingface, readings, soundness, source
+from .soundness import Finding
+
+RUN, RUN_FILE, DIRECTORY, GGUF, BARE = ("run", "file of a run", "directory of Hugging Face", "GGUF file",
+                                        "safetensors file without a configuration")
+
+
+@dataclass
+class Report:
+    """What was found. kind: of model; c: its ModelConfig, and None where none could be read; seen:
+    [MatrixSeen]; heard: Heard, and None where it was not run; notes: what was left out, and why."""
+    kind: str
+    c: Any = None
+    seen: list = field(default_factory=list)
+    heard: Any = None
+    findings: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+    @property
+    def sound(self):
+        return not self.findings
+
+    def has(self, fault):
+        return any(finding.fault == fault for finding in self.findings)
+
+
+def examine(path, *, data: str | None = None, run: bool = True, threads: int = 1,
+            report: Callable[[str], Any] = lambda what: None) -> Report:
+    """The model at a path, or of a name -> Report; UserError where there is none. data: a text to hear it on,
+    by default its own, stories or pets; run: hear it at all; report(what) is called before every step."""
+    folder, kind = place_of(path)
+    found = Report(kind)
+    if kind == BARE:
+        look_at_file(found, folder, report)
+        return found
+    excused: list = []
+    try:
+        model = source.read(folder, report, excused)
+    except UserError as e:
+        found.findings.append(Finding("damaged file", str(e)))
+        return found
+    found.c = model.c
+    found.findings += [Finding("tokenizer", str(e)) for e in excused]
+    look(found, model.matrices, report)
+    found.findings += chain(
+        of_files(folder, kind, model),
+        soundness.of_matrices(found.seen, ternary=0 in (model.c.variant.codes or (0,))),
+        soundness.of_arrays(model.arrays, soundness.spoken_ids(model.tokenizer)),
+        soundness.of_config(model.c), soundness.of_tokenizer(model.tokenizer, model.ends))
+    known, own = model.tokenizer is not None, model.settings.get("train", {}).get("data")
+    if known and not model.ends:
+        found.notes.append("no token ends a text: what this model writes goes on until it is stopped")
+    del model                                    # a large one is read again, and never there twice
+    if run and known and not found.has("damaged file"):
+        listen(found, lambda: source.read(folder), own, data, threads, report)
+    else:
+        found.notes.append("the model was not run: what only running shows was not looked for")
+    guess = soundness.suspicious_scales(found.seen)
+    if guess and not (found.heard and found.heard.predicts) and not found.has(guess.fault):
+        found.findings.insert(0, guess)
+    return found
+
+
+def place_of(path):
+    """A path or a name -> (where the model is, its kind); UserError where nothing is."""
+    folder = directory_of(path)
+    if not folder.exists():
+        return run_at(folder).path, RUN          # the one that comes along, or UserError
+    if folder.suffix == ".gguf":
+        return folder, GGUF
+    if folder.suffix == ".safetensors" and folder.is_file():
+        if (folder.parent / huggingface.CONFIG).is_file() and is_pretrained(folder.parent):
+            return folder.parent, DIRECTORY
+        return folder, RUN_FILE if is_ours(folder) else BARE
+    if folder.is_dir() and not any(chain(folder.glob("*.json"), folder.glob("*.safetensors"))):
+        raise UserError(f"{folder}: expected a model, found a directory with neither weights nor "
+                        f"{huggingface.CONFIG}")
+    if (folder / huggingface.CONFIG).is_file() and is_pretrained(folder):
+        return folder, DIRECTORY
+    return folder, RUN
+
+
+def is_ours(path):
+    """Is this file one that this project wrote? (One that cannot be read may have been.)"""
+    try:
+        return safetensors.stored(path)[1].get("format", "").startswith(safetensors.OURS)
+    except safetensors.FormatError:
+        return True
+
+
+def look(found, matrices, report):
+    """Put what {name: PackedMatrix} look like into a Report; what cannot be read is a finding."""
+    for name in matrices:
+        report(name)
+        try:
+            found.seen.append(soundness.look(name, matrices[name]))
+        except UserError as e:
+            found.findings.append(Finding("damaged file", str(e)))
+
+
+def listen(found, read, own, data, threads, report):
+    """Put what a model says into a Report."""
+    try:
+        found.heard, finding = readings.hear(read, own, data, threads, report)
+    except UserError as e:
+        if data:
+            raise
+        found.notes.append(f"the model was not run: {e}")
+    else:
+        found.findings += [finding] if finding else []
+
+
+def look_at_file(found, path, report):
+    """The same of a safetensors file by itself, which says neither sizes nor how its scales are meant."""
+    found.notes.append(f"{huggingface.CONFIG} is not beside it: how its scales are meant is not known, and "
+                       "the model was not run")
+    try:
+        tensors = {name.removeprefix("model."): tensor.read()
+                   for name, tensor in safetensors.stored(path)[0].items()}
+    except UserError as e:
+        found.findings.append(Finding("damaged file", str(e)))
+        return
+    floats = {name: a for name, a in tensors.items() if a.dtype in packed.FLOATS.values()}
+    found.findings += [Finding("damaged file", f"{path}: tensor {name!r} holds values that are not finite")
+                       for name, a in floats.items() if not all_finite(a)]
+    matrices = {name: matrix_of(name, a, tensors) for name, a in tensors.items() if is_bitlinear(name)}
+    look(found, matrices, report)
+    found.findings += chain(soundness.of_matrices(found.seen), soundness.of_arrays(
+        {name: a for name, a in floats.items() if not name.endswith("_scale")}))
+
+
+def matrix_of(name, a, tensors):
+    """A projection of such a file -> PackedMatrix: as it is, or as absmean would quantize its floats."""
+    if a.dtype != np.uint8:
+        codes, scale = absmean_ternary(widen(a))
+        return PackedMatrix(pack_ternary(codes), len(codes), np.float32(scale[0, 0]))
+    scale = tensors.get(f"{name}_scale", np.ones(1, np.float32))
+    return PackedMatrix(a, 4 * len(a), widen(scale.reshape(-1))[0])
+
+
+# ---- files that say different things
+
+def of_files(folder, kind, model):
+    """A Source and where it is from -> Findings."""
+    if kind == RUN:
+        yield from of_run(RunDirectory(folder), model)
+    if kind != DIRECTORY:
+        return
+    directory, head = huggingface.open_directory(folder), huggingface.stored(folder).get("lm_head.weight")
+    if model.c.tied and head is not None and not np.array_equal(
+            head.read(), directory.tensors["embed_tokens.weight"].read()):
+        yield Finding("head beside a tied one", f"{folder}: lm_head.weight is not the embedding")
+    if model.c.variant.has_codes and not directory.storage.packed:
+        for name in model.matrices:
+            w = widen(huggingface.array(directory, name))
+            if soundness.has_three_values(w):
+                yield Finding("quantized twice", f"{name} holds 0 and plus or minus {np.abs(w).max():g} "
+                                                 f"alone; the scale that it is given is {np.abs(w).mean():g}")
+
+
+def of_run(run, model):
+    """The other files of a RunDirectory."""
+    steps = {}
+    for path in filter(Path.exists, (run.last, run.prev, run.best)):
+        try:
+            steps[path] = checkpoint.load(path).step
+        except UserError as e:
+            yield Finding("damaged file", str(e))
+    if not run.packed.exists() or run.last not in steps:
+        return
+    try:
+        found = packed.load(run.packed, lambda config: model.c)
+    except UserError as e:
+        yield Finding("damaged file", str(e))
+        return
+    other = [name for name, matrix in found.matrices.items()
+             if not np.array_equal(matrix.packed, model.matrices[name].packed)]
+    if other and found.step == steps[run.last]:
+        yield Finding("stale packing", f"{run.packed} and {run.last} are of step {found.step:,}, and "
+                                       f"{len(other)} of {len(found.matrices)} matrices differ, {other[0]} "
+                                       "for one")
