@@ -108,13 +108,15 @@ def add_threads(parser, what):
 
 def add_model_flags(parser, engines=()):
     """Which trained model: --model and --checkpoint; --engine where there are engines to choose from."""
-    parser.add_argument("--model", required=True, type=named, metavar="DIR", help="the directory of a run")
+    parser.add_argument("--model", required=True, type=named, metavar="DIR",
+                        help="the directory of a run" + ", or another's model" * bool(engines))
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last",
                         help="the newest or the one with the lowest validation loss (%(default)s)")
     if engines:
-        parser.add_argument("--engine", choices=engines, default="float",
+        parser.add_argument("--engine", choices=engines,
                             help="float: a checkpoint; packed: packed.safetensors, two bits a weight; "
-                                 "integer: the same without a float (%(default)s)")
+                                 "integer: the same without a float (of a run float, of others' ternary "
+                                 "weights packed)")
 
 
 def dispatch(module, description, actions, argv):

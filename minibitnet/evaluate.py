@@ -2,27 +2,30 @@
 from . import _command  # first: from here on Ctrl-C is heard
 
 import json
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from .api import foreign_to_run, load, model_of, run_at
+from .api import foreign_to_run, model_of, run_at
 from .errors import UserError
 from .exact import exp_float
 from .exact_functions import perplexity
-from .language_model import ENGINES, FloatEngine, LanguageModel
+from .language_model import ENGINES, FloatEngine, LanguageModel, engine_name
 from .measure import held_out
 from .measure.agreement import CLEAR, MOVED, TokenByTokenModel, agreement
 from .measure.held_out import text_to_score
 from .measure.trigram import trigram_loss
 from .formats import checkpoint
 from .formats.safetensors import FormatError
+from .pretrained import open_model
 from .nn.training import mean_loss, most_threads, tokens_at_once
 from .stories import tasks
 from .text.batches import repeated
 from .threads import pool_of
 
 BATCH = 16            # sequences at a time
+MOST_LOGITS = 2**26   # of a window, of a model that others trained: 256 MB
 COMPARED = 2**22      # logits that a comparison, which has one thread, may hold
 ITEMS = 200           # questions of each kind
 TASK_SEED = 2**32     # no corpus is made with this seed: the stories of the questions are new to every model
@@ -50,6 +53,9 @@ def main(argv):
                              "lines")
     parser.add_argument("--items", type=_command.positive_int, metavar="N",
                         help=f"questions of each kind about stories ({ITEMS})")
+    parser.add_argument("--context", type=_command.positive_int, metavar="N",
+                        help="windows of N tokens (the model's context, or of others' models what fits into "
+                             "256 MB of logits)")
     _command.add_threads(parser, "batches or questions at a time")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
@@ -60,18 +66,26 @@ def main(argv):
     if args.items and args.tasks != "stories":
         parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has "
                      f"as many as it has")
-    model = load(args.model, args.engine, args.checkpoint, warn=lambda note: _command.say(f"note: {note}"))
-    batch = model.settings["train"]["batch"]       # what was enough to train with is enough here
-    with pool_of(min(args.threads, most_threads(batch, model.config.context))) as pool:
+    model = open_model(args.model, args.engine, args.checkpoint,
+                       warn=lambda note: _command.say(f"note: {note}"))
+    args.engine = args.engine or engine_name(model)
+    batch = model.settings["train"].get("batch", 1)          # what was enough to train with is enough here
+    context = args.context or window(model)
+    if context > model.config.context:
+        raise UserError(f"--context {context:,}: expected at most the model's own, {model.config.context:,}")
+    with pool_of(min(args.threads, most_threads(batch, context))) as pool:
         if args.tasks:
             result = answers(args, model, pool)
             print(json.dumps(result) if args.json else "\n".join(answers_in_words(result)))
             return _command.DONE
         with _command.bar(unit="B", unit_scale=True, desc="tokens", delay=2) as bar:
-            corpus, split, part, before = text_to_score(model, args.data, args.split, bar.update)
+            corpus, split, part, before = text_to_score(model, args.data, args.split, bar.update, context)
         if args.trigram and split != "validation":
             raise UserError(f"--trigram: it counts on the training part and scores the validation part, "
                             f"not {split!r}: add --split validation")
+        if args.compare and not model.settings["train"]:
+            raise UserError(f"--compare: {args.model} is no run: expected one, with a checkpoint to compare "
+                            "with")
         float_model = same_step(args.model, model) if args.compare else None      # before the long part
         result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step,
                   "replaced": corpus.replaced,
@@ -91,7 +105,7 @@ def scores(model, part, pool, learnt, apart=True):
     Part that it was trained on, if the text is of the same corpus: documents that are in it have an
     entropy, but no floor. apart: do the two share no place of the corpus, so that a document of both may be
     one that its source told twice?"""
-    tokens = tokens_at_once(model.settings["train"]["batch"], model.config)
+    tokens = at_once(model, part)
     loss = mean_loss(model.losses, part, pool, tokens, BATCH,
                      progress(part.n_batches(BATCH), "scored"))
     entropy = held_out.floor(part, model.tokenizer)
@@ -105,6 +119,18 @@ def scores(model, part, pool, learnt, apart=True):
             "trained_on": trained_on, "floor": floor,
             "floor_bits_per_byte": None if floor is None else part.bits_per_byte(floor, n_bytes),
             "excess_per_document": None if floor is None else part.per_document(loss - floor)}
+
+
+def window(model):
+    """Of how many tokens windows are: of a run the context that it was trained with."""
+    c = model.config
+    return c.context if model.settings["train"] else min(c.context, max(2, MOST_LOGITS // c.vocab_size))
+
+
+def at_once(model, part):
+    """How many tokens a thread may read together."""
+    c = replace(model.config, context=part.context)
+    return tokens_at_once(model.settings["train"].get("batch", 1), c)
 
 
 def progress(total, description=None):
@@ -183,8 +209,7 @@ def same_step(path, model):
 def comparison(model, float_model, part):
     """An engine beside the float engine on the same text, and beside itself reading token by token on the
     first windows."""
-    tokens = max(tokens_at_once(model.settings["train"]["batch"], model.config),
-                 COMPARED // model.config.vocab_size)
+    tokens = max(at_once(model, part), COMPARED // model.config.vocab_size)
     whole = progress(part.n_batches(BATCH), "beside the float engine")(part.all(BATCH))
     first = progress(min(2, part.n_batches(BATCH)), "token by token")(islice(part.all(BATCH), 2))
     return {"against_float": agreement(model, float_model, whole, tokens)._asdict(),

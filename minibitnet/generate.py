@@ -1,21 +1,26 @@
 """Let a trained model write:  python -m minibitnet.generate --model runs/tiny --prompt "The " """
 from . import _command  # first: from here on Ctrl-C is heard
 
+import shlex
+import sys
 import time
 
-from .api import load
 from .language_model import ENGINES
-from .pretrained import from_pretrained, is_pretrained
+from .pretrained import open_model
 
 
 def main(argv):
     """argv -> exit code."""
     parser = _command.Parser("generate", "Continue a text with a trained model, token by token, with a "
                                          "key-value cache. The model is a run, a directory of Hugging Face "
-                                         "or a GGUF file; packed weights need --engine packed or integer.")
+                                         "or a GGUF file.")
     _command.add_model_flags(parser, ENGINES)
-    parser.add_argument("--prompt", required=True, metavar="TEXT",
+    parser.add_argument("--prompt", metavar="TEXT",
                         help="the beginning; only its last CONTEXT tokens are read")
+    parser.add_argument("--chat", action="store_true",
+                        help="answer --prompt, or without one line after line of the input, as a model does "
+                             "that was trained on conversations (BitNet b1.58 2B4T)")
+    parser.add_argument("--system", default="", metavar="TEXT", help="what --chat is told beforehand")
     parser.add_argument("--tokens", type=_command.positive_int, default=300, metavar="N",
                         help="at most how many to write (%(default)s)")
     parser.add_argument("--temperature", type=float, default=0.8, metavar="T",
@@ -31,26 +36,47 @@ def main(argv):
                         help="of the packed engine's key-value cache (%(default)s)")
     _command.add_threads(parser, "for the packed engine")
     args = parser.parse_args(argv)
-    if is_pretrained(args.model):
-        if args.checkpoint != "last":
-            parser.error(f"--checkpoint {args.checkpoint}: expected none, {args.model} is no run")
-        model = from_pretrained(args.model, args.engine, threads=args.threads, kv_bits=args.kv_bits)
-    else:
-        model = load(args.model, args.engine, args.checkpoint,
-                     warn=lambda note: _command.say(f"note: {note}"), threads=args.threads,
-                     kv_bits=args.kv_bits)
-    pieces = model.stream(args.prompt, args.tokens, temperature=args.temperature, top_k=args.top_k,
-                          top_p=args.top_p, seed=args.seed, stop=args.stop)
+    if args.prompt is None and not args.chat:
+        parser.error("expected --prompt TEXT, or --chat")
+    if args.stop and args.chat:
+        parser.error(f"--stop {shlex.quote(args.stop)}: an answer ends by itself: expected --tokens, or none")
+    if args.system and not args.chat:
+        parser.error(f"--system {shlex.quote(args.system)}: expected --chat, which it is for")
+    model = open_model(args.model, args.engine, args.checkpoint, threads=args.threads, kv_bits=args.kv_bits,
+                       warn=lambda note: _command.say(f"note: {note}"))
+    settings = dict(tokens=args.tokens, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
+                    seed=args.seed)
+    if not args.chat:
+        show(model.stream(args.prompt, **settings, stop=args.stop), args.prompt)
+        return _command.DONE
+    chat = model.chat(args.system)
+    for message in messages() if args.prompt is None else [args.prompt]:
+        show(chat.say(message, **settings))
+    return _command.DONE
+
+
+def show(pieces, prompt=""):
+    """Print a text while it is written, and how fast that was."""
     first = next(pieces, "")         # before anything is printed: it checks the settings and reads the prompt
-    print(args.prompt + first, end="", flush=True)
+    print(prompt + first, end="", flush=True)
     times = [time.perf_counter()]
     for piece in pieces:
         times.append(time.perf_counter())
         print(piece, end="", flush=True)
     print()
     if len(times) > 1:
-        _command.say(f"{(len(times) - 1) / (times[-1] - times[0]):,.0f} tokens/s")
-    return _command.DONE
+        _command.say(f"{(len(times) - 1) / (times[-1] - times[0]):,.1f} tokens/s")
+
+
+def messages():
+    """The lines of the input that are not blank; on a terminal, each behind a sign."""
+    while True:
+        if sys.stdin.isatty():
+            print("> ", end="", file=sys.stderr, flush=True)
+        if not (line := sys.stdin.readline()):
+            return
+        if line.strip():
+            yield line
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 import functools
 import math
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -23,13 +22,13 @@ from .inference.cache import KINDS
 from .inference.cache import caches as caches_of
 from .inference.integer import IntegerModel
 from .inference.packed_engine import PackedModel
-from .inference.sampling import check_sampling, decode
 from .inference.scoring import finite, in_nats, surprisal
 from .interop import gguf_model, huggingface
 from .nn import ops
 from .nn.autograd import Tensor
 from .shapes import same_shape, targets_of, token_ids
 from .threads import MOST_THREADS, one_blas_thread
+from .writing import Chat, draw, written
 
 ENGINES = ("float", "packed", "integer")
 
@@ -114,33 +113,19 @@ class LanguageModel:
 
         The same seed writes the same text, and so does the default; None draws anew at every call.
         temperature 0: always the likeliest token."""
-        seed = secrets.randbits(62) if seed is None else seed
-        check_sampling(temperature, top_k, top_p, seed)
-        if not (isinstance(tokens, Integral) and tokens >= 1):
-            raise UserError(f"tokens = {tokens!r}: expected a count, at least 1")
         if not isinstance(stop, str):
             raise UserError(f"stop = {stop!r}: expected a text (empty: none)")
         ids = self.encode(prompt)
         if not len(ids):
             raise UserError("an empty prompt: expected at least one token, for this model was not trained on "
                             "documents and cannot begin one")
-        text_of, held = self.tokenizer.decode_stream(), ""
-        drawn = decode(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        while True:
-            with one_blas_thread:                                    # for one token; what follows is not ours
-                i = next(drawn, None)
-            if i is None or i in self.ends:
-                break
-            held += text_of(i)
-            if stop and stop in held:
-                yield held[:held.index(stop)]
-                return
-            # perhaps the beginning of stop
-            open_end = max((n for n in range(1, len(stop)) if held.endswith(stop[:n])), default=0)
-            yield held[:len(held) - open_end]
-            held = held[len(held) - open_end:]
-        if held:
-            yield held
+        drawn = draw(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        yield from written(drawn, self.tokenizer, self.ends, stop)
+
+    def chat(self, system: str = "") -> Chat:
+        """A conversation, of a model that was trained to have one: ``chat.say(text)`` yields the answer piece
+        by piece (``writing.py`` has the template). system: what it is told beforehand."""
+        return Chat(self, system)
 
     def encode(self, text: str) -> NDArray:
         """Token ids of a text that begins a document, with the document's begin token where the model knows
@@ -340,6 +325,12 @@ def check_threads(threads):
     """UserError for what is no number of threads."""
     if not (isinstance(threads, Integral) and 1 <= threads <= MOST_THREADS):
         raise UserError(f"threads = {brief(threads)}: expected a count from 1 to {MOST_THREADS:,}")
+
+
+def engine_name(model):
+    """Which of ENGINES a LanguageModel runs on."""
+    kinds = {FloatEngine: "float", PackedModel: "packed", IntegerModel: "integer"}
+    return kinds[type(model.engine)]
 
 
 def engine_of(engine, c, matrices, arrays, threads=1, kv_bits=32):

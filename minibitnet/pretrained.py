@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .errors import UserError, brief
+from .api import load
+from .errors import UsageError, UserError, brief
 from .files import possible
 from .float16 import widen
 from .interop import gguf_model, huggingface
@@ -53,6 +54,17 @@ def from_pretrained(path: str | os.PathLike, engine: Literal["float", "packed", 
     begin = begin if begins(directory.path, begin) else None
     return LanguageModel(running, tokenizer, settings_of(c, directory.path.name, begin, ends), 0,
                          directory.path)
+
+
+def open_model(path, engine=None, checkpoint="last", **options):
+    """The model of a run (``load``) or of others (``from_pretrained``), for a command. engine: by default a
+    run's float one, of others the one that their weights are for; warn, threads, kv_bits: as ``load``."""
+    if not is_pretrained(path):
+        return load(path, engine or "float", checkpoint, **options)
+    if checkpoint != "last":
+        raise UsageError(f"--checkpoint {checkpoint}: expected none, {path} is no run")
+    options.pop("warn", None)
+    return from_pretrained(path, engine, **options)
 
 
 def settings_of(c, name, begin, ends):

@@ -22,23 +22,23 @@ ON_FLOOR = {
     3: "nn.config nn.layers text.tokenizer text.streams stories.entropy formats.rundir formats.packed "
        "inference.cache inference.integer_convert ptq.gptq ptq.quip",
     4: "nn.model text.batches stories.tasks inference.packed_engine inference.integer ptq.calibration "
-       "interop.huggingface",
+       "interop.huggingface writing",
     5: "interop.gguf_model looking ptq.distill",
     6: "nn.training measure.costs experiments.paper",
     7: "language_model measure.agreement measure.counting measure.held_out measure.peers measure.plotting "
        "measure.random_models measure.results measure.timing measure.trigram experiments.claims",
-    8: "_command api pretrained ptq.quantize measure.train_bench measure.kernel_bench measure.decode_bench "
+    8: "_command api ptq.quantize measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
        "experiments.joules experiments.latency experiments.recipes "
        "experiments.markdown experiments.ablations experiments.plan",
-    9: "jobs drawing interop.source interop.soundness "
+    9: "jobs drawing pretrained interop.soundness "
        "measure.step_profile measure.prompt_bench experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.edge experiments.engines_page experiments.quality_page experiments.speed_page "
        "experiments.training_run experiments.scaling experiments.verdicts "
        "experiments.miniatures "
        "course.poster_numbers",
-    10: "fitting interop.readings experiments.miniature_costs experiments.miniature_parts "
+    10: "fitting interop.source interop.readings experiments.miniature_costs experiments.miniature_parts "
         "experiments.quantized_run course.poster course.map "
         "course.quantizers course.gradients course.straight_through course.bitlinear "
         "course.transformer course.training course.packing course.integers "

@@ -6,7 +6,8 @@ from ..nn.config import ModelConfig
 from .markdown import made_by, page, record, rows, table
 
 DECODING = "decode_tiny", "decode_15m", "decode_2b4t"
-PROMPTS, LIBRARY = "prompt_2b4t", "transformers"
+PROMPTS = "prompt_2b4t"
+INTEROP = LIBRARY, LLAMA_CPP, FAULTS = "transformers", "llama_cpp", "inspect"
 
 
 def engines():
@@ -19,7 +20,8 @@ def engines():
                 prompts(), made_by(PROMPTS),
                 products(), made_by("kernels"),
                 sizes(), made_by("recipes"),
-                beside_transformers(), made_by(LIBRARY))
+                beside_transformers(), made_by(LIBRARY), beside_llama_cpp(), made_by(LLAMA_CPP),
+                inspected(), made_by(FAULTS))
 
 
 def agreement():
@@ -117,6 +119,54 @@ def beside_transformers():
         (name, r["models"], f"{r['median']:.1e}", f"{r['worst']:.1e}")
         for name, r in [*lines, ("written", found["written"])]])
     yield ""
+
+
+def beside_llama_cpp():
+    """The lines about llama.cpp."""
+    found, names = record(LLAMA_CPP)["result"], {"tq2": "TQ2_0", "tq1": "TQ1_0", "q2": "Q2_0"}
+    config, blocks = found["config"], {"tq2": 256, "tq1": 256, "q2": 32}
+    yield "## Beside llama.cpp"
+    yield ""
+    yield (f"{config['models']} random models as GGUF files, everything else in 32 bits: the largest "
+           f"difference of {config['tokens']} tokens' logits, over the largest logit, the median and the "
+           "worst of the models. llama.cpp quantizes what goes into a matrix by blocks of features, we by "
+           "tokens, as the papers do. *By blocks*: our engine with its activations quantized so; what is left then is "
+           "rounding, and in the worst case a code at a tie. The last columns: how many of "
+           f"{config['prompts']} greedy continuations by {config['written']} tokens, of a model trained for "
+           f"{config['trained']['steps']} steps, are the same to the last token. "
+           f"(llama-cpp-python {config['llama-cpp-python']})")
+    yield ""
+    lines = []
+    for kind, name in names.items():
+        spans = [f"{r['median']:.1e}, {r['worst']:.1e}" for r in (
+            found["random"][kind][key] for key in ("from ours", "from ours by blocks"))]
+        written = found["written"][kind]
+        lines.append((name, blocks[kind], *spans, written["as ours"], written["as ours by blocks"]))
+    yield from table(("", "features a block", "from ours", "from ours by blocks", "texts as ours",
+                      "as ours by blocks"), lines)
+
+
+def inspected():
+    """The lines about ``inspect``."""
+    found = record(FAULTS)["result"]
+    yield "## Faults that inspect names"
+    yield ""
+    yield ("Each fault was planted in a directory of Hugging Face, and `python -m minibitnet.inspect` had to "
+           "name it: in a trained model of "
+           f"{found['parameters']['trained']:,} parameters, which was also run, and in a random one of "
+           f"{found['parameters']['random']:,} (the size of BitNet b1.58 2B4T), which was looked at only: a "
+           "random model predicts nothing, whatever is done to it.")
+    yield ""
+    planted = [[f"{sum(r['named'] for r in found[which].values())} of {len(found[which])}"]
+               for which in ("trained", "random")]
+    sound = found["sound"].values()
+    yield from table(("", "named"), [
+        ("faults in the trained model", *planted[0]), ("faults in the random model", *planted[1]),
+        ("sound models called sound", f"{sum(r['sound'] for r in sound)} of {len(sound)}")])
+    yield ""
+    seconds = [r["seconds"] for r in found["random"].values() if r["faults"] != ["damaged file"]]
+    yield (f"To look at the random model takes {max(seconds):.0f} s, and to run it in all "
+           f"{1 + len(found['noise']['readings'])} ways {found['noise']['seconds']:.0f} s more.")
 
 
 def draw(path):

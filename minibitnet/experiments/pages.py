@@ -14,7 +14,7 @@ from .claims import rows
 from .markdown import page, record, table
 
 RECORDS = ("recipes", "train", "compile", "profile", *engines_page.DECODING, engines_page.PROMPTS, "kernels",
-           engines_page.LIBRARY, "latency", "throughput", "kv_cache", "exact", "stories-text")
+           *engines_page.INTEROP, "latency", "throughput", "kv_cache", "exact", "stories-text")
 
 
 def write(folder):

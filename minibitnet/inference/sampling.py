@@ -77,19 +77,20 @@ def sampler(temperature, top_k, top_p, logit_bits=None):
     return partial(sample_integer, beta=beta, top_k=top_k, top_p=top_p)
 
 
-def decode(engine, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=0):
+def decode(engine, prompt, tokens, *, temperature=1.0, top_k=0, top_p=1.0, seed=0, caches=None):
     """Yield ``tokens`` ids that continue the ids of prompt, one by one, with a key-value cache.
 
     engine: anything with ``config.context`` and ``new_caches()`` that maps (ids (1, T), caches, last=True) to
     logits (V, 1, 1) of the last token and appends ids to the caches; with ``logit_bits`` where the logits are
-    whole numbers. When the context is full, the newest half of it is encoded again from position 0 and
+    whole numbers. caches: by default new ones; they may hold the beginning of a prompt that is no longer than
+    a context. When the context is full, the newest half of it is encoded again from position 0 and
     decoding goes on: a sliding window that moves by half a context at a time.
     """
     rng = Random(seed)
     choose = sampler(temperature, top_k, top_p, getattr(engine, "logit_bits", None))
     context = engine.config.context
-    history = list(prompt)[-context:]
-    pending, caches = history, engine.new_caches()
+    history, caches = list(prompt)[-context:], caches or engine.new_caches()
+    pending = history[caches[0].length:]
     for _ in range(tokens):
         if caches[0].length + len(pending) > context:
             pending = history[-max(1, context // 2):]

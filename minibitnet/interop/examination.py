@@ -75,7 +75,8 @@ def examine(path, *, data: str | None = None, run: bool = True, threads: int = 1
     else:
         found.notes.append("the model was not run: what only running shows was not looked for")
     guess = soundness.suspicious_scales(found.seen)
-    if guess and not (found.heard and found.heard.predicts) and not found.has(guess.fault):
+    sure = found.heard and found.heard.predicts or found.has("scale convention") or found.has("scales lost")
+    if guess and not sure:
         found.findings.insert(0, guess)
     return found
 

@@ -9,12 +9,15 @@ from ..text.corpora import load_corpus
 from ..text.streams import documents_of, token_stream
 
 
-def text_to_score(model, data=None, split=None, report=lambda n: None,
+def text_to_score(model, data=None, split=None, report=lambda n: None, context=None,
                   hint="if the text is elsewhere now, name it with --data"):
     """A LanguageModel, a corpus (by default its own) and "validation", "train", "all" or None (of the own
     corpus validation, of another all) -> (Corpus, split's name, Part to score, the training Part or None
-    where another text is not split); hint: what to do where its own is gone."""
-    trained_on = model.settings["corpus"]
+    where another text is not split); context: of the windows, by default the model's; hint: what to do where
+    its own is gone."""
+    trained_on, context = model.settings["corpus"], context or model.config.context
+    if not data and not model.settings["train"]:
+        raise UserError("nothing says on which text this model was trained: expected one, --data TEXT")
     try:
         corpus = load_corpus(data or model.settings["train"]["data"])
     except UserError as e:
@@ -24,14 +27,15 @@ def text_to_score(model, data=None, split=None, report=lambda n: None,
         raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its "
                         f"sha256 differs); {hint}")
     split = split or ("validation" if own else "all")
-    stream = token_stream(corpus, model.tokenizer, model.begin is not None, report)
+    documents = model.begin is not None and model.begin == model.tokenizer.end
+    stream = token_stream(corpus, model.tokenizer, documents, report)
     if len(stream.tokens) < 2:
         raise UserError(f"corpus {corpus.name!r} has {len(stream.tokens)} tokens: expected at least 2, one "
                         f"to predict the next from")
-    whole = part_of(stream, model.config.context)
+    whole = part_of(stream, context)
     if split == "all" and not own:
         return corpus, split, whole, None
-    training, validation = parts(stream, model.config.context, model.settings["train"]["val_fraction"])
+    training, validation = parts(stream, context, model.settings["train"]["val_fraction"])
     return corpus, split, {"validation": validation, "train": training, "all": whole}[split], training
 
 

@@ -1,13 +1,21 @@
 """python -m minibitnet.convert: from each form to each other, compared by the command and once more here."""
+import io
 import json
 
 import numpy as np
 import pytest
 
 import minibitnet
-from minibitnet import convert, generate
+from minibitnet import convert, evaluate, generate
+from minibitnet.errors import UsageError
 from minibitnet.interop import source
 from minibitnet.interop.source import TARGETS
+from minibitnet.language_model import FloatEngine, LanguageModel
+from minibitnet.nn.config import ModelConfig
+from minibitnet.nn.model import Transformer
+from minibitnet.text import bpe
+from minibitnet.text.bpe_files import Vocabulary
+from minibitnet.text.tokenizer import BPETokenizer
 
 IDS = np.arange(30) % 256
 
@@ -49,10 +57,61 @@ def test_what_was_converted_writes(run, tmp_path, capsys):
         written.append(capsys.readouterr().out)
     assert written[0] == written[1] == written[2] != ""
     with pytest.raises(minibitnet.UserError, match="packed weights, of which no floats are left"):
-        generate.main(["--model", str(tmp_path / "m"), "--prompt", "the"])
-    with pytest.raises(SystemExit):
+        generate.main(["--model", str(tmp_path / "m"), "--engine", "float", "--prompt", "the"])
+    with pytest.raises(UsageError, match="is no run"):
         generate.main(["--model", str(tmp_path / "m"), "--prompt", "the", "--checkpoint", "best"])
-    assert "is no run" in capsys.readouterr().err
+
+
+def test_what_was_converted_is_scored_as_the_run_is(run, tmp_path, capsys):
+    """In windows of as many tokens; which engine, the weights say."""
+    converted(run, tmp_path / "m", "hf", capsys)
+    (tmp_path / "text.txt").write_text("the word was ternary. " * 20, encoding="utf-8")
+    losses = []
+    for model in (run, tmp_path / "m"):
+        assert evaluate.main(["--model", str(model), "--data", str(tmp_path / "text.txt"), "--context", "16",
+                              "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        losses.append(found["loss"])
+    assert losses[0] == losses[1] and found["engine"] == "packed"
+    for more, message in ([], "nothing says on which text"), (["--data", "pets", "--compare"], "is no run"), (
+            ["--data", "pets", "--context", "64"], "at most the model's own, 32"):
+        with pytest.raises(minibitnet.UserError, match=message):
+            evaluate.main(["--model", str(tmp_path / "m"), *more])
+
+
+# ---- conversations
+
+@pytest.fixture(scope="module")
+def chatting(tmp_path_factory):
+    """A directory whose tokenizer has the tokens of a conversation."""
+    path = tmp_path_factory.mktemp("chat") / "m"
+    tokenizer = BPETokenizer(Vocabulary({bytes([b]): b for b in range(256)}, bpe.PATTERN,
+                                        {"<|begin_of_text|>": 256, "<|eot_id|>": 257}))
+    c = ModelConfig(vocab_size=258, d_model=16, n_heads=2, d_ffn=24, n_layers=1, context=128)
+    corpus = {"documents": True, "begin": 256, "ends": [257]}
+    return LanguageModel(FloatEngine(Transformer(c)), tokenizer, {"corpus": corpus}).save_pretrained(path)
+
+
+def test_a_chat_answers_a_prompt_or_every_line(chatting, capsys, monkeypatch):
+    options = ["--model", str(chatting), "--chat", "--tokens", "6", "--temperature", "0"]
+    assert generate.main([*options, "--prompt", "Hi"]) == 0
+    one = capsys.readouterr().out
+    chat = minibitnet.from_pretrained(chatting).chat()
+    first, second = ("".join(chat.say(text, 6, temperature=0)) for text in ("Hi", "And?"))
+    assert one == first + "\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n\nAnd?"))
+    assert generate.main(options) == 0
+    assert capsys.readouterr().out == f"{first}\n{second}\n"
+
+
+@pytest.mark.parametrize("more, message", [
+    ([], "expected --prompt TEXT, or --chat"),
+    (["--prompt", "a", "--system", "b"], "--system b: expected --chat"),
+    (["--chat", "--stop", "b"], "an answer ends by itself")])
+def test_what_does_not_go_together_is_said(more, message, chatting, capsys):
+    with pytest.raises(SystemExit) as ended:
+        generate.main(["--model", str(chatting), *more])
+    assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("first", TARGETS)

@@ -1,7 +1,9 @@
 """GGUF files: there and back, by the gguf package where it is installed, and damaged."""
+import json
 import random
 import struct
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -287,3 +289,26 @@ def test_the_gguf_package_reads_it(kind, wide, tmp_path):
         assert scale.data[0] == matrix.scale
         codes = unpack_ternary(matrix.packed, matrix.n)
         assert np.array_equal(package.dequantize(t.data, t.tensor_type) * scale.data[0], codes * matrix.scale)
+
+
+# ---- llama.cpp
+
+def test_llama_cpp_gives_what_its_activations_explain(tmp_path):
+    """One random model: of our logits they are a hundredth away, of ours by blocks nothing or a flipped code.
+    (pip install llama-cpp-python compiles it.)"""
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    import with_llama_cpp
+    model = with_llama_cpp.random_model(0)
+    for found in with_llama_cpp.compared(model, np.arange(20), tmp_path).values():
+        assert found["from ours by blocks"] < found["from ours"] < 0.1
+
+
+def test_the_record_of_llama_cpp():
+    """Of most models nothing but rounding is left, and every greedy continuation is the same."""
+    path = Path(__file__).parents[2] / "data/results/llama_cpp.json"
+    result = json.loads(path.read_text(encoding="utf-8"))["result"]
+    for kind in ("tq2", "tq1", "q2"):
+        assert result["random"][kind]["from ours by blocks"]["median"] < 1e-3
+        assert result["random"][kind]["from ours"]["median"] > 1e-2
+        assert result["trained"][kind]["from ours by blocks"] < 1e-5
+        assert result["written"][kind]["as ours by blocks"] == result["config"]["prompts"]

@@ -20,9 +20,8 @@ from minibitnet.interop import source
 from minibitnet.interop.examination import examine
 from minibitnet.measure import results
 
-TRAINED = dict(data="stories", tokenizer="bpe:512", d_model=256, n_layers=3, n_heads=4, n_kv_heads=2, d_ffn=512,
-               activation="relu2", tied=True, context=128, batch=8, steps=400, threads=2)
-
+TRAINED = dict(data="stories", tokenizer="bpe:512", d_model=256, n_layers=3, n_heads=4, n_kv_heads=2,
+               d_ffn=512, activation="relu2", tied=True, context=128, batch=8, steps=400, threads=2)
 
 
 def made(folder):
@@ -71,12 +70,16 @@ def main():
     result["sound"] = {}
     for form, path in sound.items():
         found = examine(path)
-        result["sound"][form] = {"sound": found.sound, "loss": found.heard.loss, "unigram": found.heard.unigram}
+        result["sound"][form] = {"sound": found.sound, "loss": found.heard.loss,
+                                 "unigram": found.heard.unigram}
         print(f"{path}: {'sound' if found.sound else found.findings}", flush=True)
     start = time.monotonic()
     noise = examine(random, threads=2)
     result["noise"] = {"faults": [f.fault for f in noise.findings], "loss": noise.heard.loss,
-                       "unigram": noise.heard.unigram, "seconds": round(time.monotonic() - start, 1)}
+                       "unigram": noise.heard.unigram, "readings": noise.heard.readings,
+                       "seconds": round(time.monotonic() - start, 1)}
+    result["parameters"] = {"trained": examine(trained, run=False).c.n_parameters,
+                            "random": noise.c.n_parameters}
     missed = [name for which in ("trained", "random") for name, r in result[which].items() if not r["named"]]
     wrong = [form for form, r in result["sound"].items() if not r["sound"]]
     command = shlex.join(["python", "tests/interop/with_faults.py", *sys.argv[1:]])
