@@ -16,7 +16,7 @@ from functools import partial
 from .data_files import packaged
 from .errors import UserError
 from .inference.kernels import exact_in_float32
-from .measure import decode_bench, kernel_bench, prompt_bench, results, step_profile, train_bench
+from .measure import decode_bench, kernel_bench, model_bench, prompt_bench, results, step_profile, train_bench
 from .measure.random_models import SHAPES
 from .nn.config import MAX_PARAMETERS
 from .threads import available_cpus
@@ -45,7 +45,8 @@ a model, so large ones are read from memory, not from a cache."""
 DECODE = """Tokens/s of a random model of a known shape, one token after another with a key-value cache, and
 of reading a prompt; memory from the loading of its file on (packed.safetensors in a temporary folder: 1.2
 GB for 2b4t). Beside the packed engine, for the smaller shapes, the integer engine of the same file, and the
-float engine (codes in float32) of random weights too."""
+float engine (codes in float32) of random weights too. Or of a model that is there (--model), with the time
+and the memory that loading it takes."""
 
 PROMPT = """Tokens/s of reading a prompt at once by the packed engine, of a random model of a known shape:
 with 8-bit activations (ternary), with BitNet a4.8's hybrid of 4 and 8 bits (a48), and with 4 bits throughout,
@@ -116,8 +117,12 @@ def decode(argv):
     parser = parser_of("decode", DECODE)
     parser.add_argument("--shape", choices=tuple(SHAPES), default="15m", metavar="MODEL",
                         help="of tiny 15m 2b4t (%(default)s)")
+    parser.add_argument("--model", type=_command.named, metavar="PATH",
+                        help="instead of a random model: a run, a directory of Hugging Face or a GGUF file, "
+                             "by the packed engine")
     args = parser.parse_args(argv)
-    rows = (decode_bench.measure(name, args.rounds, args.threads) for name in [args.shape])
+    rows = (model_bench.measure(args.model, args.rounds, args.threads) if args.model else
+            decode_bench.measure(name, args.rounds, args.threads) for name in [args.shape])
     return run_and_record("decode", argv, args, rows, decode_bench.in_words)
 
 

@@ -98,6 +98,12 @@ def free_space(path):
         return "unknown"
 
 
+def read_at_most(f, n):
+    """What a file that was opened still has, but n bytes at most. (Asked for them, Python would set aside n
+    bytes before it reads the first.)"""
+    return f.read(min(n, max(0, os.fstat(f.fileno()).st_size - f.tell())))
+
+
 def read_text(path, errors="strict"):
     """The text of a small file, a byte order mark dropped; UserError for a path that is no regular file (a
     FIFO would be waited for without end, a device may have no end)."""

@@ -38,7 +38,8 @@ ON_FLOOR = {
        "experiments.training_run experiments.scaling experiments.verdicts "
        "experiments.miniatures "
        "course.poster_numbers",
-    10: "fitting interop.source interop.readings experiments.miniature_costs experiments.miniature_parts "
+    10: "fitting measure.model_bench interop.source interop.readings "
+        "experiments.miniature_costs experiments.miniature_parts "
         "experiments.quantized_run course.poster course.map "
         "course.quantizers course.gradients course.straight_through course.bitlinear "
         "course.transformer course.training course.packing course.integers "

@@ -130,8 +130,8 @@ def beside_llama_cpp():
     yield (f"{config['models']} random models as GGUF files, everything else in 32 bits: the largest "
            f"difference of {config['tokens']} tokens' logits, over the largest logit, the median and the "
            "worst of the models. llama.cpp quantizes what goes into a matrix by blocks of features, we by "
-           "tokens, as the papers do. *By blocks*: our engine with its activations quantized so; what is left then is "
-           "rounding, and in the worst case a code at a tie. The last columns: how many of "
+           "tokens, as the papers do. *By blocks*: our engine with its activations quantized so; what is "
+           "left then is rounding, and in the worst case a code at a tie. The last columns: how many of "
            f"{config['prompts']} greedy continuations by {config['written']} tokens, of a model trained for "
            f"{config['trained']['steps']} steps, are the same to the last token. "
            f"(llama-cpp-python {config['llama-cpp-python']})")

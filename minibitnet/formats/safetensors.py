@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from ..files import found, write_atomically
+from ..files import found, read_at_most, write_atomically
 from ..float16 import BFLOAT16
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -122,7 +122,7 @@ def _header(f, path):
     """A file that was opened -> (its header and what comes before it, {name: Stored} as they follow each
     other, its metadata)"""
     size, start = path.stat().st_size, f.read(8)
-    start += f.read(min(int.from_bytes(start, "little"), MAX_HEADER))
+    start += read_at_most(f, min(int.from_bytes(start, "little"), MAX_HEADER))
     try:
         entries, metadata = _parse(start, size)
     except FormatError as e:

@@ -27,7 +27,7 @@ import numpy as np
 
 from .. import packing
 from ..errors import UserError, brief
-from ..files import found, write_atomically
+from ..files import found, read_at_most, write_atomically
 from ..float16 import all_finite, rounded, widen
 from ..formats import safetensors
 from ..formats.packed import FLOATS, PackedMatrix, foreign, is_bitlinear
@@ -79,7 +79,7 @@ def read_json(path):
     if not path.is_file():
         raise UserError(f"{path}: expected a JSON file, found {found(path)}")
     with open(path, "rb") as f:
-        data = f.read(MAX_JSON + 1)
+        data = read_at_most(f, MAX_JSON + 1)
     try:
         if len(data) > MAX_JSON:
             raise ValueError

@@ -56,7 +56,12 @@ def model_file(name, c):
 def decoding(contender, c, file, threads):
     """-> a function that decodes one token, {"prefill_tokens_per_s", "weights_mb"}"""
     make = {PACKED: packed_engine, FLOAT: float_engine, INTEGER: integer_engine}[contender]
-    engine, nbytes = make(c, file, threads)
+    return steps_of(*make(c, file, threads))
+
+
+def steps_of(engine, nbytes):
+    """An engine, its weights' bytes -> the same."""
+    c = engine.config
     prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, PROMPT))
     caches, prefills, ids = engine.new_caches(), [], prompt[:, -1:]
 
@@ -80,8 +85,13 @@ def decoding(contender, c, file, threads):
 def packed_engine(c, file, threads):
     """The packed engine of a file, its weights' bytes."""
     engine = PackedModel(c, *weights_of(file), threads)
-    head = 0 if c.tied else engine.head.nbytes
-    return engine, sum(map(packed_bytes, engine.blocks)) + engine.embedding.nbytes + head
+    return engine, weights_of_engine(engine)
+
+
+def weights_of_engine(engine):
+    """The bytes of a packed engine's weights."""
+    head = 0 if engine.config.tied else engine.head.nbytes
+    return sum(map(packed_bytes, engine.blocks)) + engine.embedding.nbytes + head
 
 
 def float_engine(c, file, threads):
@@ -106,7 +116,9 @@ def weights_of(file):
 def in_words(row):
     """A row of ``measure`` as a table to print."""
     lines = [f"{row['shape']}, context {row['context']:,}, {row['threads']} threads, "
-             f"median of {row['rounds']} rounds",
+             f"median of {row['rounds']} rounds" + (
+                 f"; loaded in {row['load_s']:.1f} s, {row['load_peak_mb']:,.0f} MB then at most"
+                 if "load_s" in row else ""),
              f"  {'':14}{'decode tok/s':>14}{'prompt tok/s':>14}{'weights MB':>12}{'peak MB':>9}"
              f"{'packed / this':>14}"]
     for name in (PACKED, FLOAT, INTEGER):

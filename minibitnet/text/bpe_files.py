@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import read_at_most, write_atomically
 from .bpe import EARLIER_PATTERN, MAX_RANKS, PATTERN, join, pattern_of
 from .kinds import kind_of
 
@@ -51,7 +51,7 @@ def read_file(path):
     if Path(path).exists() and not Path(path).is_file():           # a FIFO would be waited for without end
         raise UserError(f"tokenizer {str(path)!r}: expected a file")
     with open(path, "rb") as f:
-        data = f.read(MAX_FILE_BYTES + 1)
+        data = read_at_most(f, MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise UserError(f"tokenizer {str(path)!r} has more than {MAX_FILE_BYTES:,} bytes: expected a "
                         f"tokenizer.json or a rank file")

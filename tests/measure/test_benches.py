@@ -1,11 +1,14 @@
 """Training, kernels and decoding beside others: what is measured, and how times become figures."""
 import importlib.util
+import json
 from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from minibitnet import bench
+from minibitnet.errors import UserError
 from minibitnet.inference.kernels import reference
 from minibitnet.measure import decode_bench, kernel_bench, prompt_bench, step_profile, train_bench
 from minibitnet.nn.config import ModelConfig
@@ -62,6 +65,17 @@ def test_a_row_of_decoding_by_pencil(monkeypatch):
     assert packed["decode_tokens_per_s"] == dense["decode_tokens_per_s"] == 0.5
     assert packed["ours_to_this"]["median"] == 1
     assert dense["ours_to_this"]["median"] == 1.5
+
+
+def test_a_model_that_is_there_is_loaded_and_timed(capsys):
+    """The one that comes along, in a process of its own."""
+    assert bench.main(["decode", "--model", "storyteller", "--rounds", "1", "--threads", "1", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["shape"] == "storyteller" and row["context"] == 288
+    assert 0 < row["load_s"] < 60 and 0 < row["load_peak_mb"] <= row[decode_bench.PACKED]["peak_mb"]
+    assert "loaded in" in decode_bench.in_words(row)
+    with pytest.raises(UserError, match="storytelling is not there"):
+        bench.main(["decode", "--model", "storytelling", "--rounds", "1"])
 
 
 def test_a_row_of_a_prompt_by_pencil(monkeypatch):
