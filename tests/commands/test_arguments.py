@@ -108,8 +108,8 @@ def test_a_link_that_leads_nowhere_is_named(here):
 
 LACKING = {"data": "make|fetch|list|info", "tokenizer": "train|show|encode",
            "bench": "train|kernels|decode|prompt",
-           "generate": "--model, --prompt", "evaluate": "--model", "pack": "--model", "plot": "DIR",
-           "convert": "IN OUT",
+           "generate": "--model", "evaluate": "--model", "pack": "--model", "plot": "DIR",
+           "convert": "IN OUT", "inspect": "PATH",
            "reproduce": "NAME or --list"}
 
 

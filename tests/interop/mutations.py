@@ -107,7 +107,7 @@ def main():
     args = parser.parse_args()
     for name in [args.reader] if args.reader else READERS:
         works, longest, most = tried(name, args.count, args.seed)
-        print(f"{name}: {args.count:,} mutations, {works:,} of them harmless; the longest took {longest:.2f} "
+        print(f"{name}: {args.count:,} mutations, {works:,} of them answered; the longest took {longest:.2f} "
               f"s, {max(0, most) / 2**20:.1f} MiB beyond twice the file at most", flush=True)
 
 
