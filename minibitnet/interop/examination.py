@@ -89,21 +89,27 @@ def place_of(path):
     if folder.suffix == ".gguf":
         return folder, GGUF
     if folder.suffix == ".safetensors" and folder.is_file():
-        if (folder.parent / huggingface.CONFIG).is_file() and is_pretrained(folder.parent):
+        if is_directory(folder.parent):
             return folder.parent, DIRECTORY
-        return folder, RUN_FILE if is_ours(folder) else BARE
+        return folder, RUN_FILE if is_of_run(folder) else BARE
     if folder.is_dir() and not any(chain(folder.glob("*.json"), folder.glob("*.safetensors"))):
         raise UserError(f"{folder}: expected a model, found a directory with neither weights nor "
                         f"{huggingface.CONFIG}")
-    if (folder / huggingface.CONFIG).is_file() and is_pretrained(folder):
-        return folder, DIRECTORY
-    return folder, RUN
+    return folder, DIRECTORY if is_directory(folder) else RUN
 
 
-def is_ours(path):
-    """Is this file one that this project wrote? (One that cannot be read may have been.)"""
+def is_directory(folder):
+    """Is this a directory of Hugging Face? (One whose configuration cannot be read is damaged.)"""
     try:
-        return safetensors.stored(path)[1].get("format", "").startswith(safetensors.OURS)
+        return (folder / huggingface.CONFIG).is_file() and is_pretrained(folder)
+    except UserError:
+        return True
+
+
+def is_of_run(path):
+    """Is this file a model's that a run wrote? (One that cannot be read may have been.)"""
+    try:
+        return safetensors.stored(path)[1].get("format") in (checkpoint.FORMAT, packed.FORMAT)
     except safetensors.FormatError:
         return True
 

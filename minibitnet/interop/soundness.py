@@ -16,7 +16,8 @@ from ..float16 import widen
 from ..formats.packed import is_bitlinear
 
 FAULTS = {                             # name: what it comes from
-    "damaged file": "a download that ended early, a page or a pointer in place of a file, a flipped bit",
+    "damaged file": "a download that ended early, a page or a pointer in its place, a flipped bit, or the "
+                    "configuration of another model",
     "no zeros": "weights by their sign alone, where ternary ones are asked for (absmean left out)",
     "zeros alone": "weights rounded to 0: a scale far too large when they were quantized",
     "constant rows": "rows of one code: a matrix that was never filled, or filled in part",

@@ -215,6 +215,11 @@ def test_a_file_by_itself_is_looked_at(storyteller, tmp_path, capsys):
     assert examine(storyteller / "model.safetensors", run=False).kind == "directory of Hugging Face"
 
 
+def test_a_configuration_that_cannot_be_read_is_damage(storyteller):
+    with planted(storyteller, lambda p: p.instead("config.json", b'{"model_type": "bit')):
+        assert faults(storyteller) == {"damaged file"}
+
+
 def test_what_is_no_model_is_a_mistake(tmp_path):
     for path in (tmp_path, tmp_path / "nothing", tmp_path / "nothing.safetensors"):
         with pytest.raises(UserError):
@@ -231,3 +236,15 @@ def test_a_model_of_no_known_text_is_not_run(tmp_path):
     assert found.heard is None and "--data" in found.notes[-1]
     Path(tmp_path / "text.txt").write_text("äöü ß\n" * 40, encoding="utf-8")
     assert examine(tmp_path / "run", data=str(tmp_path / "text.txt")).heard.text.endswith("text.txt")
+
+
+def test_the_record_of_a_larger_trained_model_and_of_a_very_large_random_one():
+    """20 faults at least in each, and ten sound ones."""
+    path = Path(__file__).parents[2] / "data/results/inspect.json"
+    result = json.loads(path.read_text(encoding="utf-8"))["result"]
+    for which in ("trained", "random"):
+        assert len(result[which]) >= 20 and all(found["named"] for found in result[which].values())
+    assert result["trained"].keys() == SHOWN.keys() | HEARD.keys()
+    assert len(result["sound"]) >= 10 and all(found["sound"] for found in result["sound"].values())
+    assert result["parameters"]["trained"] > 1.8e6 and result["parameters"]["random"] > 2.4e9
+    assert result["noise"]["faults"] == ["predicts nothing"]
