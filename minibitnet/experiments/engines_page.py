@@ -7,7 +7,7 @@ from .markdown import made_by, page, record, rows, table
 
 DECODING = "decode_tiny", "decode_15m", "decode_2b4t"
 PROMPTS = "prompt_2b4t"
-INTEROP = LIBRARY, LLAMA_CPP, FAULTS = "transformers", "llama_cpp", "inspect"
+INTEROP = LOADED, LIBRARY, LLAMA_CPP, FAULTS = "decode_random_2b4t", "transformers", "llama_cpp", "inspect"
 
 
 def engines():
@@ -20,8 +20,8 @@ def engines():
                 prompts(), made_by(PROMPTS),
                 products(), made_by("kernels"),
                 sizes(), made_by("recipes"),
-                beside_transformers(), made_by(LIBRARY), beside_llama_cpp(), made_by(LLAMA_CPP),
-                inspected(), made_by(FAULTS))
+                loaded(), made_by(LOADED), beside_transformers(), made_by(LIBRARY),
+                beside_llama_cpp(), made_by(LLAMA_CPP), inspected(), made_by(FAULTS))
 
 
 def agreement():
@@ -95,6 +95,20 @@ def products():
     names = [key for key in found[0] if isinstance(found[0][key], dict)]
     lines = [(r["shape"], *(cell(r[name]) if name in r else "" for name in names)) for r in found]
     yield from table(("outputs x inputs", *names), lines)
+
+
+def loaded():
+    """The lines about the directory of a very large model."""
+    [found] = rows(LOADED)
+    packed = found["packed engine"]
+    yield "## From a directory of Hugging Face"
+    yield ""
+    yield ("Random weights with the names, types and sizes of BitNet b1.58 2B4T (`python -m "
+           f"minibitnet.convert --random 2b4t DIR`), context {found['context']:,}, {found['threads']} threads: loaded in "
+           f"{found['load_s']:.1f} s, with {found['load_peak_mb']:,.0f} MB at most meanwhile and "
+           f"{packed['peak_mb']:,.0f} MB in all; {packed['prefill_tokens_per_s']:.0f} tokens a second of a "
+           f"prompt, {packed['decode_tokens_per_s']:.1f} written.")
+    yield ""
 
 
 def beside_transformers():

@@ -1,11 +1,15 @@
 """Key-value caches of one layer: keys and values of the tokens seen so far, so that a token is computed once.
 
-A cache has room for ``context`` tokens; ``length`` of them are taken. ``extend`` appends new ones and gives
+A cache takes up to ``context`` tokens; ``length`` of them are there. ``extend`` appends new ones and gives
 all, as attention takes them: each key and each value on a grid of its own (``exact.fine``,
 ``exact_attention.shared_out``), where it was put once, when it came. What is summed up of them is exact, so
-how they came, one by one or all at once, changes no bit. ``nbytes`` is what the cache takes. Keys are kept
-after the rotation, as in [a48] §3.1, so that they are never touched again. A number that float16 does not
-hold (65,520 and above) is a UserError, as a value of 16 bits and as the scale of codes alike.
+how they came, one by one or all at once, changes no bit. Keys are kept after the rotation, as in [a48] §3.1,
+so that they are never touched again. A number that float16 does not hold (65,520 and above) is a UserError,
+as a value of 16 bits and as the scale of codes alike.
+
+The arrays have room for ROOM tokens at first, then for twice as many: the system makes memory resident by
+large pages, and of a long context's whole arrays all would be there from the first token on. ``nbytes`` is
+what a full cache takes.
 
 [a48] BitNet a4.8, arXiv 2411.04965: key-value caches of 4 and of 3 bits.
 """
@@ -31,20 +35,34 @@ def as_float16(x):                               # float32 or float64 -> float16
     return y
 
 
+ROOM = 256           # tokens
+
+
+def roomy(a, taken, end, most):                  # (..., room) -> the same, or a copy with room for end tokens
+    """Twice as many at least, but no more than ``most``; the first ``taken`` are kept."""
+    if end <= a.shape[-1]:
+        return a
+    larger = np.empty((*a.shape[:-1], min(most, max(end, 2 * a.shape[-1]))), a.dtype)
+    larger[..., :taken] = a[..., :taken]
+    return larger
+
+
 class KVCache:
     """Rotated keys and values in float32, which holds what these grids leave of them, or rounded once more,
     to float16: 8 or 4 bytes for each feature of a key and its value."""
 
     def __init__(self, c, batch=1, dtype=np.float32):
-        self.k, self.v = np.empty((2, batch, c.n_kv_heads, 1, c.head_dim, c.context), dtype)
-        self.length = 0
+        self.k, self.v = np.empty((2, batch, c.n_kv_heads, 1, c.head_dim, min(ROOM, c.context)), dtype)
+        self.length, self.context = 0, c.context
 
     @property
     def nbytes(self):
-        return self.k.nbytes + self.v.nbytes
+        return (self.k.nbytes + self.v.nbytes) // self.k.shape[-1] * self.context
 
     def extend(self, k, v):                      # (K D, B, T) -> Grid, Values (B, K, 1, D, L) of all L tokens
-        new, self.length = slice(self.length, self.length + k.shape[2]), self.length + k.shape[2]
+        end = self.length + k.shape[2]
+        self.k, self.v = (roomy(a, self.length, end, self.context) for a in (self.k, self.v))
+        new, self.length = slice(self.length, end), end
         k, v = (split_heads(x, self.k.shape[-2]) for x in (k, v))
         v = shared_out(v)
         for kept, x in ((self.k, fine(k, -2).values), (self.v, v.shares * v.key_power)):
@@ -66,16 +84,19 @@ class QuantizedKVCache:
 
     def __init__(self, c, batch=1, bits=8):
         self.shape, self.bits = (c.n_kv_heads, c.head_dim, batch, c.context), bits
-        self.codes = np.empty((2, c.n_kv_heads, c.head_dim * bits // 8, batch, c.context), np.int8)
-        self.scales = np.empty((2, c.n_kv_heads, 1, batch, c.context), np.float16)        # of keys, values
+        room = min(ROOM, c.context)                                                        # keys, values:
+        self.codes = np.empty((2, c.n_kv_heads, c.head_dim * bits // 8, batch, room), np.int8)
+        self.scales = np.empty((2, c.n_kv_heads, 1, batch, room), np.float16)
         self.length = 0
 
     @property
     def nbytes(self):
-        return self.codes.nbytes + self.scales.nbytes
+        return (self.codes.nbytes + self.scales.nbytes) // self.codes.shape[-1] * self.shape[-1]
 
     def extend(self, k, v):
         end = self.length + k.shape[2]
+        self.codes, self.scales = (roomy(a, self.length, end, self.shape[-1])
+                                   for a in (self.codes, self.scales))
         for i, new in enumerate((k, v)):
             heads = new.reshape(*self.shape[:3], -1).swapaxes(0, 1)                        # (D, K, B, T)
             codes, scale = absmax_int8(heads, Q_b=2 ** (self.bits - 1) - 1)            # per head and token

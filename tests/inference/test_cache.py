@@ -57,6 +57,26 @@ def test_the_bytes_of_every_cache(rng):
     assert nbytes == {32: 960, 16: 480, 8: 240 + 120, 4: 120 + 120}
 
 
+@pytest.mark.parametrize("bits", KINDS)
+def test_a_cache_that_had_to_grow_holds_the_same(bits, rng, monkeypatch):
+    """Room for 2, 4, 8 and then, the context, 11 tokens: and when it is emptied it keeps its room."""
+    c = ModelConfig(vocab_size=3, d_model=16, n_layers=1, n_heads=4, n_kv_heads=2, context=11)
+    whole = KINDS[bits](c, 3)
+    monkeypatch.setattr("minibitnet.inference.cache.ROOM", 2)
+    growing = KINDS[bits](c, 3)
+    arrays = (lambda cache: (cache.k, cache.v)) if bits > 8 else (lambda cache: (cache.codes, cache.scales))
+    rooms = []
+    for tokens in (1, 1, 2, 3, 4):
+        k, v = rng.standard_normal((2, 8, 3, tokens)).astype(np.float32)
+        for ours, theirs in zip(features(*growing.extend(k, v)), features(*whole.extend(k, v))):
+            assert np.array_equal(ours, theirs)
+        rooms.append({a.shape[-1] for a in arrays(growing)})
+    assert rooms == [{2}, {2}, {4}, {8}, {11}] and growing.nbytes == whole.nbytes
+    growing.length = 0
+    growing.extend(k, v)
+    assert arrays(growing)[0].shape[-1] == 11
+
+
 def test_a_cache_of_16_bits_gives_back_what_float16_holds(rng):
     """11 bits of each number, and of a value no less than 2^-24 of the largest
     of its key: there its grid ends."""
