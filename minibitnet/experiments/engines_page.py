@@ -103,11 +103,12 @@ def loaded():
     packed = found["packed engine"]
     yield "## From a directory of Hugging Face"
     yield ""
-    yield ("Random weights with the names, types and sizes of BitNet b1.58 2B4T (`python -m "
-           f"minibitnet.convert --random 2b4t DIR`), context {found['context']:,}, {found['threads']} threads: loaded in "
-           f"{found['load_s']:.1f} s, with {found['load_peak_mb']:,.0f} MB at most meanwhile and "
-           f"{packed['peak_mb']:,.0f} MB in all; {packed['prefill_tokens_per_s']:.0f} tokens a second of a "
-           f"prompt, {packed['decode_tokens_per_s']:.1f} written.")
+    yield ("Random weights with the names, types and sizes of BitNet b1.58 2B4T "
+           "(`python -m minibitnet.convert --random 2b4t DIR`), "
+           f"context {found['context']:,}, {found['threads']} threads: loaded in {found['load_s']:.1f} s, "
+           f"with {found['load_peak_mb']:,.0f} MB at most meanwhile and {packed['peak_mb']:,.0f} MB in all; "
+           f"{packed['prefill_tokens_per_s']:.0f} tokens a second of a prompt, "
+           f"{packed['decode_tokens_per_s']:.1f} written.")
     yield ""
 
 
