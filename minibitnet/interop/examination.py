@@ -92,7 +92,9 @@ def place_of(path):
         if is_directory(folder.parent):
             return folder.parent, DIRECTORY
         return folder, RUN_FILE if is_of_run(folder) else BARE
-    if folder.is_dir() and not any(chain(folder.glob("*.json"), folder.glob("*.safetensors"))):
+    if folder.is_file():
+        raise UserError(f"{folder}: expected a run, a directory of Hugging Face, safetensors or GGUF")
+    if not any(chain(folder.glob("*.json"), folder.glob("*.safetensors"))):
         raise UserError(f"{folder}: expected a model, found a directory with neither weights nor "
                         f"{huggingface.CONFIG}")
     return folder, DIRECTORY if is_directory(folder) else RUN
@@ -107,11 +109,11 @@ def is_directory(folder):
 
 
 def is_of_run(path):
-    """Is this file a model's that a run wrote? (One that cannot be read may have been.)"""
+    """Is this file a model's that a run wrote? (One that cannot be read is looked at by itself.)"""
     try:
         return safetensors.stored(path)[1].get("format") in (checkpoint.FORMAT, packed.FORMAT)
     except safetensors.FormatError:
-        return True
+        return False
 
 
 def look(found, matrices, report):

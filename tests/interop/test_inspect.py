@@ -221,7 +221,10 @@ def test_a_configuration_that_cannot_be_read_is_damage(storyteller):
 
 
 def test_what_is_no_model_is_a_mistake(tmp_path):
-    for path in (tmp_path, tmp_path / "nothing", tmp_path / "nothing.safetensors"):
+    (tmp_path / "text.txt").write_text("hello", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    for name in ("text.txt", "empty", "nothing", "nothing.safetensors"):
+        path = tmp_path / name
         with pytest.raises(UserError):
             examine(path)
     with pytest.raises(SystemExit) as ended:
