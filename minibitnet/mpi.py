@@ -18,7 +18,7 @@ from .nn.ranks import ALONE, Alone, added, halves, pieces, tree
 STARTED = "PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK"
 
 
-def ranks_of_this_process(shard_optimizer=False):
+def ranks_of_this_process():
     """The Ranks that this process is one of, where mpiexec or its like started it, or ALONE."""
     if not any(name in os.environ for name in STARTED):
         return ALONE
@@ -28,16 +28,16 @@ def ranks_of_this_process(shard_optimizer=False):
         raise UserError("this process was started by MPI, and mpi4py is not installed: expected it, or each "
                         "process would make a run of its own (pip install 'minibitnet[mpi]')") from None
     comm = MPI.COMM_WORLD
-    return Ranks(comm, shard_optimizer) if comm.size > 1 else ALONE
+    return Ranks(comm) if comm.size > 1 else ALONE
 
 
 class Ranks(Alone):
-    """The processes of a communicator. shard_optimizer: each keeps the optimizer's state of its own part of
-    the parameters alone, steps that, and sends the parameters in place of the gradients."""
+    """The processes of a communicator. ``sharded``: each keeps the optimizer's state of its own part of the
+    parameters alone, steps that, and sends the parameters in place of the gradients."""
 
-    def __init__(self, comm, shard_optimizer=False):
+    def __init__(self, comm, sharded=False):
         from mpi4py import MPI
-        self.comm, self.rank, self.size, self.sharded = comm, comm.rank, comm.size, shard_optimizer
+        self.comm, self.rank, self.size, self.sharded = comm, comm.rank, comm.size, sharded
         self.maximum, self.shared = MPI.MAX, MPI.COMM_TYPE_SHARED
         self.sent = 0                            # bytes of gradients and parameters
         self.owner = {}                          # {name: rank}, from the first gradients on

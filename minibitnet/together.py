@@ -2,7 +2,6 @@
 the same Job without one."""
 import json
 import sys
-import time
 import traceback
 from contextlib import contextmanager
 
@@ -19,9 +18,6 @@ from .text.streams import token_stream
 from .text.tokenizer import from_json as tokenizer_of
 
 
-LATER = 2.0          # seconds that rank 0 has to say what all ranks have found
-
-
 class Agreed(UserError):
     """A mistake that all ranks have heard of."""
 
@@ -35,18 +31,19 @@ def ending_together(ranks):
     except SystemExit:
         raise
     except BaseException as e:
-        if ranks.size == 1 or isinstance(e, Agreed) and ranks.rank == 0:
+        for of_all, code in ((Agreed, 1), (NonFiniteError, 3), (KeyboardInterrupt, 130)):
+            if ranks.rank and isinstance(e, of_all):
+                raise SystemExit(code) from None
+            if isinstance(e, of_all):
+                raise
+        if ranks.size == 1:
             raise
-        if isinstance(e, Agreed):
-            raise SystemExit(1) from None
-        if ranks.rank and isinstance(e, NonFiniteError | KeyboardInterrupt):
-            time.sleep(LATER)
-        elif isinstance(e, OneLine | OSError | MemoryError):
+        if isinstance(e, OneLine | OSError | MemoryError):
             of_rank, text = f"rank {ranks.rank}: " if ranks.rank else "", " ".join(str(e).split())
             print(f"error: {of_rank}{text or 'out of memory'}", file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
-        ranks.abort(3 if isinstance(e, NonFiniteError) else 1)
+        ranks.abort(1)
 
 
 def job_of(ranks, make, data=None):

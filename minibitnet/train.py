@@ -1,10 +1,11 @@
 """Train a model:  python -m minibitnet.train --tiny"""
 from . import _command  # first: from here on Ctrl-C is heard
 
+import os
 import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
 
@@ -47,10 +48,12 @@ TOKENS = {"unit": "B", "unit_scale": True, "desc": "tokens", "delay": 2}
 
 def main(argv):
     """argv -> exit code."""
-    args = parser().parse_args(argv)
+    ranks = ranks_of_this_process()
+    with open(os.devnull, "w") as nobody, redirect_stderr(nobody if ranks.rank else sys.stderr):
+        args = parser().parse_args(argv)
     given = {"model": _command.given_options(args, ModelConfig),
              "train": _command.given_options(args, TrainConfig)}
-    ranks = ranks_of_this_process(args.shard_optimizer)
+    ranks.sharded = args.shard_optimizer
     threads = args.threads or ranks.processors(available_cpus())
     with together.ending_together(ranks):
         job, start = together.job_of(ranks, lambda: resumed(args.resume, given) if args.resume

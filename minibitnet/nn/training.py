@@ -240,8 +240,7 @@ class Recorder:
             line |= self.evaluate(model.quantized(), pool, tokens_at_once(c.batch, model.config), ranks)
             if line["val_loss"] < self.best:
                 self.best = line["val_loss"]
-                if self.run:
-                    self.save(self.run.best, model)
+                self.save("best", model)
         self.report(line)
         if log or evaluate:
             self.lines.append(line)
@@ -249,9 +248,7 @@ class Recorder:
                 self.run.log(line)
         if save or stop:
             ranks.collect(optimizer.m, optimizer.v)
-        if self.run and (save or stop):
-            self.save(self.run.last, model, optimizer)
-            self.kept = f"{self.run.last} holds step {self.done:,}"
+            self.save("last", model, optimizer)
 
     def evaluate(self, quantized, pool, tokens, ranks=ALONE):
         """The metrics of the validation text, read by so many tokens at once."""
@@ -261,11 +258,17 @@ class Recorder:
         return {"val_loss": loss, "val_ppl": perplexity(loss), "floor": self.floor,
                 "bits_per_byte": self.validation.bits_per_byte(loss, self.val_bytes)}
 
-    def save(self, path, model, optimizer=None):
-        """A checkpoint; with the optimizer one to go on from, which keeps the one before it."""
+    def save(self, name, model, optimizer=None):
+        """The last or the best checkpoint; with the optimizer one to go on from, which keeps the one before
+        it. (Of several ranks all look at the numbers, and one writes them.)"""
         parameters = {name: p.data for name, p in model.parameters().items()}
-        m, v, keep = (optimizer.m, optimizer.v, self.run.prev) if optimizer else ({}, {}, None)
+        m, v = (optimizer.m, optimizer.v) if optimizer else ({}, {})
         if not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values()):
             raise NonFiniteError("a weight or a moment is not finite; nothing was saved")
+        if not self.run:
+            return
+        path, keep = getattr(self.run, name), self.run.prev if optimizer else None
         saved = checkpoint.Checkpoint(self.done, self.best, self.settings, parameters, m, v)
         checkpoint.save(path, saved, keep)
+        if optimizer:
+            self.kept = f"{path} holds step {self.done:,}"
