@@ -36,9 +36,7 @@ class Ranks(Alone):
     parameters alone, steps that, and sends the parameters in place of the gradients."""
 
     def __init__(self, comm, sharded=False):
-        from mpi4py import MPI
         self.comm, self.rank, self.size, self.sharded = comm, comm.rank, comm.size, sharded
-        self.maximum, self.shared = MPI.MAX, MPI.COMM_TYPE_SHARED
         self.sent = 0                            # bytes of gradients and parameters
         self.owner = {}                          # {name: rank}, from the first gradients on
 
@@ -131,9 +129,9 @@ class Ranks(Alone):
         return [part.tolist() for part in np.split(found, np.cumsum(counts)[:-1])]
 
     def any(self, flag):
-        most = np.zeros(1, np.int64)
-        self.comm.Allreduce(np.array([flag or 0], np.int64), most, op=self.maximum)
-        return int(most[0])
+        flags = np.empty(self.size, np.int64)
+        self.comm.Allgather(np.array([flag or 0], np.int64), flags)
+        return int(flags.max())
 
     def told(self, text):
         """A text of each rank -> (the first rank whose text is not empty, or -1; that text)."""
@@ -154,7 +152,8 @@ class Ranks(Alone):
 
     def processors(self, available):
         """Of those that this process may use, as many as there are for each rank of the same machine."""
-        return max(1, available // self.comm.Split_type(self.shared).size)
+        from mpi4py import MPI
+        return max(1, available // self.comm.Split_type(MPI.COMM_TYPE_SHARED).size)
 
     def abort(self, code):
         """End all ranks, those that wait for this one too."""
