@@ -47,29 +47,25 @@ def ending_together(ranks):
 
 
 def job_of(ranks, make, data=None):
-    """make() -> a Job, on rank 0; data: the text of the other ranks, where it is elsewhere -> each rank's
-    Job, and the step that it is at. Agreed, on all of them, for what is wrong on one."""
+    """make() -> a Job and a function that makes its directory, both on rank 0; data: the text of the other
+    ranks, where it is elsewhere -> each rank's Job, and the step that it is at. Agreed, on all of them, for
+    what is wrong on one: then no directory has been made."""
     if ranks.size == 1:
-        job = make()
+        job, make_directory = make()
+        make_directory()
         return job, step_of(job)
-    job, said, wrong = None, "", ""
-    if ranks.rank == 0:
-        try:
-            job = make()
-            said = json.dumps({"settings": job.settings, "tokenizer": job.tokenizer.to_json(),
-                               "start": step_of(job), "source": source_sha256()})
-        except UserError as e:
-            wrong = str(e)
-    agree(ranks, wrong)
-    _, said = ranks.told(said)
+    with agreeing(ranks):
+        job, make_directory = make() if ranks.rank == 0 else (None, None)
+    _, said = ranks.told("" if ranks.rank else json.dumps({
+        "settings": job.settings, "tokenizer": job.tokenizer.to_json(), "start": step_of(job),
+        "source": source_sha256()}))
     said = json.loads(said)
     try:
-        if ranks.rank:
-            job = copy_of(said, data)
-    except UserError as e:
-        wrong = str(e)
-    try:
-        agree(ranks, wrong)
+        with agreeing(ranks):
+            job = copy_of(said, data) if ranks.rank else job
+        with agreeing(ranks):
+            if ranks.rank == 0:
+                make_directory()
     except Agreed:
         if job and job.run:
             job.run.close()
@@ -77,15 +73,21 @@ def job_of(ranks, make, data=None):
     return job, said["start"]
 
 
-def step_of(job):
-    return job.saved.step if job.saved else 0
-
-
-def agree(ranks, wrong):
-    """UserError where something is wrong on one of the ranks."""
+@contextmanager
+def agreeing(ranks):
+    """Agreed, on all ranks, for a UserError that one of them has in this block."""
+    wrong = ""
+    try:
+        yield
+    except UserError as e:
+        wrong = str(e)
     rank, text = ranks.told(wrong)
     if rank >= 0:
         raise Agreed(f"rank {rank}: {text}" if rank else text)
+
+
+def step_of(job):
+    return job.saved.step if job.saved else 0
 
 
 def copy_of(said, data):

@@ -108,7 +108,8 @@ def parser():
 
 
 def new(args, given):
-    """Flags -> a Job in a new run directory, which is made only when all else has been checked."""
+    """Flags -> a Job, and a function that makes the run directory, which is to be called when all else has
+    been checked."""
     from_file = chosen(read_config(args.config)) if args.config else None
     if from_file:
         from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
@@ -126,13 +127,13 @@ def new(args, given):
         raise UserError(f"{path} is the run to start from: expected another directory (--out) for the "
                         "new one")
     replace = args.tiny and not args.out and is_same_run(path, job.settings)
-    return with_directory(job, path, overwrite=args.overwrite, replace_finished=replace)
+    return job, lambda: with_directory(job, path, overwrite=args.overwrite, replace_finished=replace)
 
 
 def resumed(path, given):
-    """A run directory -> the Job to go on with."""
+    """A run directory -> the Job to go on with, and what there is to do for its directory: nothing."""
     with _command.bar(**TOKENS) as bar:
-        return resumed_job(path, given, report=bar.update)
+        return resumed_job(path, given, report=bar.update), lambda: None
 
 
 def run(job, threads, ranks, start):
