@@ -23,6 +23,7 @@ from .language_model import FloatEngine, LanguageModel, check_switches, check_th
 from .measure import held_out
 from .nn.model import Transformer
 from .nn.optim import AdamW
+from .nn.ranks import ALONE
 from .options import check_names
 from .nn.training import Recorder, train
 from .text.corpora import corpus_of
@@ -80,10 +81,10 @@ class Training:
         except UserError:
             return False
 
-    def go(self, threads, stopped=lambda: False):
-        """Make the steps that are left, or as many as stopped() allows."""
+    def go(self, threads, stopped=lambda: False, ranks=ALONE):
+        """Make the steps that are left, or as many as stopped() allows, of several ranks on each."""
         train(self.transformer, self.optimizer, self.job.train_config, self.job.training, self.recorder,
-              threads=threads, stopped=stopped)
+              threads=threads, stopped=stopped, ranks=ranks)
 
     def model(self):
         """The LanguageModel of the steps made so far, which more training does not move."""

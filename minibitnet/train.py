@@ -1,10 +1,11 @@
 """Train a model:  python -m minibitnet.train --tiny"""
 from . import _command  # first: from here on Ctrl-C is heard
 
+import os
 import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
 
@@ -15,15 +16,18 @@ from .api import run_at
 from .errors import UserError
 from .exact import exp_float
 from .files import typed
-from .fitting import Interruption, Training
+from .fitting import Interruption
 from .formats import checkpoint
 from .jobs import (TINY, Start, chosen, is_same_run, job_of, read_config, resolved, resumed_job, start_from,
                    with_directory)
 from .measure import results
+from .mpi import ranks_of_this_process
+from . import together
 from .nn.config import ModelConfig
 from .nn.training import TrainConfig
 from .stories.entropy import language_of
 from .text.corpora import load_corpus
+from .threads import available_cpus
 
 DESCRIPTION = """Train a BitNet language model from scratch, on a CPU.
 
@@ -44,16 +48,33 @@ TOKENS = {"unit": "B", "unit_scale": True, "desc": "tokens", "delay": 2}
 
 def main(argv):
     """argv -> exit code."""
-    args = parser().parse_args(argv)
+    ranks = ranks_of_this_process()
+    with open(os.devnull, "w") as nobody, redirect_stderr(nobody if ranks.rank else sys.stderr):
+        args = parser().parse_args(argv)
     given = {"model": _command.given_options(args, ModelConfig),
              "train": _command.given_options(args, TrainConfig)}
-    job = resumed(args.resume, given) if args.resume else new(args, given)
-    for note in job.notes:
-        _command.say(f"note: {note}")
-    try:
-        return run(job, args.threads)
-    finally:
-        job.run.close()
+    ranks.sharded = args.shard_optimizer
+    threads = args.threads or ranks.processors(available_cpus())
+    with together.ending_together(ranks):
+        job, start = together.job_of(ranks, lambda: resumed(args.resume, given) if args.resume
+                                     else new(args, given), given["train"].get("data"))
+        if ranks.rank:
+            return follow(job, threads, ranks, start)
+        for note in job.notes:
+            _command.say(f"note: {note}")
+        try:
+            return run(job, threads, ranks, start)
+        finally:
+            job.run.close()
+
+
+def follow(job, threads, ranks, start):
+    """Run a Job on a rank that writes and says nothing -> exit code."""
+    training = together.training_of(ranks, job, start)
+    with Interruption(hard=True) as interruption:
+        if not training.finished:
+            training.go(threads, stopped=lambda: interruption.signal, ranks=ranks)
+    return _command.DONE if training.finished else _command.INTERRUPTED
 
 
 def parser():
@@ -72,7 +93,12 @@ def parser():
     parser.add_argument("--config", type=_command.path, metavar="FILE",
                         help="take options from a config.json; flags win over it, and what its run derived "
                              "(lr, d-ffn ..) follows them")
-    _command.add_threads(parser, "threads to use; the result does not depend on it")
+    parser.add_argument("--threads", type=_command.thread_count, metavar="N",
+                        help="threads to use; the result does not depend on it (one for each processor; of "
+                             "several ranks on a machine each has its share)")
+    parser.add_argument("--shard-optimizer", action="store_true",
+                        help="of several ranks (mpiexec), each keeps a part of the optimizer's state; the "
+                             "result is the same")
     _command.add_options(parser, "model", ModelConfig)
     _command.add_options(parser, "training", TrainConfig)
     parser.conflict("--resume", "--tiny", "--out", "--overwrite", "--config", "--init-from",
@@ -82,7 +108,8 @@ def parser():
 
 
 def new(args, given):
-    """Flags -> a Job in a new run directory, which is made only when all else has been checked."""
+    """Flags -> a Job, and a function that makes the run directory, which is to be called when all else has
+    been checked."""
     from_file = chosen(read_config(args.config)) if args.config else None
     if from_file:
         from_file["model"].pop("vocab_size", None)       # the tokenizer of this run's corpus decides
@@ -100,20 +127,21 @@ def new(args, given):
         raise UserError(f"{path} is the run to start from: expected another directory (--out) for the "
                         "new one")
     replace = args.tiny and not args.out and is_same_run(path, job.settings)
-    return with_directory(job, path, overwrite=args.overwrite, replace_finished=replace)
+    return job, lambda: with_directory(job, path, overwrite=args.overwrite, replace_finished=replace)
 
 
 def resumed(path, given):
-    """A run directory -> the Job to go on with."""
+    """A run directory -> the Job to go on with, and what there is to do for its directory: nothing."""
     with _command.bar(**TOKENS) as bar:
-        return resumed_job(path, given, report=bar.update)
+        return resumed_job(path, given, report=bar.update), lambda: None
 
 
-def run(job, threads):
+def run(job, threads, ranks, start):
     """Train, print, draw -> exit code."""
     c = job.train_config
     progress = Progress(c.steps)
-    training = Training(job, report=progress, progress=partial(progress.evaluating, job.validation))
+    training = together.training_of(ranks, job, start, report=progress,
+                                    progress=partial(progress.evaluating, job.validation))
     if training.complete:
         if not (job.run.path / "loss.png").exists():
             training.draw()
@@ -126,7 +154,7 @@ def run(job, threads):
         _command.say("note: this tokenizer has no end token, so the lines <|endoftext|> are text like any "
                      "other, and documents are not told apart")
     with Interruption(hard=True, say=_command.say) as interruption, progress.of(training):
-        training.go(threads, stopped=lambda: interruption.signal)
+        training.go(threads, stopped=lambda: interruption.signal, ranks=ranks)
     drawn = training.finished and training.finish()
     if interruption.signal:
         _command.say(f"interrupted after step {training.recorder.done:,}; saved. Go on with: python -m "

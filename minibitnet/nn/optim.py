@@ -4,6 +4,7 @@ import math
 import numpy as np
 
 from ..exact import cos_sin, power, sum_of_squares
+from .ranks import ALONE
 
 BLOCK = 2**16     # elements that AdamW updates at a time, so that its dozen passes run inside the cache
 
@@ -25,10 +26,11 @@ class AdamW:
         self.t = 0
 
     def step(self, grads, lr, weight_decay):
-        """One update with grads {name: array like the parameter}."""
+        """One update of the parameters that have one of grads {name: array like the parameter}."""
         self.t += 1
         bias1, bias2 = 1 - power(self.beta1, self.t), 1 - power(self.beta2, self.t)
-        for name, p in self.parameters.items():
+        for name in grads:
+            p = self.parameters[name]
             decay = lr * weight_decay if p.data.ndim > 1 else 0.0
             flat = [a.reshape(-1) for a in (p.data, grads[name], self.m[name], self.v[name])]
             for start in range(0, p.data.size, BLOCK):
@@ -44,9 +46,11 @@ class AdamW:
                 w -= update
 
 
-def clip_global_norm(grads, limit):
-    """Scale all gradients so that their norm is at most limit, in place (0: never) -> the norm before."""
-    norm = math.sqrt(math.fsum(map(sum_of_squares, grads.values())))
+def clip_global_norm(grads, limit, ranks=ALONE):
+    """Scale all gradients so that their norm is at most limit, in place (0: never) -> the norm before. Of
+    several ranks each may have its own."""
+    squares = ranks.gathered({name: sum_of_squares(g) for name, g in grads.items()})
+    norm = math.sqrt(math.fsum(squares.values()))
     if limit and norm > limit:
         for g in grads.values():
             g *= np.float32(limit / norm)

@@ -16,6 +16,7 @@ from ..threads import one_blas_thread, pool_of
 from ..variants import VARIANTS
 from .autograd import backward, record
 from .optim import clip_global_norm, cosine, two_stage
+from .ranks import ALONE
 
 SHARD_TOKENS = 512     # tokens in a shard of the batch, about: its arrays then stay in a core's cache
 FEW_LOGITS = 2**16     # so many of an evaluation's are no memory to speak of
@@ -78,13 +79,13 @@ def schedule(c, step):
     return two_stage(step, c.steps, c.warmup, c.lr, c.second_lr), weight_decay
 
 
-def loss_and_gradients(quantized, ids, targets, pool):
+def loss_and_gradients(quantized, ids, targets, pool, ranks=ALONE):
     """Mean loss over the batch's targets and its gradients {name: array}, by the parameters of the quantized
     model.
 
     The batch is cut into shards whose number depends on its shape alone, each differentiated on a thread of
-    the pool, and the gradients are summed in the shards' order: the result does not depend on the number of
-    threads.
+    the pool of one of the ranks, and the gradients are summed in one tree over the shards (``ranks.py``): the
+    result does not depend on the number of threads or ranks.
     """
     shards = zip(*(np.array_split(a, number_of_shards(*ids.shape)) for a in (ids, targets)))
 
@@ -93,18 +94,13 @@ def loss_and_gradients(quantized, ids, targets, pool):
         weight = n_targets(shard_targets) / n_targets(targets)
         with np.errstate(all="ignore"), record() as tape:     # what overflows shows in loss or norm
             loss = quantized.loss(shard_ids, shard_targets)
-            return float(loss.data) * weight, backward(tape, loss, seed=weight)
+            gradients = backward(tape, loss, seed=weight)
+        return float(loss.data) * weight, {name: gradients[p.key] for name, p in parameters.items()}
 
-    parameters, total, summed = quantized.parameters(), 0.0, {}
-    shards = (shard for shard in shards if n_targets(shard[1]))            # padding alone has no mean loss
-    for loss, grads in pool.map(differentiate, shards):
-        total += loss
-        for name, p in parameters.items():
-            if name in summed:
-                summed[name] += grads[p.key]
-            else:
-                summed[name] = grads[p.key]
-    return total, summed
+    parameters = quantized.parameters()
+    shards = [shard for shard in shards if n_targets(shard[1])]            # padding alone has no mean loss
+    mine = ranks.mine(len(shards))
+    return ranks.total(len(shards), pool.map(differentiate, shards[mine.start:mine.stop]))
 
 
 def number_of_shards(batch, context):
@@ -136,21 +132,21 @@ def in_shards(batch, tokens):                    # ids, targets (B, T) -> [(ids,
     return list(zip(*(np.array_split(a, -(-len(a) // rows)) for a in batch)))
 
 
-def mean_loss(losses, part, pool, tokens, rows=16, progress=iter):
+def mean_loss(losses, part, pool, tokens, rows=16, progress=iter, ranks=ALONE):
     """Nats per token over all targets of a Part of a corpus. losses(ids, targets) gives -log p of every
     target that counts, in order, as ``ops.losses``. progress wraps the iteration over batches of so many
     rows (tqdm, say). A batch is read by shards of at most so many tokens, and is one sum: memory depends on
-    ``tokens``, the result on ``rows`` alone."""
+    ``tokens``, the result on ``rows`` alone. Ranks take batches in turn."""
     def nats(batch):
         with np.errstate(all="ignore"):          # a pool's threads do not inherit the caller's
             each = np.concatenate([losses(*shard) for shard in in_shards(batch, tokens)])
             return float(total(each)[0] / each.dtype.type(len(each))) * len(each)
 
     def of_all():
-        batches = part.all(rows)
+        batches = islice(part.all(rows), ranks.rank, None, ranks.size)
         while some := list(islice(batches, AHEAD)):          # a pool would take them all, a whole corpus
             yield from pool.map(nats, some)
-    return math.fsum(progress(of_all())) / part.n_targets
+    return math.fsum(sum(ranks.numbers(list(progress(of_all()))), [])) / part.n_targets
 
 
 def codes_of(quantized):
@@ -173,21 +169,22 @@ def has_eight_bits(c, step):
     return step < c.a8_share * c.steps
 
 
-def step(model, quantized, optimizer, batch, pool, *, lr, weight_decay, clip, eight_bits=False):
+def step(model, quantized, optimizer, batch, pool, *, lr, weight_decay, clip, eight_bits=False, ranks=ALONE):
     """One step of training -> (loss, norm of its gradient, the model quantized anew). quantized:
     ``model.quantized(training=True)``; batch: ids, targets (B, T); eight_bits: of the model that is made."""
-    loss, gradients = loss_and_gradients(quantized, *batch, pool)
-    norm = clip_global_norm(gradients, clip)
+    loss, gradients = loss_and_gradients(quantized, *batch, pool, ranks)
+    norm = clip_global_norm(gradients, clip, ranks)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise NonFiniteError(f"the loss is {loss}, the gradient norm {norm}; nothing was updated")
     # Straight through (ste.py): gradients by the quantized weights move the latent weights of the same names.
     optimizer.step(gradients, lr, weight_decay)
+    ranks.spread({name: p.data for name, p in optimizer.parameters.items()})
     return loss, norm, model.quantized(training=True, eight_bits=eight_bits)
 
 
-def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda: False):
+def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda: False, ranks=ALONE):
     """Train from step ``recorder.done`` to c.steps on a Part of a corpus -> steps done, fewer than c.steps
-    where stopped() said so."""
+    where stopped() of one of the ranks said so."""
     s = recorder.done
     try:
         threads = min(threads, most_threads(c.batch, training.context))
@@ -199,12 +196,12 @@ def train(model, optimizer, c, training, recorder, *, threads=1, stopped=lambda:
                 lr, weight_decay = schedule(c, s)
                 loss, norm, quantized = step(model, quantized, optimizer, (ids, targets), pool, lr=lr,
                                              weight_decay=weight_decay, clip=c.clip,
-                                             eight_bits=has_eight_bits(c, s + 1))
+                                             eight_bits=has_eight_bits(c, s + 1), ranks=ranks)
                 line = {"step": s + 1, "tokens": (s + 1) * ids.size, "loss": loss, "ppl": perplexity(loss),
                         "lr": lr, "weight_decay": weight_decay, "grad_norm": norm,
                         "tokens_per_s": ids.size / (time.perf_counter() - began)}
-                stop = stopped()
-                recorder.record(line, model, optimizer, c, before, codes_of(quantized), pool, stop)
+                stop = ranks.any(stopped())
+                recorder.record(line, model, optimizer, c, before, codes_of(quantized), pool, stop, ranks)
                 if stop:
                     break
     except NonFiniteError as e:
@@ -232,7 +229,7 @@ class Recorder:
         there = run and os.path.exists(run.last)
         self.kept = f"{run.last} holds step {done:,}" if there else "there is no checkpoint yet"
 
-    def record(self, line, model, optimizer, c, before, after, pool, stop=False):
+    def record(self, line, model, optimizer, c, before, after, pool, stop=False, ranks=ALONE):
         """After a step: log, evaluate and save where one is due. before, after: the codes around the step."""
         self.done = line["step"]
         log, evaluate, save = (self.done == c.steps or self.done % every == 0
@@ -240,33 +237,38 @@ class Recorder:
         if log:
             line["zero_fraction"], line["flip_rate"] = code_statistics(before, after)
         if evaluate:
-            line |= self.evaluate(model.quantized(), pool, tokens_at_once(c.batch, model.config))
+            line |= self.evaluate(model.quantized(), pool, tokens_at_once(c.batch, model.config), ranks)
             if line["val_loss"] < self.best:
                 self.best = line["val_loss"]
-                if self.run:
-                    self.save(self.run.best, model)
+                self.save("best", model)
         self.report(line)
         if log or evaluate:
             self.lines.append(line)
             if self.run:
                 self.run.log(line)
-        if self.run and (save or stop):
-            self.save(self.run.last, model, optimizer)
-            self.kept = f"{self.run.last} holds step {self.done:,}"
+        if save or stop:
+            ranks.collect(optimizer.m, optimizer.v)
+            self.save("last", model, optimizer)
 
-    def evaluate(self, quantized, pool, tokens):
+    def evaluate(self, quantized, pool, tokens, ranks=ALONE):
         """The metrics of the validation text, read by so many tokens at once."""
-        loss = mean_loss(quantized.losses, self.validation, pool, tokens, progress=self.progress)
+        loss = mean_loss(quantized.losses, self.validation, pool, tokens, progress=self.progress, ranks=ranks)
         if not math.isfinite(loss):
             raise NonFiniteError(f"the validation loss is {loss}; nothing was saved")
         return {"val_loss": loss, "val_ppl": perplexity(loss), "floor": self.floor,
                 "bits_per_byte": self.validation.bits_per_byte(loss, self.val_bytes)}
 
-    def save(self, path, model, optimizer=None):
-        """A checkpoint; with the optimizer one to go on from, which keeps the one before it."""
+    def save(self, name, model, optimizer=None):
+        """The last or the best checkpoint; with the optimizer one to go on from, which keeps the one before
+        it. (Of several ranks all look at the numbers, and one writes them.)"""
         parameters = {name: p.data for name, p in model.parameters().items()}
-        m, v, keep = (optimizer.m, optimizer.v, self.run.prev) if optimizer else ({}, {}, None)
+        m, v = (optimizer.m, optimizer.v) if optimizer else ({}, {})
         if not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values()):
             raise NonFiniteError("a weight or a moment is not finite; nothing was saved")
+        if not self.run:
+            return
+        path, keep = getattr(self.run, name), self.run.prev if optimizer else None
         saved = checkpoint.Checkpoint(self.done, self.best, self.settings, parameters, m, v)
         checkpoint.save(path, saved, keep)
+        if optimizer:
+            self.kept = f"{path} holds step {self.done:,}"

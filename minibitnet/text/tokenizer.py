@@ -201,7 +201,7 @@ def load_tokenizer(path):
                         f"Hugging Face's") from None
     if isinstance(saved, dict) and "model" in saved:
         return _bpe_tokenizer(bpe_files.from_huggingface(saved, path), path)
-    return _from_json(saved, path)
+    return from_json(saved, path)
 
 
 def padded(tokenizer, vocab_size, path):
@@ -220,7 +220,7 @@ def padded(tokenizer, vocab_size, path):
     return BPETokenizer(vocabulary._replace(unused=vocabulary.unused + missing))
 
 
-def _from_json(saved, path):
+def from_json(saved, path):
     """The contents of a run's tokenizer.json -> tokenizer."""
     match saved:
         case {"tokenizer": "byte", **rest} if rest in END_OR_NOT:
