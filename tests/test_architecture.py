@@ -9,10 +9,10 @@ import minibitnet
 ROOT = Path(minibitnet.__file__).parent
 ON_FLOOR = {
     -1: "exact_functions errors",
-    0: "exact packing float16 files threads shapes nn.autograd text.kinds stories.storybook "
+    0: "exact packing float16 files threads shapes nn.autograd nn.ranks text.kinds stories.storybook "
        "interop.ggml "
        "experiments.lines experiments.replacing",
-    1: "data_files exact_attention quant options nn.optim text.bpe text.downloads stories.building "
+    1: "data_files exact_attention quant options nn.optim mpi text.bpe text.downloads stories.building "
        "formats.safetensors inference.fixed_point experiments.uncertainty",
     2: "variants nn.ops nn.ste nn.gradcheck text.bpe_files text.corpora stories.walk formats.checkpoint "
        "interop.gguf "
@@ -46,7 +46,7 @@ ON_FLOOR = {
         "course.map_pictures course.quantizers_pictures course.gradients_pictures "
         "course.straight_through_pictures course.bitlinear_pictures course.transformer_pictures "
         "course.training_pictures course.packing_pictures course.integers_pictures",
-    11: "interop.examination "
+    11: "interop.examination together "
         "experiments.after_training experiments.few_bits experiments.runner course.grading",
     12: "experiments.distillation experiments.trained_sizes",
     13: "experiments.catalogue experiments.trained_parts experiments.trained_quantized",
@@ -95,6 +95,8 @@ def violations(name, tree):
             yield from violations_within(name, ours)
         if other == "matplotlib" and name != "measure.plotting":
             yield f"{name} imports matplotlib"
+        if other == "mpi4py" and name != "mpi":
+            yield f"{name} imports mpi4py"
         if other == "torch" and name != "measure.peers":
             yield f"{name} imports torch"
         if other == "argparse" and name not in COMMANDS:

@@ -40,6 +40,7 @@ from ..measure.trigram import trigram_loss
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from ..nn.optim import AdamW
+from ..nn.ranks import ALONE
 from ..nn.training import (Recorder, TrainConfig, code_statistics, in_shards, mean_loss, tokens_at_once,
                            train, with_defaults)
 from ..quant import absmean_ternary
@@ -136,7 +137,7 @@ class Watch(Recorder):
         self.stretch, self.evaluates, self.tell = stretch, evaluates, report
         self.sums, self.saved_at = [], time.monotonic()
 
-    def record(self, line, model, optimizer, c, before, after, pool, stop=False):
+    def record(self, line, model, optimizer, c, before, after, pool, stop=False, ranks=ALONE):
         self.done = line["step"]
         self.sums.append((line["loss"], line["grad_norm"]))
         if self.done in detailed(c.steps) and after and len(after) == len(before):
@@ -155,7 +156,7 @@ class Watch(Recorder):
             self.keep({"step": self.done, "val_loss": mean_loss(
                 model.quantized().losses, self.validation, pool, tokens_at_once(c.batch, model.config))})
         if stop or self.done == c.steps or time.monotonic() - self.saved_at > SAVE_SECONDS:
-            self.save(self.run.last, model, optimizer)
+            self.save("last", model, optimizer)
             self.saved_at = time.monotonic()
         self.tell(self.lines[-1])
 

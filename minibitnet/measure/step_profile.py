@@ -8,13 +8,13 @@ import pstats
 import numpy as np
 
 from .. import exact, exact_attention, exact_functions, quant
-from ..nn import autograd, ops, optim, ste, training
+from ..nn import autograd, ops, optim, ranks, ste, training
 from .timing import repeat
 from .train_bench import our_step, task
 
 EXACT = exact.__file__, exact_attention.__file__, exact_functions.__file__
 FILES = {quant.__file__: "quantizers", optim.__file__: "AdamW, clipping",
-         training.__file__: "sum over shards"}
+         training.__file__: "sum over shards", ranks.__file__: "sum over shards"}
 
 
 class SameThread:

@@ -3,7 +3,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -146,7 +146,7 @@ def mean_loss(losses, part, pool, tokens, rows=16, progress=iter, ranks=ALONE):
         batches = islice(part.all(rows), ranks.rank, None, ranks.size)
         while some := list(islice(batches, AHEAD)):          # a pool would take them all, a whole corpus
             yield from pool.map(nats, some)
-    return math.fsum(sum(ranks.numbers(list(progress(of_all()))), [])) / part.n_targets
+    return math.fsum(chain.from_iterable(ranks.numbers(list(progress(of_all()))))) / part.n_targets
 
 
 def codes_of(quantized):

@@ -44,7 +44,7 @@ def test_a_run_goes_on_beyond_its_steps(here):
 
 def test_until_its_first_new_files_a_longer_run_has_the_old_ones(here, monkeypatch):
     monkeypatch.chdir(here)
-    monkeypatch.setattr(train, "run", lambda job, threads: 0)
+    monkeypatch.setattr(train, "run", lambda job, *rest: 0)
     assert train.main(LONGER) == 0
     for how in ({}, {"checkpoint": "best"}, {"engine": "packed"}, {"engine": "integer"}):
         assert load("run", **how).step == 8
@@ -115,7 +115,7 @@ def test_a_run_begins_with_the_weights_the_sizes_and_the_tokenizer_of_another(he
     monkeypatch.chdir(here)
     begun = ["--batch", "4", "--steps", "6", "--seed", "3"]
     with monkeypatch.context() as m:
-        m.setattr(train, "run", lambda job, threads: 0)
+        m.setattr(train, "run", lambda job, *rest: 0)
         assert train.main([*INIT, *begun]) == 0
     old, new = checkpoint.load("run/last.safetensors"), checkpoint.load("new/last.safetensors")
     assert new.step == 0 and new.parameters.keys() == old.parameters.keys()

@@ -1,0 +1,84 @@
+"""Runs of several processes, started by mpiexec: the bytes of one process. (pip install mpi4py mpich)"""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+OPTIONS = ("--data pets --tokenizer byte --d-model 16 --n-layers 1 --n-heads 2 --context 64 --batch 24 "
+           "--steps 24 --save-every 4 --threads 1").split()
+TRAIN = [sys.executable, "-m", "minibitnet.train"]
+
+
+@pytest.fixture(scope="module")
+def mpiexec():
+    """The program; skips where it or mpi4py is absent."""
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed (extra 'mpi')")
+    places = str(Path(sys.executable).parent), os.environ["PATH"]
+    found = shutil.which("mpiexec", path=os.pathsep.join(places))
+    if not found:
+        pytest.skip("there is no mpiexec (pip install mpich)")
+    return found
+
+
+def started(mpiexec, n, *arguments):
+    return subprocess.Popen([mpiexec, "-n", str(n), *TRAIN, *map(str, arguments)], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def run(mpiexec, n, *arguments):
+    """-> (exit code, output, errors)"""
+    process = started(mpiexec, n, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The run of one process."""
+    path = tmp_path_factory.mktemp("alone") / "run"
+    subprocess.run([*TRAIN, *OPTIONS, "--out", str(path)], check=True, capture_output=True)
+    return path
+
+
+@pytest.mark.parametrize("n, more", [(2, []), (3, []), (8, []), (2, ["--shard-optimizer"]),
+                                     (3, ["--shard-optimizer"])], ids=str)
+def test_any_number_of_ranks_gives_the_same_file(n, more, mpiexec, alone, tmp_path):
+    """Six shards, so that three ranks have two each and of eight two have none."""
+    code, out, err = run(mpiexec, n, *OPTIONS, *more, "--out", tmp_path / "run")
+    assert code == 0, err
+    for name in ("last.safetensors", "best.safetensors", "packed.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (alone / name).read_bytes()
+    assert out.count("model sha256") == 1, "one rank speaks"
+
+
+def test_a_run_of_three_that_was_killed_goes_on_with_two(mpiexec, alone, tmp_path):
+    process = started(mpiexec, 3, *OPTIONS, "--out", tmp_path / "run")
+    while not (tmp_path / "run" / "last.safetensors").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    ranks = subprocess.run(["pgrep", "-f", f"minibitnet.train.*{tmp_path}"], capture_output=True, text=True)
+    os.kill(int(ranks.stdout.split()[-1]), signal.SIGKILL)
+    began = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and time.monotonic() - began < 10, "the others do not wait"
+    code, _, err = run(mpiexec, 2, "--resume", tmp_path / "run", "--threads", "2")
+    assert code == 0, err
+    assert (tmp_path / "run/last.safetensors").read_bytes() == (alone / "last.safetensors").read_bytes()
+
+
+def test_a_mistake_is_one_line_and_no_directory(mpiexec, tmp_path):
+    for arguments, words in ((["--data", tmp_path / "nowhere"], "does not exist"),
+                             (["--frobnicate"], "unknown argument --frobnicate")):
+        code, out, err = run(mpiexec, 2, *arguments, "--out", tmp_path / "run")
+        assert code in (1, 2) and out == "" and err.count("\n") == 1 and words in err
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_ends_all_with_one_line(mpiexec, tmp_path):
+    code, _, err = run(mpiexec, 2, *OPTIONS, "--lr", "1e9", "--out", tmp_path / "run")
+    assert code == 3 and err.strip().splitlines()[-1].startswith("error: step") and err.count("error") == 1
