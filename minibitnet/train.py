@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from .exact import exp_float
 from .files import typed
 from .fitting import Interruption
 from .formats import checkpoint
-from .jobs import (TINY, Start, chosen, is_same_run, job_of, read_config, resolved, resumed_job, start_from,
-                   with_directory)
+from .jobs import (CONFIGS, TINY, Start, chosen, is_same_run, job_of, read_config, resolved, resumed_job,
+                   start_from, with_directory)
 from .measure import results
 from .mpi import ranks_of_this_process
 from . import together
@@ -242,11 +243,17 @@ def known_name(settings, name):
     machine."""
     record = results.load("exact")
     tiny = record and record["result"].get("tiny")
-    if not tiny or settings != {section: tiny["settings"].get(section) for section in settings}:
+    if not tiny or settings != with_newer_fields(tiny["settings"]):
         return ""
     return ", as on every machine" if name == tiny["model_sha256"] else (
         f"; on other machines it is {tiny['model_sha256']}: expected the same, so this installation "
         f"computes something else (env.json says what it is)")
+
+
+def with_newer_fields(settings):
+    """The settings of a run of before, with the defaults of fields that configurations have since."""
+    return settings | {section: asdict(config_class(**settings[section]))
+                       for section, config_class in CONFIGS.items()}
 
 
 def is_story(text):

@@ -1,9 +1,12 @@
 """What train makes: its runs, what they print, and what they derive."""
 import json
+from dataclasses import asdict
 
 import pytest
 
+from minibitnet import jobs, train
 from minibitnet.formats import checkpoint
+from minibitnet.measure import results
 from running import SMALL, TEXT, command, fails
 
 
@@ -126,3 +129,16 @@ def test_the_tiny_runs_learning_rate_is_for_its_own_arm_and_width(here):
         assert result.returncode == 0
         rates.append(json.loads((here / out / "config.json").read_text())["train"]["lr"])
     assert rates[0] == rates[1] != rates[2] == 8e-3
+
+
+def test_the_recorded_tiny_run_is_known_by_its_settings():
+    """Those of today, with fields that configurations did not have when it was recorded."""
+    tiny = results.load("exact")["result"]["tiny"]
+    settings = dict(tiny["settings"])
+    for section, config_class in jobs.CONFIGS.items():
+        assert jobs.TINY[section].items() <= settings[section].items()
+        settings[section] = asdict(config_class(**settings[section]))
+    assert train.known_name(settings, tiny["model_sha256"]) == ", as on every machine"
+    assert "on other machines it is" in train.known_name(settings, 64 * "0")
+    settings["train"]["seed"] = 1
+    assert train.known_name(settings, tiny["model_sha256"]) == ""
