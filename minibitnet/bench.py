@@ -115,12 +115,15 @@ def kernels(argv):
 def decode(argv):
     """A whole model, token by token."""
     parser = parser_of("decode", DECODE)
-    parser.add_argument("--shape", choices=tuple(SHAPES), default="15m", metavar="MODEL",
-                        help="of tiny 15m 2b4t (%(default)s)")
+    parser.add_argument("--shape", choices=tuple(SHAPES), metavar="MODEL", help="of tiny 15m 2b4t (15m)")
     parser.add_argument("--model", type=_command.named, metavar="PATH",
                         help="instead of a random model: a run, a directory of Hugging Face or a GGUF file, "
                              "by the packed engine")
     args = parser.parse_args(argv)
+    if args.model and args.shape:
+        parser.error(f"--model {args.model}: it has a shape of its own: expected no --shape")
+    if not args.model:
+        args.shape = args.shape or "15m"
     rows = (model_bench.measure(args.model, args.rounds, args.threads) if args.model else
             decode_bench.measure(name, args.rounds, args.threads) for name in [args.shape])
     return run_and_record("decode", argv, args, rows, decode_bench.in_words)

@@ -60,9 +60,9 @@ def main(argv):
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
-    if args.tasks and (args.data or args.split or args.trigram or args.compare):
-        parser.error("--tasks answers questions instead of scoring a text: --data, --split, --trigram and "
-                     "--compare do not go with it")
+    if args.tasks and (args.data or args.split or args.trigram or args.compare or args.context):
+        parser.error("--tasks answers questions instead of scoring a text: --data, --split, --trigram, "
+                     "--compare and --context do not go with it")
     if args.items and args.tasks != "stories":
         parser.error(f"--items {args.items}: expected --tasks stories, whose questions are made; a file has "
                      f"as many as it has")
@@ -87,7 +87,8 @@ def main(argv):
             raise UserError(f"--compare: {args.model} is no run: expected one, with a checkpoint to compare "
                             "with")
         float_model = same_step(args.model, model) if args.compare else None      # before the long part
-        result = {"data": corpus.name, "split": split, "engine": args.engine, "step": model.step,
+        result = {"data": corpus.name, "split": split, "engine": args.engine,
+                  "step": model.step if model.settings["train"] else None,
                   "replaced": corpus.replaced,
                   **scores(model, part, pool, before if corpus.sha256 == model.settings["corpus"]["sha256"]
                            else None, apart=split == "validation")}
@@ -219,8 +220,8 @@ def comparison(model, float_model, part):
 def in_words(r, replaced=""):
     """The lines that tell a result; replaced: of a Corpus."""
     yield (f"{r['data']}, {r['split']}: loss {r['loss']:.4f} nats/token, perplexity {r['ppl']:.3f}, "
-           f"{r['bits_per_byte']:.4f} bits per byte over {r['tokens']:,} tokens ({r['engine']} engine, "
-           f"step {r['step']:,})")
+           f"{r['bits_per_byte']:.4f} bits per byte over {r['tokens']:,} tokens ({r['engine']} engine"
+           + ("" if r["step"] is None else f", step {r['step']:,}") + ")")
     if r["floor"] is not None:
         above = exp_float(r["loss"] - r["floor"])
         yield (f"the floor of this text is perplexity {exp_float(r['floor']):.3f}, "

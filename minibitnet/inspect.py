@@ -5,20 +5,20 @@ import json
 import math
 from dataclasses import asdict
 
-from .errors import UserError
 from .exact_functions import perplexity
 from .interop import source
 from .interop.examination import examine
-from .interop.soundness import FAULTS, look
-from .measure.plotting import heat
+from .interop.soundness import FAULTS, entropy, look
+from .measure.plotting import heat, unwritable
 
 DESCRIPTION = """Tell whether a model is sound, and if it is not, what is wrong with it: a damaged file, a
 wrong conversion, or simply a bad model.
 
 PATH is a run or one file of it, a directory of Hugging Face or the name of one, a safetensors or a GGUF file.
 Its matrices are looked at (zeros, signs, scales, entropy, rows), then embedding, gains and tokenizer; and the
-model is run on a text, as it is read, and again with each of the usual mistakes of conversion undone. Exit
-code 0: sound, 1: not."""
+model is run on a text, as it is read, and again with each of the usual mistakes of conversion undone. "Sound"
+says that none of this was found, and that the model predicts a text better than a table of how often each
+token comes; it does not say how good the model is. Exit code 0: sound, 1: not, or there is no such model."""
 # a share of normal latent weights: |w| < mean|w| / 2, and mean|w| is sqrt(2 / pi) of their deviation
 NORMAL_ZEROS = math.erf(math.sqrt(2 / math.pi) / 2 / math.sqrt(2))
 HEIGHTS = " ▁▂▃▄▅▆▇█"
@@ -37,6 +37,8 @@ def main(argv):
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     _command.add_threads(parser, "for running it")
     args = parser.parse_args(argv)
+    if args.plot and (wrong := unwritable(args.plot)):
+        parser.error(f"--plot {args.plot}: {wrong}")
     if args.data and args.no_run:
         parser.error("--data names a text to run the model on: it does not go with --no-run")
     with _command.bar(unit="step") as bar:
@@ -45,8 +47,8 @@ def main(argv):
             bar.update()
         found = examine(args.path, data=args.data, run=not args.no_run, threads=args.threads, report=report)
     print(json.dumps(as_json(args.path, found)) if args.json else "\n".join(in_words(args.path, found)))
-    if args.plot:
-        draw(found, args.plot)
+    if args.plot and not draw(found, args.plot):
+        _command.say(f"note: {args.plot} was not drawn: there are no matrices of codes")
     return _command.DONE if found.sound else _command.USER_ERROR
 
 
@@ -100,9 +102,9 @@ def table(seen):
         strip = "".join(HEIGHTS[min(8, int(9 * s.zeros + 0.5))] for s in alike)
         yield line(kind, alike) + f"  {strip}"
     yield line("storyteller, trained", [look(*item) for item in source.read("storyteller").matrices.items()])
-    p = NORMAL_ZEROS
-    bits = -p * math.log2(p) - (1 - p) * math.log2((1 - p) / 2)
-    yield f"{'normal numbers':20}{'':>9}{100 * p:>15.1f}{0:>16}{bits:>15.2f}"
+    zeros = NORMAL_ZEROS
+    bits = entropy([zeros, (1 - zeros) / 2, (1 - zeros) / 2]) / math.log(2)
+    yield f"{'normal numbers':20}{'':>9}{100 * zeros:>15.1f}{0:>16}{bits:>15.2f}"
     yield ""
 
 
@@ -126,12 +128,10 @@ def heard_in_words(heard):
 
 
 def draw(found, path):
-    """The picture of zeros, a row for each kind of matrix."""
+    """The picture of zeros, a row for each kind of matrix -> is there something to draw?"""
     kinds = list(dict.fromkeys(s.kind for s in found.seen))
     zeros = [[100 * s.zeros for s in found.seen if s.kind == kind] for kind in kinds]
-    if not found.seen or not heat(zeros, kinds, "layer", "zeros (%)", path):
-        why = "matplotlib is not installed" if found.seen else "there are no matrices of codes"
-        raise UserError(f"{path} was not drawn: {why}")
+    return bool(found.seen) and heat(zeros, kinds, "layer", "zeros (%)", path)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from .nn import ops
 from .nn.autograd import Tensor
 from .shapes import same_shape, targets_of, token_ids
 from .threads import MOST_THREADS, one_blas_thread
-from .writing import Chat, draw, written
+from .writing import Chat, drawing, written
 
 ENGINES = ("float", "packed", "integer")
 
@@ -113,14 +113,15 @@ class LanguageModel:
 
         The same seed writes the same text, and so does the default; None draws anew at every call.
         temperature 0: always the likeliest token."""
+        decode_from = drawing(self.engine, tokens, temperature=temperature, top_k=top_k, top_p=top_p,
+                              seed=seed)
         if not isinstance(stop, str):
             raise UserError(f"stop = {stop!r}: expected a text (empty: none)")
         ids = self.encode(prompt)
         if not len(ids):
             raise UserError("an empty prompt: expected at least one token, for this model was not trained on "
                             "documents and cannot begin one")
-        drawn = draw(self.engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        yield from written(drawn, self.tokenizer, self.ends, stop)
+        yield from written(decode_from(ids), self.tokenizer, self.ends, stop)
 
     def chat(self, system: str = "") -> Chat:
         """A conversation, of a model that was trained to have one: ``chat.say(text)`` yields the answer piece

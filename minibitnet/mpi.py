@@ -6,6 +6,8 @@ sends about two gradients a rank, however many ranks there are. What is sent are
 nothing is pickled.
 """
 import hashlib
+import itertools
+import math
 import os
 from pathlib import Path
 
@@ -32,13 +34,15 @@ def ranks_of_this_process():
 
 
 class Ranks(Alone):
-    """The processes of a communicator. ``sharded``: each keeps the optimizer's state of its own part of the
-    parameters alone, steps that, and sends the parameters in place of the gradients."""
+    """The processes of a communicator. After ``share_optimizer`` each keeps the optimizer's state of its own
+    part of the parameters alone, steps that, and sends the parameters in place of the gradients."""
 
-    def __init__(self, comm, sharded=False):
-        self.comm, self.rank, self.size, self.sharded = comm, comm.rank, comm.size, sharded
+    def __init__(self, comm):
+        self.comm, self.rank, self.size, self.sharded = comm, comm.rank, comm.size, False
         self.sent = 0                            # bytes of gradients and parameters
-        self.owner = {}                          # {name: rank}, from the first gradients on
+
+    def share_optimizer(self):
+        self.sharded = True
 
     def part(self, n, rank):
         """First and last shard of a rank, the last one excluded."""
@@ -48,15 +52,15 @@ class Ranks(Alone):
         return range(*self.part(n, self.rank))
 
     def own(self, shapes):
-        """Say who adds up what: {name: shape} of all parameters, the largest to whom has the least."""
-        sizes, load = {name: int(np.prod(shape)) for name, shape in shapes.items()}, [0] * self.size
-        for name in sorted(sizes, key=sizes.get, reverse=True):
-            self.owner[name] = least = load.index(min(load))
-            load[least] += sizes[name]
-        self.shapes = {name: shapes[name] for name in sorted(shapes, key=self.owner.get)}
-        counts = np.bincount([self.owner[name] for name in sizes], list(sizes.values()), self.size)
-        self.counts = counts.astype(int).tolist()
-        self.starts = [0, *np.cumsum(self.counts).tolist()]
+        """Say who adds up what: the largest parameter to whom has the least."""
+        self.order = list(shapes)
+        self.names, self.counts = [[] for _ in range(self.size)], [0] * self.size        # of each rank
+        for name in sorted(shapes, key=lambda name: math.prod(shapes[name]), reverse=True):
+            least = self.counts.index(min(self.counts))
+            self.names[least].append(name)
+            self.counts[least] += math.prod(shapes[name])
+        self.shapes = {name: shapes[name] for names in self.names for name in names}     # rank by rank
+        self.starts = [0, *itertools.accumulate(self.counts)]
 
     # ---- the sum over shards
 
@@ -66,14 +70,14 @@ class Ranks(Alone):
         for piece in of_all[self.rank]:
             found.append(tree(*piece, lambda a: next(parts), added))
         places = [piece for of_rank in of_all for piece in of_rank]
-        losses = dict(zip(places, sum(self.numbers([loss for loss, _ in found]), [])))
+        losses = dict(zip(places, itertools.chain(*self.numbers([loss for loss, _ in found]))))
         blocks = dict(zip(places, self.exchanged([self.flat(g) for _, g in found], list(map(len, of_all)))))
         return (joined(0, n, losses, lambda x, y: x + y),
                 self.split(joined(0, n, blocks, lambda x, y: np.add(x, y, out=x))))
 
     def flat(self, arrays):
         """{name: array} of all -> one array, owner by owner."""
-        return np.concatenate([arrays[name].reshape(-1) for name in self.shapes])
+        return flattened(arrays, self.shapes)
 
     def exchanged(self, flat, counts):
         """This rank's pieces, flat -> every rank's pieces of the part that this rank adds up, in order.
@@ -90,8 +94,7 @@ class Ranks(Alone):
     def split(self, block):
         """The sum of this rank's part -> {name: gradient}, of all parameters or of those that it holds."""
         if self.sharded:
-            names = [name for name in self.shapes if self.owner[name] == self.rank]
-            return named(block, {name: self.shapes[name] for name in names})
+            return named(block, {name: self.shapes[name] for name in self.names[self.rank]})
         return named(self.all_of(block), self.shapes)
 
     def all_of(self, block):
@@ -106,22 +109,28 @@ class Ranks(Alone):
     def spread(self, arrays):
         if not self.sharded:
             return
-        own = [arrays[name].reshape(-1) for name in self.shapes if self.owner[name] == self.rank]
-        whole = named(self.all_of(np.concatenate(own or [np.zeros(0, np.float32)])), self.shapes)
-        for name, a in whole.items():
-            if self.owner[name] != self.rank:
-                arrays[name][...] = a
+        whole = named(self.all_of(flattened(arrays, self.names[self.rank])), self.shapes)
+        for name in self.shapes.keys() - self.names[self.rank]:
+            arrays[name][...] = whole[name]
+
+    def kept(self, arrays):
+        return {name: arrays[name] for name in self.names[self.rank]} if self.sharded else arrays
+
+    def whole(self, arrays):
+        if not self.sharded:
+            return arrays
+        of_all = np.empty(self.starts[-1] if self.rank == 0 else 0, np.float32)
+        self.comm.Gatherv(flattened(arrays, self.names[self.rank]), [of_all, self.counts])
+        found = named(of_all, self.shapes) if self.rank == 0 else arrays
+        return {name: found[name] for name in self.order if name in found}
 
     def gathered(self, values):
-        """{name: float} of what this rank holds -> of all."""
         if not self.sharded:
             return values
-        names = [[name for name in self.shapes if self.owner[name] == rank] for rank in range(self.size)]
-        numbers = self.numbers([values[name] for name in names[self.rank]])
-        return {name: x for of_rank, xs in zip(names, numbers) for name, x in zip(of_rank, xs)}
+        numbers = self.numbers([values[name] for name in self.names[self.rank]])
+        return dict(zip(self.shapes, itertools.chain(*numbers)))
 
     def numbers(self, values):
-        """[float] of this rank -> those of every rank, a list each."""
         counts = np.empty(self.size, np.int64)
         self.comm.Allgather(np.array([len(values)], np.int64), counts)
         found = np.empty(int(counts.sum()))
@@ -134,7 +143,6 @@ class Ranks(Alone):
         return int(flags.max())
 
     def told(self, text):
-        """A text of each rank -> (the first rank whose text is not empty, or -1; that text)."""
         data = np.frombuffer(text.encode(), np.uint8)
         lengths = np.empty(self.size, np.int64)
         self.comm.Allgather(np.array([len(data)], np.int64), lengths)
@@ -146,7 +154,6 @@ class Ranks(Alone):
         return teller, data.tobytes().decode()
 
     def same(self, arrays):
-        """{name: array}: rank 0's, on every rank."""
         for a in arrays.values():
             self.comm.Bcast(a)
 
@@ -168,11 +175,16 @@ def joined(a, b, nodes, add):
     return add(joined(*left, nodes, add), joined(*right, nodes, add))
 
 
+def flattened(arrays, names):
+    """Those of these names, in this order -> one array."""
+    return np.concatenate([np.zeros(0, np.float32), *(arrays[name].reshape(-1) for name in names)])
+
+
 def named(flat, shapes):
     """One array -> {name: view of it}, in this order."""
     found, place = {}, 0
     for name, shape in shapes.items():
-        n = int(np.prod(shape))
+        n = math.prod(shape)
         found[name], place = flat[place:place + n].reshape(shape), place + n
     return found
 

@@ -5,7 +5,7 @@ from .api import run_at
 from .drawing import draw_loss
 from .errors import UserError
 from .fitting import History
-from .measure.plotting import save
+from .measure.plotting import save, unwritable
 
 DESCRIPTION = """Draw the loss of a run from its metrics.jsonl, and the floor where it is known."""
 
@@ -23,8 +23,8 @@ def main(argv):
     if not lines:
         raise UserError(f"{run.path / 'metrics.jsonl'} has no line: expected those of a run")
     out = args.out or run.path / "loss.png"
-    if out.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UserError(f"--out {out}: expected the name of a file that ends in .png, .svg or .pdf")
+    if wrong := unwritable(out):
+        raise UserError(f"--out {out}: {wrong}")
     if args.out:
         _command.new_file(out, args.overwrite)
     floor = next((line["floor"] for line in reversed(lines) if "floor" in line), None)

@@ -90,7 +90,7 @@ def of_gguf(path, engine, threads, kv_bits):
         raise UserError(f"{path} has ternary weights, of which no floats are left: expected the engine "
                         "packed or integer")
     found = gguf_model.read(path)
-    tokenizer = padded(found.tokenizer, found.c.vocab_size, path)
+    tokenizer = padded(gguf_model.tokenizer_of(found.file), found.c.vocab_size, path)
     running = engine_of(engine, found.c, found.matrices, found.arrays, threads, kv_bits)
     settings = settings_of(found.c, path.stem, found.begin, found.ends)
     return LanguageModel(running, tokenizer, settings, 0, path)

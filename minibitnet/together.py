@@ -87,6 +87,7 @@ def agreeing(ranks):
 
 
 def step_of(job):
+    """The step that a Job goes on from."""
     return job.saved.step if job.saved else 0
 
 
@@ -109,7 +110,8 @@ def training_of(ranks, job, start, **options):
     training = Training(job, **options)
     arrays, optimizer = training.transformer.arrays(), training.optimizer
     ranks.own({name: a.shape for name, a in arrays.items()})
-    for of_all in (arrays, optimizer.m, optimizer.v):
+    for of_all in (arrays, *((optimizer.m, optimizer.v) if start else ())):
         ranks.same(of_all)
+    optimizer.m, optimizer.v = ranks.kept(optimizer.m), ranks.kept(optimizer.v)
     training.start = training.recorder.done = optimizer.t = start
     return training

@@ -54,7 +54,8 @@ def main(argv):
         args = parser().parse_args(argv)
     given = {"model": _command.given_options(args, ModelConfig),
              "train": _command.given_options(args, TrainConfig)}
-    ranks.sharded = args.shard_optimizer
+    if args.shard_optimizer:
+        ranks.share_optimizer()
     threads = args.threads or ranks.processors(available_cpus())
     with together.ending_together(ranks):
         job, start = together.job_of(ranks, lambda: resumed(args.resume, given) if args.resume

@@ -11,6 +11,7 @@ gpu/tokenizer.py of microsoft/BitNet, puts no line break there; here it is as th
 """
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -22,14 +23,15 @@ BEGIN, END_OF_TURN = "<|begin_of_text|>", "<|eot_id|>"
 SYSTEM, USER, ASSISTANT = "System: ", "User: ", "Assistant:"
 
 
-def draw(engine, ids, tokens, *, temperature=0.8, top_k=0, top_p=1.0, seed=0, caches=None):
-    """``sampling.decode``, its settings checked; seed None: another one at every call."""
+def drawing(engine, tokens, *, temperature=0.8, top_k=0, top_p=1.0, seed=0, turn=0):
+    """``sampling.decode`` with these settings, which are checked now: a function of the ids of a prompt. seed
+    None: another one at every call; turn: of a conversation, each of which draws otherwise."""
     seed = secrets.randbits(62) if seed is None else seed
     check_sampling(temperature, top_k, top_p, seed)
     if not (isinstance(tokens, Integral) and tokens >= 1):
         raise UserError(f"tokens = {tokens!r}: expected a count, at least 1")
-    return decode(engine, ids, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
-                  caches=caches)
+    return partial(decode, engine, tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p,
+                   seed=seed + turn)
 
 
 def written(drawn, tokenizer, ends, stop="") -> Iterator[str]:
@@ -56,7 +58,8 @@ class Chat:
     """A conversation with a model that was trained to have one. ``ids``: all of it so far, token by token.
 
     model: a LanguageModel whose tokenizer has <|eot_id|>; system: what it is told before the conversation
-    begins, or "". When the context is full, its newest half is kept, without the system message then."""
+    begins, or "". When the context is full, its newest half is kept, without the system message then. With
+    one seed, the same conversation gets the same answers, but a message that is said again another one."""
 
     def __init__(self, model: Any, system: str = "") -> None:
         specials = getattr(getattr(model.tokenizer, "vocabulary", None), "specials", {})
@@ -65,25 +68,29 @@ class Chat:
                             "trained on conversations")
         self.model, self.end = model, specials[END_OF_TURN]
         self.ids = [specials[BEGIN]] if BEGIN in specials else []
-        self.caches = model.new_caches()
+        self.caches, self.turns = model.new_caches(), 0
         if _text(system):
-            self.add(SYSTEM + system.strip())
+            self.ids += self.turn(SYSTEM + system.strip())
 
-    def add(self, text, end=True):
-        """Put a turn behind the others, and the token that ends it."""
+    def turn(self, text):
+        """The ids of a turn behind the others, with the token that ends it."""
         follows = self.ids[-1:] == [self.end]
-        self.ids += self.model.tokenizer.encode("\n" * follows + text).tolist()
-        self.ids += [self.end] if end else []
+        return [*self.model.tokenizer.encode("\n" * follows + text).tolist(), self.end]
 
     def say(self, text: str, tokens: int = 500, **sampling: Any) -> Iterator[str]:
         """Yield the answer to a message piece by piece, of at most ``tokens`` tokens; keywords as in
         ``LanguageModel.stream``. What it was told before is not read again."""
         if not _text(text).strip():
             raise UserError("an empty message: expected text")
-        self.add(USER + text.strip())
-        self.add(ASSISTANT, end=False)
+        decode_from = drawing(self.model.engine, tokens, turn=self.turns, **sampling)
+        said = self.turn(USER + text.strip()) + self.model.tokenizer.encode("\n" + ASSISTANT).tolist()
+        if len(said) > self.model.config.context // 2:
+            raise UserError(f"a message of {len(said):,} tokens: expected at most half the context, "
+                            f"{self.model.config.context // 2:,}")
+        self.ids += said
+        self.turns += 1
         self.make_room()
-        drawn = draw(self.model.engine, tuple(self.ids), tokens, caches=self.caches, **sampling)
+        drawn = decode_from(tuple(self.ids), caches=self.caches)
         pieces = written(self.kept(drawn), self.model.tokenizer, {self.end, *self.model.ends})
         try:
             yield next(pieces, "").removeprefix(" ")

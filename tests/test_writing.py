@@ -68,7 +68,7 @@ def test_the_second_answer_is_that_of_the_whole_conversation_read_anew(engine):
     begun = ids_of("<|eot_id|>\nUser: two<|eot_id|>\nAssistant:")
     assert read[0] in (len(begun), len(begun) + 1), "the last token of the answer and what follows it"
     other = model.chat()
-    other.ids = chat.ids[:told]
+    other.ids, other.turns = chat.ids[:told], 1
     assert "".join(other.say("two", 6, seed=2)) == second and other.ids == chat.ids
 
 
@@ -85,7 +85,8 @@ def test_an_answer_that_nobody_hears_out_is_ended():
     for _ in chat.say("Hi", 50, seed=3):
         break
     assert chat.ids[-1] == END
-    assert "".join(chat.say("Hello?", 4, seed=3)) is not None and chat.ids.count(END) == 4
+    list(chat.say("Hello?", 4, seed=3))
+    assert chat.ids.count(END) == 4
 
 
 class Scripted:
@@ -108,6 +109,24 @@ def test_an_answer_ends_where_the_turn_ends():
     assert chat.ids == ids_of("<|begin_of_text|>User: Hi<|eot_id|>\nAssistant: Yes.<|eot_id|>")
     assert "".join(chat.say("Sure?", 3, temperature=0)) == "No", "three tokens, a space among them"
     assert chat.ids[-4:] == [*b" No", END]
+
+
+def test_a_message_that_is_refused_is_not_said():
+    chat = model_of(context=100).chat("Count.")
+    before = list(chat.ids)
+    for text, settings, message in (("Hi", {"tokens": 0}, "tokens = 0"), ("Hi", {"seed": -9}, "seed = "),
+                                    ("Hi", {"temperature": -1}, "temperature = "),
+                                    ("x" * 60, {}, "a message of 7. tokens: expected at most half")):
+        with pytest.raises(UserError, match=message):
+            list(chat.say(text, **settings))
+        assert chat.ids == before
+
+
+def test_what_is_said_again_is_answered_anew():
+    """And a conversation that is had again, in the same way."""
+    answers = [["".join(chat.say("Hi", 20, seed=1)) for _ in range(3)] for chat in (model_of().chat(),
+                                                                                  model_of().chat())]
+    assert answers[0] == answers[1] and len(set(answers[0])) == 3
 
 
 @pytest.mark.parametrize("call, message", [

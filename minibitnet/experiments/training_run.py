@@ -156,7 +156,7 @@ class Watch(Recorder):
             self.keep({"step": self.done, "val_loss": mean_loss(
                 model.quantized().losses, self.validation, pool, tokens_at_once(c.batch, model.config))})
         if stop or self.done == c.steps or time.monotonic() - self.saved_at > SAVE_SECONDS:
-            self.save("last", model, optimizer)
+            self.save("last", model, (optimizer.m, optimizer.v))
             self.saved_at = time.monotonic()
         self.tell(self.lines[-1])
 

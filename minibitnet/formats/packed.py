@@ -32,6 +32,11 @@ class PackedMatrix(NamedTuple):
     scale: np.float32
 
 
+def packed_matrix(codes, scale):                 # (n, m), and as quantizers give it, (1, 1) -> PackedMatrix
+    """Codes in two bits each."""
+    return PackedMatrix(packing.pack_ternary(codes), len(codes), np.float32(scale[0, 0]))
+
+
 class PackedFile(NamedTuple):
     """What a packed model's file holds."""
     config: dict             # the run's, of which the model's is c
@@ -47,8 +52,7 @@ def pack(parameters, c):
     matrices, arrays = {}, {}
     for name, a in parameters.items():
         if is_bitlinear(name):
-            codes, scale = c.variant.quantize(a)
-            matrices[name] = PackedMatrix(packing.pack_ternary(codes), len(codes), np.float32(scale[0, 0]))
+            matrices[name] = packed_matrix(*c.variant.quantize(a))
         else:
             arrays[name] = a
     return matrices, arrays

@@ -12,14 +12,15 @@ from ..api import run_at
 from ..errors import UserError
 from ..float16 import all_finite, widen
 from ..formats import checkpoint, packed, safetensors
-from ..formats.packed import PackedMatrix, is_bitlinear
+from ..formats.packed import is_bitlinear
 from ..formats.rundir import RunDirectory
-from ..packing import pack_ternary
+from ..formats.safetensors import FormatError
 from ..pretrained import directory_of, is_pretrained
 from ..quant import absmean_ternary
 from . import huggingface, readings, soundness, source
 from .soundness import Finding
 
+DAMAGED = "damaged file"
 RUN, RUN_FILE, DIRECTORY, GGUF, BARE = ("run", "file of a run", "directory of Hugging Face", "GGUF file",
                                         "safetensors file without a configuration")
 
@@ -56,21 +57,25 @@ def examine(path, *, data: str | None = None, run: bool = True, threads: int = 1
     try:
         model = source.read(folder, report, excused)
     except UserError as e:
-        found.findings.append(Finding("damaged file", str(e)))
+        found.findings.append(Finding(DAMAGED, str(e)))
         return found
     found.c = model.c
     found.findings += [Finding("tokenizer", str(e)) for e in excused]
-    look(found, model.matrices, report)
+    look(found, model.matrices, model.matrices.__getitem__, report)
     found.findings += chain(
         of_files(folder, kind, model),
         soundness.of_matrices(found.seen, ternary=0 in (model.c.variant.codes or (0,))),
         soundness.of_arrays(model.arrays, soundness.spoken_ids(model.tokenizer)),
         soundness.of_config(model.c), soundness.of_tokenizer(model.tokenizer, model.ends))
     known, own = model.tokenizer is not None, model.settings.get("train", {}).get("data")
+    unused = known and getattr(getattr(model.tokenizer, "vocabulary", None), "unused", 0)
+    if unused:
+        found.notes.append(f"the last {unused:,} of {model.c.vocab_size:,} token ids stand for nothing: is "
+                           "the tokenizer this model's?")
     if known and not model.ends:
         found.notes.append("no token ends a text: what this model writes goes on until it is stopped")
     del model                                    # a large one is read again, and never there twice
-    if run and known and not found.has("damaged file"):
+    if run and known and not found.has(DAMAGED):
         listen(found, lambda: source.read(folder), own, data, threads, report)
     else:
         found.notes.append("the model was not run: what only running shows was not looked for")
@@ -86,10 +91,10 @@ def place_of(path):
     folder = directory_of(path)
     if not folder.exists():
         return run_at(folder).path, RUN          # the one that comes along, or UserError
-    if folder.suffix == ".gguf":
+    if folder.suffix == ".gguf" and folder.is_file():
         return folder, GGUF
     if folder.suffix == ".safetensors" and folder.is_file():
-        if is_directory(folder.parent):
+        if is_directory(folder.parent) and belongs(folder):
             return folder.parent, DIRECTORY
         return folder, RUN_FILE if is_of_run(folder) else BARE
     if folder.is_file():
@@ -97,7 +102,20 @@ def place_of(path):
     if not any(chain(folder.glob("*.json"), folder.glob("*.safetensors"))):
         raise UserError(f"{folder}: expected a model, found a directory with neither weights nor "
                         f"{huggingface.CONFIG}")
+    weights = [name for name in (huggingface.WEIGHTS, huggingface.INDEX) if (folder / name).is_file()]
+    if weights and not (folder / huggingface.CONFIG).is_file():
+        raise UserError(f"{folder} has no {huggingface.CONFIG}: expected it beside {weights[0]}; or name "
+                        "that file")
     return folder, DIRECTORY if is_directory(folder) else RUN
+
+
+def belongs(path):
+    """Is this file the weights of the directory that it lies in, or one of their shards?"""
+    index = path.parent / huggingface.INDEX
+    if (path.parent / huggingface.WEIGHTS).is_file() or not index.is_file():
+        return path.name == huggingface.WEIGHTS
+    named = huggingface.read_json(index).get("weight_map")
+    return isinstance(named, dict) and path.name in named.values()
 
 
 def is_directory(folder):
@@ -116,14 +134,14 @@ def is_of_run(path):
         return False
 
 
-def look(found, matrices, report):
-    """Put what {name: PackedMatrix} look like into a Report; what cannot be read is a finding."""
-    for name in matrices:
+def look(found, names, matrix, report):
+    """Put what the matrices of these names look like into a Report; what cannot be read is a finding."""
+    for name in names:
         report(name)
         try:
-            found.seen.append(soundness.look(name, matrices[name]))
+            found.seen.append(soundness.look(name, matrix(name)))
         except UserError as e:
-            found.findings.append(Finding("damaged file", str(e)))
+            found.findings.append(Finding(DAMAGED, str(e)))
 
 
 def listen(found, read, own, data, threads, report):
@@ -143,27 +161,43 @@ def look_at_file(found, path, report):
     found.notes.append(f"{huggingface.CONFIG} is not beside it: how its scales are meant is not known, and "
                        "the model was not run")
     try:
-        tensors = {name.removeprefix("model."): tensor.read()
-                   for name, tensor in safetensors.stored(path)[0].items()}
+        tensors = {name.removeprefix("model."): t for name, t in safetensors.stored(path)[0].items()}
     except UserError as e:
-        found.findings.append(Finding("damaged file", str(e)))
+        found.findings.append(Finding(DAMAGED, str(e)))
         return
-    floats = {name: a for name, a in tensors.items() if a.dtype in packed.FLOATS.values()}
-    found.findings += [Finding("damaged file", f"{path}: tensor {name!r} holds values that are not finite")
-                       for name, a in floats.items() if not all_finite(a)]
-    matrices = {name: matrix_of(name, a, tensors) for name, a in tensors.items() if is_bitlinear(name)}
-    look(found, matrices, report)
-    found.findings += chain(soundness.of_matrices(found.seen), soundness.of_arrays(
-        {name: a for name, a in floats.items() if not name.endswith("_scale")}))
+    names, arrays = list(filter(is_bitlinear, tensors)), {}
+    if not names:
+        raise UserError(f"{path} holds no projection: expected the weights of a BitNet (NAME_proj.weight)")
+    look(found, names, lambda name: matrix_of(path, name, tensors), report)
+    for name, tensor in tensors.items():
+        if tensor.dtype in packed.FLOATS.values() and not (is_bitlinear(name) or name.endswith("_scale")):
+            a = tensor.read()
+            if all_finite(a):
+                arrays[name] = a
+            else:
+                found.findings.append(Finding(DAMAGED, not_finite(path, name)))
+    found.findings += chain(soundness.of_matrices(found.seen), soundness.of_arrays(arrays))
 
 
-def matrix_of(name, a, tensors):
+def matrix_of(path, name, tensors):
     """A projection of such a file -> PackedMatrix: as it is, or as absmean would quantize its floats."""
+    a = tensors[name].read()
+    if a.ndim != 2 or not a.size or a.dtype not in (np.uint8, *packed.FLOATS.values()):
+        raise FormatError(f"{path}: tensor {name!r} is {safetensors.NAMES[a.dtype]} {a.shape}: expected a "
+                          "matrix of bytes or floats")
     if a.dtype != np.uint8:
-        codes, scale = absmean_ternary(widen(a))
-        return PackedMatrix(pack_ternary(codes), len(codes), np.float32(scale[0, 0]))
-    scale = tensors.get(f"{name}_scale", np.ones(1, np.float32))
-    return PackedMatrix(a, 4 * len(a), widen(scale.reshape(-1))[0])
+        if not all_finite(a):
+            raise FormatError(not_finite(path, name))
+        return packed.packed_matrix(*absmean_ternary(widen(a)))
+    scale = tensors[f"{name}_scale"].read() if f"{name}_scale" in tensors else np.ones(1, np.float32)
+    if scale.size != 1 or scale.dtype not in packed.FLOATS.values():
+        raise FormatError(f"{path}: tensor '{name}_scale' is {safetensors.NAMES[scale.dtype]} {scale.shape}: "
+                          "expected one float")
+    return huggingface.checked_matrix(a, 4 * len(a), widen(scale.reshape(1))[0], path, name)
+
+
+def not_finite(path, name):
+    return f"{path}: tensor {name!r} holds values that are not finite"
 
 
 # ---- files that say different things
@@ -193,13 +227,13 @@ def of_run(run, model):
         try:
             steps[path] = checkpoint.load(path).step
         except UserError as e:
-            yield Finding("damaged file", str(e))
+            yield Finding(DAMAGED, str(e))
     if not run.packed.exists() or run.last not in steps:
         return
     try:
         found = packed.load(run.packed, lambda config: model.c)
     except UserError as e:
-        yield Finding("damaged file", str(e))
+        yield Finding(DAMAGED, str(e))
         return
     other = [name for name, matrix in found.matrices.items()
              if not np.array_equal(matrix.packed, model.matrices[name].packed)]

@@ -27,8 +27,8 @@ from ..formats.safetensors import FormatError
 from . import ggml
 
 MAGIC, VERSION, ALIGNMENT = b"GGUF", 3, 32
-BOOL, STRING, ARRAY = 7, 8, 9
-FORMATS = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", BOOL: "?", 10: "<Q", 11: "<q",
+FLOAT, BOOL, STRING, ARRAY = 6, 7, 8, 9
+FORMATS = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", FLOAT: "<f", BOOL: "?", 10: "<Q", 11: "<q",
            12: "<d"}
 FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 30: BFLOAT16}      # types of ggml that are one number each
 MOST = 2**20         # tensors, entries
@@ -82,6 +82,8 @@ class Cursor:
             raise FormatError("a string in it is not UTF-8") from None
 
     def value(self, kind):
+        if kind == FLOAT:                        # in the fewest digits: 1e-05, not 9.999999747378752e-06
+            return float(str(np.float32(self.number(FORMATS[kind]))))
         if kind in FORMATS:
             return self.number(FORMATS[kind])
         if kind == STRING:
@@ -213,7 +215,7 @@ def packed_value(value):
     if isinstance(value, int):
         return 4, struct.pack("<I", value)
     if isinstance(value, float):
-        return 6, struct.pack("<f", value)
+        return FLOAT, struct.pack("<f", value)
     if not isinstance(value, list) or not value:
         raise UserError(f"{brief(value)}: expected a value that GGUF's metadata can hold")
     if isinstance(value[0], str):

@@ -57,11 +57,12 @@ OWN, MERGES = "minibitnet.pattern", "minibitnet.ignore_merges"       # of any ot
 
 
 class Model(NamedTuple):
-    """What a file holds. begin, ends: ids that begin and end a text."""
+    """What a file holds, but for its tokenizer: ``tokenizer_of(file)``. begin, ends: ids that begin and end
+    a text."""
     c: ModelConfig
     matrices: dict           # {name: PackedMatrix}
     arrays: dict             # {name: array}
-    tokenizer: BPETokenizer
+    file: gguf.File
     begin: int | None
     ends: list
 
@@ -170,7 +171,7 @@ def read(path):
             raise UserError(f"{path}: token id {brief(i)}: expected one below {c.vocab_size:,}")
     adds = file.metadata.get("tokenizer.ggml.add_bos_token",         # as llama.cpp, where nothing is said
                              file.metadata.get("tokenizer.ggml.pre") == "llama-bpe")
-    return Model(c, matrices, arrays, tokenizer_of(file), begin if adds else None, ends)
+    return Model(c, matrices, arrays, file, begin if adds else None, ends)
 
 
 def config_of(file):

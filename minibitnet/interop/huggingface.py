@@ -30,7 +30,7 @@ from ..errors import UserError, brief
 from ..files import found, read_at_most, write_atomically
 from ..float16 import all_finite, rounded, widen
 from ..formats import safetensors
-from ..formats.packed import FLOATS, PackedMatrix, foreign, is_bitlinear
+from ..formats.packed import FLOATS, PackedMatrix, foreign, is_bitlinear, packed_matrix
 from ..formats.safetensors import FormatError
 from ..nn.config import ModelConfig
 from ..quant import absmean_ternary
@@ -277,17 +277,21 @@ def matrix(directory, name):
     """A projection -> PackedMatrix."""
     n, _ = directory.c.tensor_shapes()[name]
     if not directory.storage.packed:
-        codes, scale = absmean_ternary(widen(array(directory, name)))
-        return PackedMatrix(packing.pack_ternary(codes), n, np.float32(scale[0, 0]))
-    bits = directory.tensors[name].read()
+        return packed_matrix(*absmean_ternary(widen(array(directory, name))))
     scale = widen(array(directory, f"{name}_scale").reshape(1))[0]
     scale = np.float32(1) / scale if directory.storage.divides and scale else scale
+    return checked_matrix(directory.tensors[name].read(), n, scale, directory.path, foreign(name))
+
+
+def checked_matrix(bits, n, scale, path, name):
+    """Bits as they are stored, n rows, and what multiplies them -> PackedMatrix; FormatError, with the path
+    and their name there, for what cannot be."""
     if not 0 < scale < np.inf:
-        raise FormatError(f"{directory.path}: {foreign(name)}_scale means {scale}: expected a number above 0")
+        raise FormatError(f"{path}: {name}_scale means {scale}: expected a number above 0")
     try:
         packing.check_packed(bits, n)
     except ValueError as e:
-        raise FormatError(f"{directory.path}: tensor {foreign(name)!r}: {e}") from None
+        raise FormatError(f"{path}: tensor {name!r}: {e}") from None
     return PackedMatrix(bits, n, scale)
 
 

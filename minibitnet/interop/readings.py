@@ -27,11 +27,15 @@ from ..language_model import FloatEngine
 from ..nn.model import Transformer
 from ..packing import pack_ternary, unpack_ternary
 from ..text.corpora import WITH_GRAMMAR, load_corpus, texts
-from .soundness import Finding
+from .soundness import Finding, entropy
 
 CLEARLY = 0.01, 3.0      # nats a token, and standard errors: what "clearly better" is
 TOKENS = 128, 2048       # at least, at most, that a model is scored on
 WORK = 2**36             # parameters times tokens: a large model reads fewer
+ROWS = 128               # texts, at most: of a very short context they are many
+
+
+NOTHING = "predicts nothing"
 
 
 class Reading(NamedTuple):
@@ -42,12 +46,21 @@ class Reading(NamedTuple):
 
 
 def inverse_scales(c, get):
-    return (c, lambda name: get(name)._replace(scale=np.float32(1) / get(name).scale)) \
-        if c.variant.has_codes else None
+    """1 / scale for every scale."""
+    def undo(name):
+        matrix = get(name)
+        return matrix._replace(scale=np.float32(1) / matrix.scale)
+    return (c, undo) if c.variant.has_codes else None
 
 
 def other_activation(c, get):
+    """SiLU for squared ReLU, and the other way round."""
     return replace(c, activation={"silu": "relu2", "relu2": "silu"}[c.activation]), get
+
+
+def other_base(c, get):
+    """The usual base of rotary angles, 10,000; of a model that has it, Llama 3's and 2B4T's."""
+    return replace(c, rope_theta=500_000.0 if c.rope_theta == 10_000 else 10_000.0), get
 
 
 def of_codes(change):
@@ -107,7 +120,8 @@ def halved(c, get):
 READINGS = (Reading("scale convention", inverse_scales), Reading("activation", other_activation),
             Reading("row order", of_codes(neighbours)), Reading("bit order", of_codes(other_end_first)),
             Reading("code map", of_codes(mapped)), Reading("signs", of_codes(np.negative)),
-            Reading("rotary order", halved), Reading("gate and up", exchanged))
+            Reading("rotary order", halved), Reading("rotary base", other_base),
+            Reading("gate and up", exchanged))
 
 
 class Heard(NamedTuple):
@@ -172,16 +186,14 @@ def rows_of(documents, source, most):
         if len(ids) > 1:
             rows.append(ids)
             most -= len(ids) - 1
-        if most < 1:
+        if most < 1 or len(rows) == ROWS:
             break
     return rows
 
 
 def unigram(rows):
     """Nats a token of a table that knows how often each comes in this very text."""
-    _, counts = np.unique(np.concatenate([ids[1:] for ids in rows]), return_counts=True)
-    p = counts / counts.sum()
-    return float(-(p * np.log(p)).sum())
+    return entropy(np.unique(np.concatenate([ids[1:] for ids in rows]), return_counts=True)[1])
 
 
 def documents_of(name):
@@ -197,7 +209,8 @@ def documents_of(name):
 def hear(read, own=None, data=None, threads=1, report=lambda what: None):
     """read() -> a Source, anew at every call, for running uses it up. Of the texts that the model may know,
     its ``own``, stories and pets, or of ``data`` alone, the one on which it is best -> (Heard, Finding or
-    None); UserError where its tokenizer knows none. report(what) is called before each run."""
+    None); UserError where its tokenizer knows none, and where its own is not there and it knows no other.
+    report(what) is called before each run."""
     source = read()
     most = min(TOKENS[1], max(TOKENS[0], WORK // source.c.n_parameters))
     report("as it is")
@@ -217,6 +230,7 @@ def hear(read, own=None, data=None, threads=1, report=lambda what: None):
     del engine
     name = min(known, key=lambda name: known[name][1].mean() - unigram(known[name][0]))
     rows, as_read = known[name]
+    elsewhere = own and not data and own not in known
     found = {}
     for reading in READINGS:
         report(reading.fault)
@@ -226,7 +240,11 @@ def hear(read, own=None, data=None, threads=1, report=lambda what: None):
         del other
     heard = Heard(name, len(as_read), float(as_read.mean()), unigram(rows),
                   {fault: float(nats.mean()) for fault, nats in found.items()})
-    return heard, better(heard, as_read, found)
+    finding = better(heard, as_read, found)
+    if finding and finding.fault == NOTHING and elsewhere:
+        raise UserError(f"it was trained on {own!r}, which is not there, and predicts no other text that is: "
+                        "expected one of its own kind (--data TEXT)")
+    return heard, finding
 
 
 def better(heard, as_read, found):
@@ -237,8 +255,9 @@ def better(heard, as_read, found):
         return Finding(fault, f"perplexity {perplexity(heard.loss):,.3g} as it is read, "
                               f"{perplexity(loss):,.3g} otherwise")
     if not heard.predicts:
-        return Finding("predicts nothing", f"perplexity {perplexity(heard.loss):,.3g}, of a table of "
-                                           f"frequencies {perplexity(heard.unigram):,.3g}")
+        return Finding(NOTHING, f"perplexity {perplexity(heard.loss):,.3g} of {heard.text}, of a table of "
+                                f"frequencies {perplexity(heard.unigram):,.3g}; is it a model of other "
+                                "texts? (--data TEXT names one)")
     return None
 
 

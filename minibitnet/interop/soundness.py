@@ -7,6 +7,7 @@ constant, long runs of one byte, a twin. Each of FAULTS is what a damaged or wro
 ``readings.py`` finds those that only running the model can tell.
 """
 import hashlib
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,9 @@ FAULTS = {                             # name: what it comes from
     "signs": "+1 and -1 exchanged",
     "rotary order": "rows of q and k in pairs of neighbours, where halves of a head are asked for",
     "gate and up": "gate and up exchanged",
-    "predicts nothing": "noise, too little training, or a tokenizer that is not the model's",
+    "rotary base": "another base of the rotary angles (rope_theta)",
+    "predicts nothing": "noise, too little training, a tokenizer that is not the model's, or a model of "
+                        "texts of another kind",
 }
 # of bits: counts of 00, 01, 10, 11 in every byte
 COUNTS = np.stack([((np.arange(256)[:, None] >> np.arange(0, 8, 2) & 3) == digit).sum(1)
@@ -59,6 +62,12 @@ RARE = 1e-9                            # so probable is the longest run that cha
 PUBLISHED = {                          # [2b4t], and the config.json that came with it
     ("BitNet b1.58 2B4T", (128_256, 2560, 30, 20, 5, 6912)):
         dict(activation="relu2", rope_theta=500_000.0, norm_eps=1e-5, tied=True)}
+
+
+def entropy(counts):
+    """How often each of some things is there -> nats:  -sum p log p."""
+    p = np.array([count for count in counts if count]) / sum(counts)
+    return float(-(p * np.log(p)).sum()) + 0.0
 
 
 class Finding(NamedTuple):
@@ -86,10 +95,6 @@ class MatrixSeen(NamedTuple):
         return self.name.removesuffix(".weight").split(".", 2)[-1]
 
     @property
-    def layer(self):
-        return int(self.name.split(".")[1])
-
-    @property
     def zeros(self):
         """Share of zeros."""
         return self.counts[1] / (self.n * self.m)
@@ -103,8 +108,7 @@ class MatrixSeen(NamedTuple):
     @property
     def entropy(self):
         """Bits a weight:  -sum p log2 p."""
-        p = np.array([count for count in self.counts if count]) / (self.n * self.m)
-        return float(-(p * np.log2(p)).sum()) + 0.0
+        return entropy(self.counts) / math.log(2)
 
     @property
     def relative_scale(self):
@@ -199,7 +203,7 @@ def of_arrays(arrays, spoken=None):
     """{name: array} -> Findings. spoken: which rows of the embedding are tokens that texts become, (V,) bool,
     or None: all."""
     for name, a in arrays.items():
-        if is_bitlinear(name):
+        if is_bitlinear(name) or not a.ndim:
             continue
         largest, sums = 0.0, []
         for i in range(0, len(a), 4096):
@@ -210,7 +214,7 @@ def of_arrays(arrays, spoken=None):
         if largest > HUGE:
             yield Finding("number out of line", f"{name}: {largest:g} at most, where the median of its rows' "
                                                 f"largest is {np.median(rows):g}")
-        elif a.ndim == 1 and not largest:
+        elif name.endswith("norm.weight") and not largest:
             yield Finding("dead gains", f"{name}: all {len(a):,} gains are 0")
         elif a.ndim == 2:
             empty = (rows == 0) & (True if spoken is None else spoken)

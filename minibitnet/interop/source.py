@@ -43,8 +43,9 @@ def read(path, report=lambda name: None, excused=None):
     that takes the UserError of a tokenizer that cannot be read; the Source has None then."""
     folder = directory_of(path)
     if folder.suffix == ".gguf" and folder.is_file():
-        found = gguf_model.read(folder)
-        tokenizer = padded(found.tokenizer, found.c.vocab_size, folder)
+        found, tokenizer = gguf_model.read(folder), None
+        with excuse(excused):
+            tokenizer = padded(gguf_model.tokenizer_of(found.file), found.c.vocab_size, folder)
         return Source(found.c, found.matrices, found.arrays, tokenizer, found.begin, found.ends, {})
     if is_pretrained(folder):
         return of_directory(huggingface.open_directory(folder), report, excused)
@@ -62,12 +63,11 @@ def of_directory(directory, report, excused=None):
     if not directory.c.variant.has_codes:
         arrays |= {name: huggingface.array(directory, name) for name in matrices}
         matrices = {}
-    begin, ends = huggingface.token_ids(directory)
+    (begin, ends), tokenizer = huggingface.token_ids(directory), None
     with excuse(excused):
+        begin = begin if begins(directory.path, begin) else None
         tokenizer = pretrained_tokenizer(directory.path, directory.c.vocab_size)
-        return Source(directory.c, matrices, arrays, tokenizer,
-                      begin if begins(directory.path, begin) else None, ends, {})
-    return Source(directory.c, matrices, arrays, None, begin, ends, {})
+    return Source(directory.c, matrices, arrays, tokenizer, begin, ends, {})
 
 
 def of_file(path, excused=None):

@@ -22,6 +22,9 @@ def text_to_score(model, data=None, split=None, report=lambda n: None, context=N
         corpus = load_corpus(data or model.settings["train"]["data"])
     except UserError as e:
         raise e if data else UserError(f"{e}. The model was trained on it; {hint}") from None
+    if split in ("validation", "train") and not model.settings["train"]:
+        raise UserError(f"split {split!r} of a model that no run here made: expected all of the text, for "
+                        "nothing says what part of it the model was trained on")
     own = corpus.sha256 == trained_on["sha256"]
     if not own and not data:
         raise UserError(f"corpus {trained_on['name']!r} is not the text that the model was trained on (its "

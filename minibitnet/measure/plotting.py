@@ -1,6 +1,7 @@
 """Figures. The only file that imports matplotlib, and only inside a function: it is an optional extra. Each
 function -> False where it is absent, but for ``new_figure``, of whoever wants the picture itself."""
 import html
+import importlib.util
 import io
 import math
 import re
@@ -12,6 +13,7 @@ from .costs import UNITS
 
 GREYS, MARKERS = ("black", "0.55", "0.8"), (".", "x", "s")
 STYLES = [(color, marker, line) for line in ("-", "--", ":") for color, marker in zip(GREYS, MARKERS)]
+PICTURES = ".png", ".svg", ".pdf"
 LONG = 1e5                             # from here on numbers are too long for an axis, and powers of ten do
 # over a line, which shows
 PRINTED = {"linestyle": "none", "marker": "o", "markersize": 9, "fillstyle": "none", "color": "black",
@@ -40,6 +42,13 @@ def new_figure(panels=1, size=(6, 3.6)):
         return buffer.getvalue()
     figure._repr_png_ = as_png                   # a notebook asks for it; pyplot is not needed
     return figure, axes
+
+
+def unwritable(path):
+    """Why a picture cannot be written to a path, or None."""
+    if Path(path).suffix.lower() not in PICTURES:
+        return f"expected the name of a file that ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}"
+    return None if importlib.util.find_spec("matplotlib") else "matplotlib is not installed, which draws it"
 
 
 def save(figure, path):

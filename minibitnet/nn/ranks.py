@@ -18,10 +18,15 @@ ranks.
     total(n, parts)      what its shards give, (loss, {name: gradient}) each, in order -> the sum over all
                          shards; of the gradients all, or those of a part that this rank *holds*
     gathered(values)     {name: float} of what it holds -> of all, on every rank
-    numbers(values)      [float] of each rank -> a list of them all
+    numbers(values)      [float] of each rank -> those of every rank, a list each
     spread(arrays)       {name: array}: what each rank holds is put into every rank's arrays
-    collect(*arrays)     the same, of what only a checkpoint needs whole
-    any(flag)            is there one that is not 0?
+    kept(arrays)         {name: array} of all -> of what it holds
+    whole(arrays)        {name: array} of what it holds -> on rank 0 of all, for a checkpoint
+    any(flag)            the largest of their flags
+
+And what sets them up: own({name: shape}), of all parameters; told(text), a text of each -> (the first rank
+that has one, or -1; it); same({name: array}), rank 0's put into every rank's; processors(n), its share of
+those of its machine.
 """
 
 
@@ -77,9 +82,14 @@ class Alone:
     def spread(self, arrays):
         pass
 
-    def collect(self, *arrays):
-        for a in arrays:
-            self.spread(a)
+    def kept(self, arrays):
+        return arrays
+
+    def whole(self, arrays):
+        return arrays
+
+    def any(self, flag):
+        return flag
 
     def told(self, text):
         return (0 if text else -1), text
@@ -93,9 +103,8 @@ class Alone:
     def processors(self, available):
         return available
 
-
-    def any(self, flag):
-        return flag
+    def share_optimizer(self):
+        """Spread the optimizer's state over the ranks, of which there is one."""
 
 
 ALONE = Alone()

@@ -247,8 +247,7 @@ class Recorder:
             if self.run:
                 self.run.log(line)
         if save or stop:
-            ranks.collect(optimizer.m, optimizer.v)
-            self.save("last", model, optimizer)
+            self.save("last", model, (ranks.whole(optimizer.m), ranks.whole(optimizer.v)))
 
     def evaluate(self, quantized, pool, tokens, ranks=ALONE):
         """The metrics of the validation text, read by so many tokens at once."""
@@ -258,17 +257,16 @@ class Recorder:
         return {"val_loss": loss, "val_ppl": perplexity(loss), "floor": self.floor,
                 "bits_per_byte": self.validation.bits_per_byte(loss, self.val_bytes)}
 
-    def save(self, name, model, optimizer=None):
-        """The last or the best checkpoint; with the optimizer one to go on from, which keeps the one before
-        it. (Of several ranks all look at the numbers, and one writes them.)"""
-        parameters = {name: p.data for name, p in model.parameters().items()}
-        m, v = (optimizer.m, optimizer.v) if optimizer else ({}, {})
+    def save(self, name, model, moments=None):
+        """The last or the best checkpoint; with the optimizer's moments (m, v) one to go on from, which keeps
+        the one before it. (Of several ranks each looks at the numbers that it has, and one writes all.)"""
+        parameters, (m, v) = {name: p.data for name, p in model.parameters().items()}, moments or ({}, {})
         if not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values()):
             raise NonFiniteError("a weight or a moment is not finite; nothing was saved")
         if not self.run:
             return
-        path, keep = getattr(self.run, name), self.run.prev if optimizer else None
+        path, keep = getattr(self.run, name), self.run.prev if moments else None
         saved = checkpoint.Checkpoint(self.done, self.best, self.settings, parameters, m, v)
         checkpoint.save(path, saved, keep)
-        if optimizer:
+        if moments:
             self.kept = f"{path} holds step {self.done:,}"

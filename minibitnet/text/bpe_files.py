@@ -21,6 +21,7 @@ from .bpe import EARLIER_PATTERN, MAX_RANKS, PATTERN, join, pattern_of
 from .kinds import kind_of
 
 END_TOKEN = "<|endoftext|>"            # the token between documents
+EVERY_CHARACTER = r"[\s\S]"
 MAX_TOKEN_BYTES = 1024
 MAX_FILE_BYTES = 2**26
 # What Hugging Face's ByteLevel means:
@@ -150,6 +151,24 @@ def from_huggingface(saved, path):
     return vocabulary
 
 
+def characters_from_huggingface(saved, path):
+    """The contents of a ``tokenizer.json`` whose words are single characters, as ``to_huggingface`` writes it
+    -> (the characters, in the order of their ids; is there an end token behind them?)"""
+    try:
+        ids, added = saved["model"]["vocab"], [token["id"] for token in saved.get("added_tokens") or ()]
+        cut, characters = saved["pre_tokenizer"]["pattern"]["Regex"], sorted(ids, key=ids.get)
+        sound = (cut == EVERY_CHARACTER and not saved.get("normalizer") and characters
+                 and characters == sorted(set(characters)) and all(len(c) == 1 for c in characters)
+                 and [*map(ids.get, characters), *added] == list(range(len(ids) + len(added)))
+                 and len(added) <= 1)
+    except (KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise UserError(f"{path}: its model is of type 'WordLevel': expected BPE over bytes, or single "
+                        "characters, in the order of their code points, and one special token at most")
+    return "".join(characters), bool(added)
+
+
 def to_huggingface(tokenizer, begin=None, ends=()):
     """A tokenizer -> {file name: contents} of the files that ``transformers`` reads: tokenizer.json, which
     encodes alike, and tokenizer_config.json. begin: the id that a text begins with, or None. UserError for
@@ -162,7 +181,7 @@ def to_huggingface(tokenizer, begin=None, ends=()):
     if said["tokenizer"] == "char":
         model = {"type": "WordLevel", "vocab": {c: i for i, c in enumerate(said["characters"])},
                  "unk_token": ""}
-        pre_tokenizer, decoder = _split(r"[\s\S]"), {"type": "Fuse"}
+        pre_tokenizer, decoder = _split(EVERY_CHARACTER), {"type": "Fuse"}
     else:
         v = getattr(tokenizer, "vocabulary", None) or Vocabulary({bytes([b]): b for b in range(256)},
                                                                  r"[\s\S]+", {})

@@ -200,6 +200,8 @@ def load_tokenizer(path):
         raise UserError(f"tokenizer {str(path)!r} is not JSON: expected a tokenizer.json saved by a run, or "
                         f"Hugging Face's") from None
     if isinstance(saved, dict) and "model" in saved:
+        if isinstance(saved["model"], dict) and saved["model"].get("type") == "WordLevel":
+            return CharTokenizer(*bpe_files.characters_from_huggingface(saved, path))
         return _bpe_tokenizer(bpe_files.from_huggingface(saved, path), path)
     return from_json(saved, path)
 

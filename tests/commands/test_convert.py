@@ -74,7 +74,8 @@ def test_what_was_converted_is_scored_as_the_run_is(run, tmp_path, capsys):
         losses.append(found["loss"])
     assert losses[0] == losses[1] and found["engine"] == "packed"
     for more, message in ([], "nothing says on which text"), (["--data", "pets", "--compare"], "is no run"), (
-            ["--data", "pets", "--context", "64"], "at most the model's own, 32"):
+            ["--data", "pets", "--context", "64"], "at most the model's own, 32"), (
+            ["--data", "pets", "--split", "validation"], "'validation' of a model that no run here made"):
         with pytest.raises(minibitnet.UserError, match=message):
             evaluate.main(["--model", str(tmp_path / "m"), *more])
 

@@ -209,6 +209,8 @@ HEARD = {
         [1, -1, 0], np.int8)[codes + 1])),
     "signs exchanged": ("signs", lambda p: p.recode(p.names(), np.negative)),
     "gate and up exchanged": ("gate and up", lambda p: exchange(p, "mlp.gate_proj", UP)),
+    "another base": ("rotary base", lambda p: p.edit("config.json", lambda c: c["rope_parameters"].update(
+        rope_theta=500_000.0 if c["rope_parameters"]["rope_theta"] == 10_000 else 10_000.0))),
     "pairs of neighbours": ("rotary order", lambda p: interleave(p)),
     "shuffled tokens": ("predicts nothing", lambda p: p.write("model.embed_tokens.weight",
                                                               lambda a: a[::-1].copy())),

@@ -19,7 +19,7 @@ from minibitnet.nn.model import Transformer
 from minibitnet.quant import absmean_ternary
 from minibitnet.text.bpe import train
 from minibitnet.text.bpe_files import with_end
-from minibitnet.text.tokenizer import BPETokenizer, ByteTokenizer, load_tokenizer
+from minibitnet.text.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, load_tokenizer
 
 TOKENIZER = BPETokenizer(with_end(train("the sea, the shore and the shells; she sells. " * 9, 270)))
 SIZES = dict(vocab_size=271, d_model=16, n_heads=2, n_kv_heads=2, d_ffn=24, n_layers=2, context=24)
@@ -364,6 +364,23 @@ def test_what_transformers_has_no_class_for(tmp_path):
         model_of().save_pretrained(tmp_path / "m" / "config.json")
     with pytest.raises(UserError, match="packed = 'no': expected True or False"):
         model_of().save_pretrained(tmp_path / "m", packed="no")
+
+
+@pytest.mark.parametrize("documents", [False, True])
+def test_a_tokenizer_of_characters_is_read_again(documents, tmp_path):
+    tokenizer = CharTokenizer("\n abcé日", documents)
+    model = model_of(tokenizer=tokenizer, vocab_size=tokenizer.vocab_size)
+    model.save_pretrained(tmp_path / "m")
+    again = minibitnet.from_pretrained(tmp_path / "m")
+    assert again.tokenizer.to_json() == tokenizer.to_json()
+    file = json.loads((tmp_path / "m/tokenizer.json").read_text(encoding="utf-8"))
+    for change in ({"pre_tokenizer": None}, {"normalizer": {"type": "NFC"}},
+                   {"model": file["model"] | {"vocab": {"ab": 0, "c": 1}}},
+                   {"model": file["model"] | {"vocab": {"b": 0, "a": 1}}},
+                   {"model": file["model"] | {"vocab": 3}}):
+        (tmp_path / "m/tokenizer.json").write_text(json.dumps(file | change), encoding="utf-8")
+        with pytest.raises(UserError, match="of type 'WordLevel': expected BPE over bytes, or single"):
+            minibitnet.from_pretrained(tmp_path / "m")
 
 
 def test_a_model_that_was_read_can_be_quantized(tmp_path):

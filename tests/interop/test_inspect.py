@@ -1,20 +1,25 @@
 """``inspect`` names every planted fault, and calls sound what is sound."""
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import HEARD, SHOWN, planted
+from planted import HEARD, SHOWN, planted, set_to
 
 import minibitnet
 from minibitnet import inspect
 from minibitnet.errors import UserError
+from minibitnet.formats import safetensors
 from minibitnet.formats.packed import PackedMatrix
 from minibitnet.interop import readings, soundness, source
 from minibitnet.interop.examination import examine
 from minibitnet.interop.soundness import FAULTS
 from minibitnet.packing import pack_ternary
+
+
+UP = "layers.0.mlp.up_proj.weight"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,6 @@ def trained():
 
 
 def test_a_head_beside_a_tied_one_is_named(trained, tmp_path):
-    from minibitnet.formats import safetensors
     folder = trained.save_pretrained(tmp_path / "m")
     assert faults(folder, run=False) == set()
     arrays, _ = safetensors.load(folder / "model.safetensors")
@@ -164,7 +168,7 @@ def test_a_matrix_to_check_with_a_pencil():
     codes = np.zeros((6, 20), np.int8)
     codes[0], codes[1, :10], codes[1, 10:] = 1, -1, 1
     s = looked_at(codes, 0.5)
-    assert (s.kind, s.layer, s.counts) == ("mlp.up_proj", 3, (10, 80, 30)), "padding is not counted"
+    assert (s.kind, s.counts) == ("mlp.up_proj", (10, 80, 30)), "padding is not counted"
     assert s.zeros == 80 / 120 and s.balance == 20 / 40
     assert s.constant == 5, "all rows but the second"
     assert s.relative_scale == pytest.approx(0.5 * 20**0.5)
@@ -218,6 +222,72 @@ def test_a_file_by_itself_is_looked_at(storyteller, tmp_path, capsys):
 def test_a_configuration_that_cannot_be_read_is_damage(storyteller):
     with planted(storyteller, lambda p: p.instead("config.json", b'{"model_type": "bit')):
         assert faults(storyteller) == {"damaged file"}
+
+
+def test_the_file_that_is_named_is_looked_at(storyteller, tmp_path):
+    """And not the one that its directory is made of."""
+    other = storyteller / "other.safetensors"
+    other.write_bytes((storyteller / "model.safetensors").read_bytes()[:5000])
+    assert faults(other) == {"damaged file"}
+    other.unlink()
+    (tmp_path / "model.safetensors").write_bytes((storyteller / "model.safetensors").read_bytes())
+    with pytest.raises(UserError, match="has no config.json: expected it beside model.safetensors"):
+        examine(tmp_path)
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda a: a | {UP: np.full((16, 8), np.nan, np.float32)}, "values that are not finite"),
+    (lambda a: a | {UP: np.ones(16, np.float32)}, r"is F32 \(16,\): expected a matrix"),
+    (lambda a: a | {UP: np.ones((0, 8), np.float32)}, r"is F32 \(0, 8\): expected a matrix"),
+    (lambda a: a | {UP: np.ones((16, 8), np.int64)}, r"is I64 \(16, 8\): expected a matrix"),
+    (lambda a: a | {UP: a[UP] | 3}, "holds bits 11"),
+    (lambda a: a | {f"{UP}_scale": np.zeros(0, np.float32)}, "expected one float"),
+    (lambda a: a | {f"{UP}_scale": np.zeros(1, np.float32)}, "_scale means 0"),
+    (lambda a: a | {"norm.weight": np.full(8, np.inf, np.float32)}, "norm.weight' holds values that are")])
+def test_what_is_wrong_in_a_file_by_itself_is_named(change, words, tmp_path, rng):
+    codes = rng.integers(-1, 2, (16, 8)).astype(np.int8)
+    arrays = {UP: pack_ternary(codes), f"{UP}_scale": np.ones(1, np.float32),
+              "fc.bias": np.zeros(8, np.float32), "step": np.array(3.0, np.float32)}
+    safetensors.save(tmp_path / "w.safetensors", arrays, {})
+    assert examine(tmp_path / "w.safetensors").sound
+    safetensors.save(tmp_path / "w.safetensors", change(arrays), {})
+    [finding] = examine(tmp_path / "w.safetensors").findings
+    assert finding.fault == "damaged file" and re.search(words, finding.said)
+    safetensors.save(tmp_path / "w.safetensors", {"fc.bias": arrays["fc.bias"]}, {})
+    with pytest.raises(UserError, match="holds no projection"):
+        examine(tmp_path / "w.safetensors")
+
+
+def test_a_model_of_a_text_that_is_gone_is_not_judged(tmp_path, few, monkeypatch):
+    """Of other texts it knows nothing, and that is no fault of its."""
+    text = tmp_path / "own.txt"
+    text.write_text("zyx wvu tsr qpo nml kji hgf edc ba\n" * 200, encoding="utf-8")
+    fitted = minibitnet.fit(text, progress=False, d_model=16, n_layers=1, n_heads=2, context=32, steps=60,
+                            batch=8, tokenizer="byte")
+    run = fitted.model.save(tmp_path / "run")
+    assert examine(run).sound and examine(run).heard.text == str(text)
+    moved = text.rename(tmp_path / "moved.txt")
+    found = examine(run)
+    assert found.sound and "--data TEXT" in found.notes[-1]
+    assert examine(run, data=str(moved)).heard.predicts
+    folder = fitted.model.save_pretrained(tmp_path / "hf")
+    assert faults(folder) == {"predicts nothing"}, "a directory does not say which text it is of"
+    assert faults(folder, data=str(moved)) == set()
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_first(storyteller, capsys):
+    with pytest.raises(SystemExit) as ended:
+        inspect.main([str(storyteller), "--plot", "zeros.badext"])
+    assert ended.value.code == 2 and "ends in .png, .svg or .pdf" in capsys.readouterr().err
+
+
+def test_a_tokenizer_with_fewer_tokens_is_noted(storyteller):
+    def fewer(p):
+        p.edit("config.json", lambda c: c)
+        p.edit("tokenizer.json", set_to([], "added_tokens"))
+    with planted(storyteller, fewer):
+        assert any("the last 1 of 512 token ids stand for nothing" in note
+                   for note in examine(storyteller, run=False).notes)
 
 
 def test_what_is_no_model_is_a_mistake(tmp_path):

@@ -84,6 +84,12 @@ class Comm:
         assert [len(part) for part in mine] == list(receive[1])
         receive[0].reshape(-1)[:] = np.concatenate(mine)
 
+    def Gatherv(self, send, receive):
+        found = self.exchange(send.copy())
+        if self.rank == 0:
+            assert [len(part) for part in found] == list(receive[1])
+            receive[0][:] = np.concatenate(found)
+
     def Bcast(self, data, root=0):
         data[...] = self.exchange(data.copy())[root]
 
@@ -94,7 +100,9 @@ def on_ranks(size, work, sharded=False):
 
     def run(rank):
         try:
-            ranks = Ranks(Comm(rank, size, shared), sharded)
+            ranks = Ranks(Comm(rank, size, shared))
+            if sharded:
+                ranks.share_optimizer()
             found[rank] = work(ranks)
         except BaseException as e:
             found[rank] = e
@@ -115,6 +123,7 @@ def trained(ranks, linear, steps=4):
     model, rng = Transformer(replace(C, linear=linear)), np.random.default_rng(0)
     optimizer = AdamW(model.parameters())
     ranks.own({name: a.shape for name, a in model.arrays().items()})
+    optimizer.m, optimizer.v = ranks.kept(optimizer.m), ranks.kept(optimizer.v)
     quantized, norms = model.quantized(training=True), []
     with pool_of(1) as pool:
         for _ in range(steps):
@@ -122,9 +131,9 @@ def trained(ranks, linear, steps=4):
             loss, norm, quantized = step(model, quantized, optimizer, batch, pool, lr=0.01, weight_decay=0.1,
                                          clip=0.5, ranks=ranks)
             norms.append((loss, norm))
-    ranks.collect(optimizer.m, optimizer.v)
-    numbers = (model.arrays(), optimizer.m, optimizer.v)
-    return [{name: a.tobytes() for name, a in of_all.items()} for of_all in numbers], norms
+    held = set(optimizer.m)
+    numbers = (model.arrays(), ranks.whole(optimizer.m), ranks.whole(optimizer.v))
+    return [{name: a.tobytes() for name, a in of_all.items()} for of_all in numbers], norms, held
 
 
 @pytest.fixture
@@ -139,7 +148,10 @@ def test_any_number_of_ranks_gives_the_same_bytes(linear, sharded, seven_shards)
     alone = trained(ALONE, linear)
     for size in (2, 3, 8):
         found = on_ranks(size, lambda ranks: trained(ranks, linear), sharded)
-        assert all(result == alone for result in found)
+        assert found[0][:2] == alone[:2] and all(norms == alone[1] for _, norms, _ in found)
+        assert all(numbers[0] == alone[0][0] for numbers, _, _ in found), "the parameters, on every rank"
+        held = [name for _, _, of_rank in found for name in of_rank]
+        assert sorted(held) == sorted((1 if sharded else size) * list(alone[2])), "no moment is there twice"
 
 
 def test_the_sum_is_that_of_the_tree_and_of_no_other_order(seven_shards, rng):
