@@ -7,7 +7,8 @@ from .markdown import made_by, page, record, rows, table
 
 DECODING = "decode_tiny", "decode_15m", "decode_2b4t"
 PROMPTS = "prompt_2b4t"
-INTEROP = LOADED, LIBRARY, LLAMA_CPP, FAULTS = "decode_random_2b4t", "transformers", "llama_cpp", "inspect"
+INTEROP = LOADED, LIBRARY, LLAMA_CPP, FAULTS, HOSTILE = (
+    "decode_random_2b4t", "transformers", "llama_cpp", "inspect", "mutations")
 
 
 def engines():
@@ -21,7 +22,8 @@ def engines():
                 products(), made_by("kernels"),
                 sizes(), made_by("recipes"),
                 loaded(), made_by(LOADED), beside_transformers(), made_by(LIBRARY),
-                beside_llama_cpp(), made_by(LLAMA_CPP), inspected(), made_by(FAULTS))
+                beside_llama_cpp(), made_by(LLAMA_CPP), inspected(), made_by(FAULTS),
+                hostile(), made_by(HOSTILE))
 
 
 def agreement():
@@ -182,6 +184,21 @@ def inspected():
     seconds = [r["seconds"] for r in found["random"].values() if r["faults"] != ["damaged file"]]
     yield (f"To look at the random model takes {max(seconds):.0f} s, and to run it in all "
            f"{1 + len(found['noise']['readings'])} ways {found['noise']['seconds']:.0f} s more.")
+    yield ""
+
+
+def hostile():
+    """The lines about files with bytes changed."""
+    found = record(HOSTILE)["result"]
+    readers = found["readers"].values()
+    yield "## Damaged files"
+    yield ""
+    yield (f"{found['config']['count']:,} times for each of {len(readers)} readers (of directories, shards, "
+           "GGUF files, runs and tokenizers) bytes of its files were changed, cut or put in. Every one was "
+           "read, or refused in one line: the slowest in "
+           f"{max(r['seconds'] for r in readers):.2f} s, with "
+           f"{max(r['bytes_beyond'] for r in readers) / 2**20:.1f} MiB beyond twice the file at most, as "
+           "`tracemalloc` counts.")
 
 
 def draw(path):

@@ -15,9 +15,10 @@ I2_S the scale stands in the tensor's own tail, which bitnet.cpp reads.) Files b
 d; these are read where all blocks of a matrix have the same, or zeros alone.
 
 A pattern that llama.cpp has no name for, ours among them, it does not hear of: it cuts text by another one.
-Its graph for "bitnet" ends in the embedding for a head and has SiLU, and it quantizes the activations of 256
-features at a time (for Q2_0 of 32), not of a whole token. So its logits are near ours for a tied SiLU model,
-by how much data/results/engines.md says, and it refuses a file with a head of its own.
+Its graph for "bitnet" (src/models/bitnet.cpp) ends in the embedding for a head; older versions have SiLU
+there, newer ones read hidden_activation. It quantizes the activations of 256 features at a time (for Q2_0 of
+32), not of a whole token. So its logits are near ours for a tied SiLU model, by how much
+data/results/engines.md says, and it refuses a file with a head of its own.
 """
 from pathlib import Path
 from typing import NamedTuple

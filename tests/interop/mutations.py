@@ -1,10 +1,11 @@
 """Files of every reader with bytes changed, cut and put in: each is read, or is refused in one line, soon and
 in little memory.
 
-    python tests/interop/mutations.py --count 5000
+    python tests/interop/mutations.py --count 5000 --out data/results/mutations.json
 """
 import argparse
 import random
+import shlex
 import struct
 import sys
 import tempfile
@@ -12,14 +13,17 @@ import time
 import tracemalloc
 from pathlib import Path
 
-from test_huggingface import IDS, model_of
+from test_huggingface import IDS, TOKENIZER, in_shards, model_of
 
 import minibitnet
 from minibitnet.errors import NonFiniteError, UserError
 from minibitnet.interop.examination import examine
+from minibitnet.measure import results
+from minibitnet.text import bpe_files
 from minibitnet.text.tokenizer import load_tokenizer
 
-MORE = 32 * 2**20         # bytes beyond twice the file that reading one may take
+MORE = 32 * 2**20         # bytes beyond twice the file that reading one may take: Python's and NumPy's
+SECONDS = 60              # what takes longer hangs
 BYTES = b'0129{}[],:"-.eE \xff\x00\x80'
 WIDE = {"d_model": 256, "d_ffn": 256, "n_layers": 1}
 
@@ -34,20 +38,49 @@ def look(path):
     return examine(path, run=False)
 
 
-def alone(folder):
+def encode(path):
+    """Read a tokenizer and use it."""
+    return load_tokenizer(path).encode("the sea shells")
+
+
+def directory(folder, **options):
+    return model_of(n_layers=1).save_pretrained(folder / "m", **options)
+
+
+def sharded(folder):
+    in_shards(directory(folder))
+    return folder / "m"
+
+
+def alone(folder, **options):
     """The weights without what is beside them."""
-    return (folder / "model.safetensors").rename(folder.with_name("w.safetensors"))
+    return (directory(folder, **options) / "model.safetensors").rename(folder / "w.safetensors")
 
 
-READERS = {
-    "directory": (lambda folder: model_of(n_layers=1).save_pretrained(folder / "m"), run),
-    "masters": (lambda folder: model_of(n_layers=1).save_pretrained(folder / "m", packed=False), run),
-    "GGUF": (lambda folder: model_of(**WIDE).save_gguf(folder / "m.gguf"), run),
-    "inspect a directory": (lambda folder: model_of(n_layers=1).save_pretrained(folder / "m"), look),
-    "inspect a GGUF file": (lambda folder: model_of(**WIDE).save_gguf(folder / "m.gguf", "q2"), look),
-    "inspect a file": (lambda folder: alone(model_of(n_layers=1).save_pretrained(folder / "m")), look),
-    "tokenizer.json": (lambda folder: model_of().save_pretrained(folder / "m") / "tokenizer.json",
-                       lambda path: load_tokenizer(path).encode("the sea shells")),
+def in_gguf(kind):
+    return lambda folder: model_of(**WIDE).save_gguf(folder / "m.gguf", kind)
+
+
+def ranks(folder):
+    bpe_files.write_ranks(folder / "v.tiktoken", TOKENIZER.vocabulary.ranks)
+    return folder / "v.tiktoken"
+
+
+READERS = {                                      # {name: (what makes its files in a folder, what reads them)}
+    "directory": (directory, run),
+    "directory of shards": (sharded, run),
+    "directory of masters": (lambda folder: directory(folder, packed=False), run),
+    "GGUF, TQ2_0": (in_gguf("tq2"), run),
+    "GGUF, TQ1_0": (in_gguf("tq1"), run),
+    "GGUF, Q2_0": (in_gguf("q2"), run),
+    "GGUF, I2_S": (in_gguf("i2s"), run),
+    "tokenizer.json": (lambda folder: directory(folder) / "tokenizer.json", encode),
+    "rank file": (ranks, encode),
+    "inspect a run": (lambda folder: model_of(n_layers=1).save(folder / "m"), look),
+    "inspect a directory": (directory, look),
+    "inspect a GGUF file": (in_gguf("q2"), look),
+    "inspect a file": (alone, look),
+    "inspect a file of masters": (lambda folder: alone(folder, packed=False), look),
 }
 
 
@@ -96,7 +129,8 @@ def tried(name, count, seed=0):
             longest, most = max(longest, time.monotonic() - began), max(most, beyond)
             path.write_bytes(before[path])
     assert most < MORE, f"{name}: {most:,} bytes beyond twice the file"
-    return works, longest, most
+    assert longest < SECONDS, f"{name}: {longest:.0f} s"
+    return works, longest, max(0, most)
 
 
 def main():
@@ -104,11 +138,18 @@ def main():
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--reader", choices=READERS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    began, found = time.monotonic(), {}
     for name in [args.reader] if args.reader else READERS:
         works, longest, most = tried(name, args.count, args.seed)
+        found[name] = {"answered": works, "seconds": round(longest, 3), "bytes_beyond": most}
         print(f"{name}: {args.count:,} mutations, {works:,} of them answered; the longest took {longest:.2f} "
-              f"s, {max(0, most) / 2**20:.1f} MiB beyond twice the file at most", flush=True)
+              f"s, {most / 2**20:.1f} MiB beyond twice the file at most", flush=True)
+    if args.out:
+        result = {"config": {"count": args.count, "seed": args.seed}, "readers": found}
+        command = shlex.join(["python", "tests/interop/mutations.py", *sys.argv[1:]])
+        results.save(args.out, results.envelope("mutations", result, time.monotonic() - began, command))
 
 
 if __name__ == "__main__":

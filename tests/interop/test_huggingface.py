@@ -110,17 +110,23 @@ def test_the_scale_of_the_legacy_class_divides(tmp_path):
     assert np.abs(wrong - expected).max() > 0.3 * np.abs(expected).max()
 
 
-def test_shards_and_what_their_index_says(tmp_path):
-    model = model_of()
-    model.save_pretrained(tmp_path)
-    arrays, _ = safetensors.load(tmp_path / "model.safetensors")
-    (tmp_path / "model.safetensors").unlink()
+def in_shards(folder):
+    """Cut the weights of a directory in two -> its index."""
+    arrays, _ = safetensors.load(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
     names = list(arrays)
     shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
     for file, some in shards.items():
-        safetensors.save(tmp_path / file, {name: arrays[name] for name in some}, {})
+        safetensors.save(folder / file, {name: arrays[name] for name in some}, {})
     index = {"weight_map": {name: file for file, some in shards.items() for name in some}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return index
+
+
+def test_shards_and_what_their_index_says(tmp_path):
+    model = model_of()
+    index = in_shards(model.save_pretrained(tmp_path))
+    names = sorted(index["weight_map"], key=lambda name: index["weight_map"][name])
     assert np.array_equal(minibitnet.from_pretrained(tmp_path).logits(IDS), model.logits(IDS))
     index["weight_map"][names[0]] = "b.safetensors"
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))

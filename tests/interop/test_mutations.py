@@ -1,9 +1,36 @@
 """A hundred mutated files for each reader; ``python tests/interop/mutations.py`` tries 5,000."""
+import json
+import time
+from pathlib import Path
+
+import numpy as np
 import pytest
-from mutations import READERS, tried
+from mutations import MORE, READERS, SECONDS, tried
+
+from minibitnet.errors import UserError
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_mutated_file_is_read_or_refused_in_one_line(name):
-    works, longest, most = tried(name, 100)
+    works, _, _ = tried(name, 100)
     assert works, "some mutations harm nothing"
+
+
+def test_what_is_refused_otherwise_is_found(monkeypatch):
+    """An error of another kind, of two lines, one that takes too much memory, or too long."""
+    def error(e):
+        raise e
+    for read, message in ((lambda path: error(KeyError("x")), "KeyError: 'x'"),
+                          (lambda path: error(UserError("one\ntwo")), "rank file', 0"),
+                          (lambda path: np.zeros(MORE + 2**20, np.uint8), "bytes beyond twice the file"),
+                          (lambda path: time.sleep(0.01), "rank file: 0 s")):
+        monkeypatch.setitem(READERS, "rank file", (READERS["rank file"][0], read))
+        monkeypatch.setattr("mutations.SECONDS", 0.005 if "0 s" in message else SECONDS)
+        with pytest.raises(AssertionError, match=message):
+            tried("rank file", 1)
+
+
+def test_the_record_is_of_every_reader():
+    path = Path(__file__).parents[2] / "data/results/mutations.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["result"]
+    assert list(found["readers"]) == list(READERS) and found["config"]["count"] >= 5000

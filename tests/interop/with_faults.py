@@ -3,8 +3,7 @@ size of BitNet b1.58 2B4T, and on sound models:
 
     python tests/interop/with_faults.py --folder runs/inspect --out data/results/inspect.json
 
-What is not in the folder yet is made first: the trained model in about ten minutes, the random one in one;
-the folder then takes 1.3 GB.
+What is not in the folder yet is made first, in a few minutes; the folder then takes 1.3 GB.
 """
 import argparse
 import json
