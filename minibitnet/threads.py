@@ -14,7 +14,7 @@ MOST_THREADS = 1024      # of one pool; more are mistyped, and to start a millio
 
 class Caller:
     """In place of a pool: whoever asks for the work does it."""
-    map = staticmethod(map)
+    map, size = staticmethod(map), 1
 
     def __enter__(self):
         return self
@@ -24,10 +24,14 @@ class Caller:
 
 
 class Pool(ThreadPoolExecutor):
-    """A pool whose copy, pickled or not, is a pool as large."""
+    """A pool of ``size`` threads, whose copy, pickled or not, is a pool as large."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.size = size
 
     def __reduce__(self):
-        return pool_of, (self._max_workers,)
+        return pool_of, (self.size,)
 
 
 def pool_of(threads):

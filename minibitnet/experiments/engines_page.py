@@ -196,7 +196,7 @@ def hostile():
     yield (f"{found['config']['count']:,} times for each of {len(readers)} readers (of directories, shards, "
            "GGUF files, runs and tokenizers) bytes of its files were changed, cut or put in. Every one was "
            "read, or refused in one line: the slowest in "
-           f"{max(r['seconds'] for r in readers):.2f} s, with "
+           f"{max(r['seconds'] for r in readers):.2f} s of the processor, with "
            f"{max(r['bytes_beyond'] for r in readers) / 2**20:.1f} MiB beyond twice the file at most, as "
            "`tracemalloc` counts.")
 

@@ -32,8 +32,13 @@ class PackedMatrix(NamedTuple):
     scale: np.float32
 
 
-def packed_matrix(codes, scale):                 # (n, m), and as quantizers give it, (1, 1) -> PackedMatrix
-    """Codes in two bits each."""
+def packed_matrix(quantize, w, name):            # (n, m) floats -> PackedMatrix
+    """The codes that a quantizer gives, in two bits each. FormatError, with a name, for floats without."""
+    try:
+        with np.errstate(over="ignore"):
+            codes, scale = quantize(w)
+    except FloatingPointError:
+        raise FormatError(f"{name} holds values that are not finite, or too large to add up") from None
     return PackedMatrix(packing.pack_ternary(codes), len(codes), np.float32(scale[0, 0]))
 
 
@@ -52,7 +57,7 @@ def pack(parameters, c):
     matrices, arrays = {}, {}
     for name, a in parameters.items():
         if is_bitlinear(name):
-            matrices[name] = packed_matrix(*c.variant.quantize(a))
+            matrices[name] = packed_matrix(c.variant.quantize, a, name)
         else:
             arrays[name] = a
     return matrices, arrays

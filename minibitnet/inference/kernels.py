@@ -27,11 +27,13 @@ import numpy as np
 from ..exact import to_units
 from ..packing import unpack_blocks
 from ..quant import QB
+from ..threads import Caller, share_out
 
 TILE = 2**19         # weights that by_blas unpacks at a time: 2 MB of float32
 WORK_SHARES = 8      # a pool's threads take every eighth tile at a time: to hand out single ones takes longer
 BLOCK = 2**16        # words that by_bit_planes handles at a time, 512 KB, for the second-level cache; but
                      # 3 words of a whole row at least, or adding up the counts takes longer than counting
+SHARE = 2**16        # words that a thread of several counts at least: fewer are done before another one wakes
 BUFFER = 512         # numbers: NumPy copies a broadcast operand to buffers, whose 8,192 by default are slower
 
 
@@ -245,6 +247,21 @@ def by_bit_planes(codes, w, bits=8):             # (m, N), BitPlanes (n, m) -> i
     return y.T.copy()
 
 
+def shared_bit_planes(codes, w, bits=8, pool=None):        # (m, N), BitPlanes (n, m) -> int32 (n, N)
+    """``by_bit_planes``, the rows of a large matrix shared out to the caller and a pool's threads."""
+    pool, n = pool or Caller(), len(w.negatives)
+    shares = max(1, min(pool.size, w.nonzero.size // SHARE))
+    if shares == 1:
+        return by_bit_planes(codes, w, bits)
+    y = np.empty((n, codes.shape[1]), np.int32)
+
+    def share(k):
+        rows = slice(k * n // shares, (k + 1) * n // shares)
+        y[rows] = by_bit_planes(codes, BitPlanes(*(plane[..., rows] for plane in w[:3]), w.m), bits)
+    share_out(share, shares, pool)
+    return y
+
+
 # ---- lookup tables
 
 GROUP = 8            # weights at a time, of 3^8 = 6,561 patterns
@@ -316,7 +333,7 @@ PAIRED = 32              # tokens from which on pairs are faster than BLAS alone
 
 def matmul(codes, w, bits=8, integer=False, pool=None):
     """W~ x~ by the fastest kernel:  codes (m,) or (m, ...), BitPlanes (n, m) -> int32 (n, ...).  bits: 8, or
-    4, which the codes take; integer=True: by a kernel without a float. A pool's threads share BLAS's tiles.
+    4, which the codes take; integer=True: by a kernel without a float. A pool's threads share the rows.
 
     Few tokens: bit planes, since unpacking alone takes longer than a token or two; at four tokens of 8 bits
     they are even. More: BLAS, which unpacks once for all of them, and of 4 bits takes them in pairs once
@@ -329,7 +346,7 @@ def matmul(codes, w, bits=8, integer=False, pool=None):
     N = columns.shape[1]
     assert bits == 8 or not codes.size or -8 <= codes.min() and codes.max() <= 7, "codes of more than 4 bits"
     if integer or N <= FEW[bits] or not exact_in_float32(len(codes)):
-        y = by_bit_planes(columns, w, bits)
+        y = shared_bit_planes(columns, w, bits, pool)
     elif bits == 4 and N >= PAIRED:
         y = by_blas_in_pairs(columns, w, pool)
     else:

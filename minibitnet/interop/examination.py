@@ -16,7 +16,6 @@ from ..formats.packed import is_bitlinear
 from ..formats.rundir import RunDirectory
 from ..formats.safetensors import FormatError
 from ..pretrained import directory_of, is_pretrained
-from ..quant import absmean_ternary
 from . import huggingface, readings, soundness, source
 from .soundness import Finding
 
@@ -175,7 +174,8 @@ def look_at_file(found, path, report):
             if all_finite(a):
                 arrays[name] = a
             else:
-                found.findings.append(Finding(DAMAGED, not_finite(path, name)))
+                found.findings.append(Finding(DAMAGED, f"{path}: tensor {name!r} holds values that are not "
+                                                       "finite"))
     found.findings += chain(soundness.of_matrices(found.seen), soundness.of_arrays(arrays))
 
 
@@ -186,18 +186,12 @@ def matrix_of(path, name, tensors):
         raise FormatError(f"{path}: tensor {name!r} is {safetensors.NAMES[a.dtype]} {a.shape}: expected a "
                           "matrix of bytes or floats")
     if a.dtype != np.uint8:
-        if not all_finite(a):
-            raise FormatError(not_finite(path, name))
-        return packed.packed_matrix(*absmean_ternary(widen(a)))
+        return huggingface.quantized(a, path, name)
     scale = tensors[f"{name}_scale"].read() if f"{name}_scale" in tensors else np.ones(1, np.float32)
     if scale.size != 1 or scale.dtype not in packed.FLOATS.values():
         raise FormatError(f"{path}: tensor '{name}_scale' is {safetensors.NAMES[scale.dtype]} {scale.shape}: "
                           "expected one float")
     return huggingface.checked_matrix(a, 4 * len(a), widen(scale.reshape(1))[0], path, name)
-
-
-def not_finite(path, name):
-    return f"{path}: tensor {name!r} holds values that are not finite"
 
 
 # ---- files that say different things

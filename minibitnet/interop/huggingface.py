@@ -277,10 +277,16 @@ def matrix(directory, name):
     """A projection -> PackedMatrix."""
     n, _ = directory.c.tensor_shapes()[name]
     if not directory.storage.packed:
-        return packed_matrix(*absmean_ternary(widen(array(directory, name))))
+        return quantized(directory.tensors[name].read(), directory.path, foreign(name))
     scale = widen(array(directory, f"{name}_scale").reshape(1))[0]
     scale = np.float32(1) / scale if directory.storage.divides and scale else scale
     return checked_matrix(directory.tensors[name].read(), n, scale, directory.path, foreign(name))
+
+
+def quantized(a, path, name):
+    """Floats as they are stored -> PackedMatrix; FormatError, with the path and their name there, for floats
+    that have no codes."""
+    return packed_matrix(absmean_ternary, widen(a), f"{path}: tensor {name!r}")
 
 
 def checked_matrix(bits, n, scale, path, name):

@@ -1,7 +1,5 @@
 """Every fast kernel gives the integers of the three nested sums: by pencil, on
 random, odd and extreme matrices."""
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from minibitnet.inference.kernels import (bit_planes, by_bit_planes, by_blas, by
 from minibitnet.nn import ops
 from minibitnet.packing import pack_ternary
 from minibitnet.quant import Quantized, absmax_int8, absmean_ternary, sign_binary
+from minibitnet.threads import pool_of
 
 KERNELS = {                                      # name: (codes, the weights as numbers) -> y
     "reference_numpy": reference_numpy,
@@ -104,7 +103,7 @@ def test_wider_codes_are_refused(rng):
 def test_pairs_on_threads(rng, monkeypatch):
     monkeypatch.setattr(kernels, "TILE", 64)
     codes, w = of_four_bits(rng, 40, 30, 5)
-    with ThreadPoolExecutor(3) as pool:
+    with pool_of(3) as pool:
         assert agrees(lambda codes, w: by_blas_in_pairs(codes, bit_planes(w), pool), codes, w)
 
 
@@ -256,9 +255,15 @@ def test_the_packed_product_is_the_training_forward_bit_for_bit(rng):
 
 def test_threads_do_not_change_the_result(rng, monkeypatch):
     monkeypatch.setattr(kernels, "TILE", 1000)
-    codes, w = random_product(rng, 50, 100, 8)
-    with ThreadPoolExecutor(3) as pool:
-        assert np.array_equal(matmul(codes, bit_planes(w), pool=pool), reference_numpy(codes, w))
+    monkeypatch.setattr(kernels, "SHARE", 30)
+    shared, share_out = [], kernels.share_out
+    monkeypatch.setattr(kernels, "share_out", lambda work, shares, pool: (
+        shared.append(shares), share_out(work, shares, pool)))
+    with pool_of(3) as pool:
+        for n, N in ((50, 8), (14, 1), (29, 1), (31, 2), (50, 3), (0, 1)):
+            codes, w = random_product(rng, n, 100, N)
+            assert np.array_equal(matmul(codes, bit_planes(w), pool=pool), reference_numpy(codes, w))
+    assert shared == [2, 3], "of 62 and 100 words; 58 are too few to share"
 
 
 def test_bit_planes_by_pencil():

@@ -237,6 +237,7 @@ def test_the_file_that_is_named_is_looked_at(storyteller, tmp_path):
 
 @pytest.mark.parametrize("change, words", [
     (lambda a: a | {UP: np.full((16, 8), np.nan, np.float32)}, "values that are not finite"),
+    (lambda a: a | {UP: np.full((16, 8), 3e38, np.float32)}, "or too large to add up"),
     (lambda a: a | {UP: np.ones(16, np.float32)}, r"is F32 \(16,\): expected a matrix"),
     (lambda a: a | {UP: np.ones((0, 8), np.float32)}, r"is F32 \(0, 8\): expected a matrix"),
     (lambda a: a | {UP: np.ones((16, 8), np.int64)}, r"is I64 \(16, 8\): expected a matrix"),
