@@ -13,10 +13,12 @@ import time
 import tomllib
 from functools import partial
 
+from . import mpi
 from .data_files import packaged
 from .errors import UserError
 from .inference.kernels import exact_in_float32
-from .measure import decode_bench, kernel_bench, model_bench, prompt_bench, results, step_profile, train_bench
+from .measure import (decode_bench, kernel_bench, model_bench, prompt_bench, ranks_bench, results,
+                      step_profile, train_bench)
 from .measure.random_models import SHAPES
 from .nn.config import MAX_PARAMETERS
 from .threads import available_cpus
@@ -35,7 +37,8 @@ ratios; MB are 10^6 bytes. Each of the four has a --help."""
 TRAIN = """Tokens/s and peak memory of one training step (forward, backward, clipping, AdamW) beside
 PyTorch's step of the same model, eager and compiled, and beside the step's matrix products alone (without
 attention's), which no code can do without. A ratio is a median of the rounds' ratios; the least and the
-most of them tell how quiet the machine was."""
+most of them tell how quiet the machine was. With --ranks: of our step alone, on the ranks of this machine
+that mpiexec starts, beside one process with as many threads as they have among them."""
 
 KERNEL = """Milliseconds of one product of a ternary matrix with 8-bit activations, by every kernel that
 reads 2 bits a weight, beside dense float32 (NumPy's on one thread and with the rows shared out to all;
@@ -78,11 +81,17 @@ def train(argv):
                         help="also torch.compile (needs a C++ compiler; a minute or two to warm up)")
     parser.add_argument("--profile", action="store_true",
                         help="where the time of our step goes on one thread, instead of the comparison")
+    parser.add_argument("--ranks", nargs="+", type=_command.positive_int, metavar="N",
+                        help="so many processes of MPI (1 2 4) beside one process, instead of the comparison")
     args = parser.parse_args(argv)
     idle = {"--compile", "--rounds", "--threads"} & {word.split("=")[0] for word in argv}
     if args.profile and idle:
         none = " and no ".join(sorted(idle))
         parser.error(f"--profile times our own step, on one thread: expected no {none}")
+    if args.ranks and (args.compile or args.profile):
+        parser.error("--ranks has our own step on several ranks: expected no --compile and no --profile")
+    if mpi.started():
+        parser.error("--ranks N starts N ranks itself: expected a command without mpiexec")
     if args.compile and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise UserError("--compile: torch.compile needs a C++ compiler, and none is on the PATH")
 
@@ -91,6 +100,9 @@ def train(argv):
         args.rounds, args.threads = 1, 1
         profiles = (step_profile.profile(size, linear) for size, linear in tasks)
         return run_and_record("train", argv, args, profiles, all_in_words=step_profile.in_words)
+    if args.ranks:
+        rows = (ranks_bench.measure(*task, args.ranks, args.rounds, args.threads) for task in tasks)
+        return run_and_record("train", argv, args, rows, ranks_bench.in_words)
     others = [train_bench.EAGER] + [train_bench.COMPILED] * args.compile
     contenders = [train_bench.OURS, train_bench.GEMMS] + others * pytorch()
     rows = (train_bench.measure(contenders, *task, args.rounds, args.threads) for task in tasks)

@@ -6,9 +6,12 @@ sends about two gradients a rank, however many ranks there are. What is sent are
 nothing is pickled.
 """
 import hashlib
+import importlib.util
 import itertools
 import math
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +23,23 @@ from .nn.ranks import ALONE, Alone, added, halves, pieces, tree
 STARTED = "PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK"
 
 
+def started():
+    """Did mpiexec or its like start this process?"""
+    return any(name in os.environ for name in STARTED)
+
+
+def launcher():
+    """The path of mpiexec: beside this Python, where pip puts it, or on the PATH."""
+    places = str(Path(sys.executable).parent), os.environ.get("PATH", "")
+    found = shutil.which("mpiexec", path=os.pathsep.join(places))
+    if not (found and importlib.util.find_spec("mpi4py")):
+        raise UserError("several ranks need mpi4py and mpiexec: expected both (pip install mpi4py mpich)")
+    return found
+
+
 def ranks_of_this_process():
     """The Ranks that this process is one of, where mpiexec or its like started it, or ALONE."""
-    if not any(name in os.environ for name in STARTED):
+    if not started():
         return ALONE
     try:
         from mpi4py import MPI

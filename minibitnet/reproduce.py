@@ -12,6 +12,7 @@ from .data_files import checkout
 from .errors import UserError
 from .files import write_atomically
 from .fitting import Interruption
+from .mpi import ranks_of_this_process
 from .experiments import claims, pages, runner
 from .experiments.catalogue import EXPERIMENTS
 from .experiments.lines import as_text
@@ -33,8 +34,9 @@ runs: train what the papers' trained rows need, each model once; verify [RUN]: t
 compare to the last digit. Each has a --help of its own."""
 RUNS = """Train the models of the plan (minibitnet/experiments/plan.py), the most decisive first; each leaves
 data/results/runs/NAME.json, and is never trained again. Ctrl-C stops after some steps, and the same line goes
-on from there. Start it once for every processor, in one folder: each process takes the next model that nobody
-has. tinyshakespeare must have been fetched for the runs on it."""
+on from there. Start it once for every processor, in one folder, or with mpiexec -n N, on machines that share
+one: each process takes the next model that nobody has. tinyshakespeare must have been fetched for the runs on
+it."""
 VERIFY = """Train a run of data/results/runs again, by default the shortest, and compare the sha256 of its
 parameters, its losses and its answers with the file: equal to the last digit, or exit code 1."""
 
@@ -180,16 +182,22 @@ def runs(argv):
     parser.add_argument("--budget", type=_command.positive_float, metavar="HOURS",
                         help="begin no run that would not be done by then")
     args = parser.parse_args(argv)
-    print(*runs_in_words(args.shard), sep="\n", flush=True)
+    ranks = ranks_of_this_process()
+    rank, of_rank = ranks.rank, f"rank {ranks.rank}: " if ranks.size > 1 else ""
+    if rank == 0:
+        print(*runs_in_words(args.shard), sep="\n", flush=True)
     if args.list:
         return _command.DONE
-    with Interruption(hard=True, say=_command.say) as interruption:
-        left = runner.work(args.shard, args.budget, lambda: interruption.signal, RunProgress(),
-                           lambda path: print(path, flush=True))
+    progress = RunProgress(quiet=rank > 0)       # the bars of several would be drawn over each other
+    with Interruption(hard=True, say=_command.say if rank == 0 else lambda text: None) as interruption:
+        left = runner.work(args.shard, args.budget, lambda: interruption.signal, progress,
+                           lambda path: print(f"{of_rank}{path}", flush=True), progress.waits)
     if interruption.signal:
-        _command.say("interrupted; the same line goes on")
+        if rank == 0:
+            _command.say("interrupted; the same line goes on")
         return 128 + interruption.signal
-    print(f"{len(left)} runs are left" if left else "nothing is left to train")
+    if rank == 0:
+        print(f"{len(left)} runs are left" if left else "nothing is left to train")
     return _command.DONE
 
 
@@ -229,12 +237,20 @@ def shard(text):
 
 
 class RunProgress:
-    """A bar for every run in a terminal; elsewhere a line at every tenth of it."""
+    """A bar for every run in a terminal; elsewhere a line at every tenth of it. quiet: neither."""
 
-    def __init__(self):
-        self.name = self.bar = None
+    def __init__(self, quiet=False):
+        self.quiet, self.name, self.bar = quiet, None, None
+
+    def waits(self, n):
+        """Others have the n runs that are left."""
+        if self.name != "waits" and not self.quiet:
+            _command.say(f"waiting: other processes have what is left, runs: {n}")
+        self.name = "waits"
 
     def __call__(self, p):
+        if self.quiet:
+            return
         if p.run.name != self.name:
             self.name, self.said = p.run.name, 0
             if self.bar:

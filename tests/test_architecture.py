@@ -32,7 +32,7 @@ ON_FLOOR = {
        "experiments.joules experiments.latency experiments.recipes "
        "experiments.markdown experiments.ablations experiments.plan",
     9: "jobs drawing pretrained interop.soundness "
-       "measure.step_profile measure.prompt_bench experiments.kv_cache "
+       "measure.step_profile measure.prompt_bench measure.ranks_bench experiments.kv_cache "
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.edge experiments.engines_page experiments.quality_page experiments.speed_page "
        "experiments.training_run experiments.scaling experiments.verdicts "

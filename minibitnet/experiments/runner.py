@@ -1,8 +1,10 @@
 """Carry out the plan: each run once, whoever has made it, and verify one by making it again.
 
 A finished run is data/results/runs/NAME.json, and is never made again. Any number of processes may work at
-once in one folder: each takes the next run that nobody has. Over machines, ``share`` (i, n) gives each its
-part of the runs, and their files are put together by copying. An interrupted run goes on where it was.
+once in one folder, started one by one or by mpiexec: each takes the next run that nobody has, and where all
+are taken it waits, for what comes next may need them. Over machines without a common folder, ``share`` (i, n)
+gives each its part of the runs, and their files are put together by copying. An interrupted run goes on where
+it was.
 """
 import hashlib
 import json
@@ -24,6 +26,7 @@ FOLDER, TEXT = "runs", "stories-text"  # in data/results
 COSTS = {"ternary": (0.030, 6.4e-8), "float": (0.026, 7.2e-8), "binary": (0.032, 6.9e-8),
          plan.CONTROL: (0.030, 7.4e-8)}
 QUANTIZED_STEPS = 1500                 # of training, that to quantize in every way takes as long as
+LOOK_AGAIN = 5                         # seconds, where all runs are taken
 
 
 class Progress(NamedTuple):
@@ -135,9 +138,10 @@ def describe():
 
 
 def work(share=(1, 1), budget=None, stopped=lambda: False, report=lambda progress: None,
-         wrote=lambda path: None):
+         wrote=lambda path: None, waits=lambda n: None):
     """Make runs until none is left that can be made, the budget (hours) is spent, or stopped() says so.
-    -> the runs that are left. Another process's run is passed over."""
+    -> the runs that are left. Another process's run is passed over; where others have all n that are left it
+    waits(n) and looks again."""
     describe()
     began, taken = time.monotonic(), set()
     while not stopped():
@@ -145,6 +149,11 @@ def work(share=(1, 1), budget=None, stopped=lambda: False, report=lambda progres
         foretell(found)
         todo = [run for run in open_runs(found, share) if run.name not in taken]
         left = sum(seconds_of(run, found) for run in todo)
+        if taken and not todo:
+            waits(len(taken))
+            time.sleep(LOOK_AGAIN)
+            taken.clear()
+            continue
         if not todo:
             break
         run, rest = todo[0], len(todo) - 1

@@ -7,6 +7,7 @@ import numpy as np
 from ..nn.config import ModelConfig
 from ..nn.model import Transformer
 from ..nn.optim import AdamW
+from ..nn.ranks import ALONE
 from ..nn.training import number_of_shards, step
 from .timing import processes_take_turns, ratio, spread
 
@@ -48,15 +49,16 @@ def task(size, linear):
     return config, *np.random.default_rng(0).integers(0, config.vocab_size, (2, batch, config.context))
 
 
-def our_step(config, ids, targets, pool):
+def our_step(config, ids, targets, pool, ranks=ALONE):
     """A function that makes one step of ours on the batch."""
     model = Transformer(config)
     optimizer, quantized = AdamW(model.parameters()), model.quantized(training=True)
+    ranks.own({name: a.shape for name, a in model.arrays().items()})
 
     def make_step():
         nonlocal quantized
         _, _, quantized = step(model, quantized, optimizer, (ids, targets), pool, lr=1e-3,
-                               weight_decay=0.1, clip=1.0)
+                               weight_decay=0.1, clip=1.0, ranks=ranks)
     return make_step
 
 

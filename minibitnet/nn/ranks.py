@@ -64,7 +64,7 @@ def added(left, right):
 
 class Alone:
     """The one rank of a process by itself."""
-    rank, size = 0, 1
+    rank, size, sent = 0, 1, 0                   # sent: bytes of gradients and parameters
 
     def mine(self, n):
         return range(n)

@@ -150,15 +150,25 @@ def test_a_budget_begins_nothing_that_would_not_end(workplace, capsys):
     assert "3 runs are left" in capsys.readouterr().out and not runner.done()
 
 
-def test_another_process_has_a_run_and_the_rest_is_done(workplace):
+def test_another_process_has_a_run_and_the_rest_is_done(workplace, capsys, monkeypatch):
+    """Then this one waits: the other may be interrupted, and what comes next may need its run."""
     from minibitnet.formats.rundir import RunDirectory
     theirs = RunDirectory(training_run.HOME / SMALL.name)
     theirs.path.mkdir(parents=True)
     theirs._take()
-    left = runner.work()
-    theirs.close()
-    assert left == [SMALL] and len(runner.done()) == 2
-    assert runner.work() == []
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        if len(waited) == 2:
+            assert len(runner.done()) == 2 and runner.open_runs(runner.done()) == [SMALL]
+            theirs.close()
+    monkeypatch.setattr(runner.time, "sleep", sleep)
+    assert main(["runs"]) == 0
+    assert waited == 2 * [runner.LOOK_AGAIN] and len(runner.done()) == 3
+    said = capsys.readouterr()
+    assert said.err.count("waiting: other processes have what is left, runs: 1") == 1
+    assert said.out.endswith("nothing is left to train\n")
 
 
 def test_verify_finds_a_changed_digit(workplace, capsys, monkeypatch):
