@@ -1,6 +1,5 @@
 """Runs of several processes, started by mpiexec: the bytes of one process. (pip install mpi4py mpich)"""
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-OPTIONS = ("--data pets --tokenizer byte --d-model 16 --n-layers 1 --n-heads 2 --context 64 --batch 24 "
+from minibitnet.errors import UserError
+from minibitnet.mpi import launcher
+
+OPTIONS = ("--data pets --tokenizer byte --d-model 16 --n-layers 1 --n-heads 2 --context 64 --batch 48 "
            "--steps 24 --save-every 4 --threads 1").split()
 TRAIN = [sys.executable, "-m", "minibitnet.train"]
 
@@ -18,11 +20,10 @@ TRAIN = [sys.executable, "-m", "minibitnet.train"]
 def mpiexec():
     """The program; skips where it or mpi4py is absent."""
     pytest.importorskip("mpi4py", reason="mpi4py is not installed (extra 'mpi')")
-    places = str(Path(sys.executable).parent), os.environ["PATH"]
-    found = shutil.which("mpiexec", path=os.pathsep.join(places))
-    if not found:
-        pytest.skip("there is no mpiexec (pip install mpich)")
-    return found
+    try:
+        return launcher()
+    except UserError as e:
+        pytest.skip(str(e))
 
 
 def started(mpiexec, n, *arguments):

@@ -4,7 +4,7 @@
 
 Every arm on 1, 2, 3, 5 and 8 ranks of 1 and 2 threads, in both ways to keep the optimizer; a run that was
 interrupted on three ranks and goes on with two; ranks with an address each, in network namespaces of this
-machine (as root, with iproute2; otherwise left out); and runs one of whose ranks is killed at a random moment.
+machine (as root, with iproute2; otherwise left out); and runs of which a rank is killed at a random moment.
 About 20 minutes on two processors. Needs mpi4py and mpiexec (pip install mpi4py mpich).
 """
 import argparse
@@ -147,7 +147,7 @@ def namespaces(folder):
     names, address = [f"rank{i}" for i in range(SPACES)], [f"{BRIDGE}{i + 1}" for i in range(SPACES)]
     shell = folder / "shell"                     # in place of ssh: [options] address, command
     shell.write_text('#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\n'
-                     f'host=$1; shift\nexec ip netns exec rank$((${{host##*.}} - 1)) sh -c "$*"\n')
+                     'host=$1; shift\nexec ip netns exec rank$((${host##*.} - 1)) sh -c "$*"\n')
     shell.chmod(0o755)
     try:
         for name in names:
@@ -157,7 +157,8 @@ def namespaces(folder):
         ip("-n", names[0], "addr", "add", f"{address[0]}/24", "dev", "bridge")
         ip("-n", names[0], "link", "set", "bridge", "up")
         for i, name in enumerate(names[1:], start=1):
-            ip("-n", names[0], "link", "add", f"to{i}", "type", "veth", "peer", "name", "cable", "netns", name)
+            ip("-n", names[0], "link", "add", f"to{i}", "type", "veth",
+               "peer", "name", "cable", "netns", name)
             ip("-n", names[0], "link", "set", f"to{i}", "master", "bridge", "up")
             ip("-n", name, "addr", "add", f"{address[i]}/24", "dev", "cable")
             ip("-n", name, "link", "set", "cable", "up")
