@@ -141,7 +141,7 @@ def resumed(path, given):
 def run(job, threads, ranks, start):
     """Train, print, draw -> exit code."""
     c = job.train_config
-    progress = Progress(c.steps)
+    progress = Progress(c.steps, ranks.size)
     training = together.training_of(ranks, job, start, report=progress,
                                     progress=partial(progress.evaluating, job.validation))
     if training.complete:
@@ -265,8 +265,8 @@ def is_story(text):
 class Progress:
     """A bar in a terminal; elsewhere a line at every tenth of the way and at every evaluation."""
 
-    def __init__(self, steps):
-        self.steps, self.every, self.bar = steps, max(1, steps // 10), None
+    def __init__(self, steps, ranks=1):
+        self.steps, self.ranks, self.every, self.bar = steps, ranks, max(1, steps // 10), None
 
     @contextmanager
     def of(self, training):
@@ -284,8 +284,9 @@ class Progress:
                 self.bar.close()
 
     def evaluating(self, validation, batches):
-        """Wrap the batches of an evaluation."""
-        return tqdm(batches, "evaluation", validation.n_batches(), leave=False, unit="batch", delay=1,
+        """Wrap the batches of an evaluation, of several ranks those of the first."""
+        of_rank = -(-validation.n_batches() // self.ranks)
+        return tqdm(batches, "evaluation", of_rank, leave=False, unit="batch", delay=1,
                     disable=self.bar is None)
 
     def __call__(self, line):

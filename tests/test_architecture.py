@@ -25,7 +25,8 @@ ON_FLOOR = {
        "interop.huggingface writing",
     5: "interop.gguf_model looking ptq.distill",
     6: "nn.training measure.costs experiments.paper",
-    7: "language_model measure.agreement measure.counting measure.held_out measure.peers measure.plotting "
+    7: "language_model measure.agreement measure.cluster measure.counting measure.held_out "
+       "measure.peers measure.plotting "
        "measure.random_models measure.results measure.timing measure.trigram experiments.claims",
     8: "_command api ptq.quantize measure.train_bench measure.kernel_bench measure.decode_bench "
        "experiments.energy experiments.capacity experiments.bitlinear experiments.groups "
@@ -36,7 +37,7 @@ ON_FLOOR = {
        "experiments.weights experiments.comparisons experiments.operations experiments.throughput "
        "experiments.edge experiments.engines_page experiments.quality_page experiments.speed_page "
        "experiments.training_run experiments.scaling experiments.verdicts "
-       "experiments.miniatures "
+       "experiments.miniatures experiments.ranks_page "
        "course.poster_numbers",
     10: "fitting measure.model_bench interop.source interop.readings "
         "experiments.miniature_costs experiments.miniature_parts "

@@ -1,15 +1,18 @@
 """Runs of several processes, started by mpiexec: the bytes of one process. (pip install mpi4py mpich)"""
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from minibitnet.errors import UserError
+from minibitnet.measure.cluster import bytes_sent
+from minibitnet.measure.train_bench import SIZES
 from minibitnet.mpi import launcher
+from minibitnet.nn.config import ModelConfig
 
 OPTIONS = ("--data pets --tokenizer byte --d-model 16 --n-layers 1 --n-heads 2 --context 64 --batch 48 "
            "--steps 24 --save-every 4 --threads 1").split()
@@ -78,6 +81,26 @@ def test_a_mistake_is_one_line_and_no_directory(mpiexec, tmp_path):
         code, out, err = run(mpiexec, 2, *arguments, "--out", tmp_path / "run")
         assert code in (1, 2) and out == "" and err.count("\n") == 1 and words in err
         assert not (tmp_path / "run").exists()
+
+
+def test_a_step_is_measured_on_ranks(mpiexec, tmp_path):
+    """Of the smallest size; two ranks send, one does not."""
+    done = subprocess.run([sys.executable, "-m", "minibitnet.bench", "train", "--ranks", "1", "2", "--sizes",
+                           "S", "--linear", "ternary", "--rounds", "1", "--threads", "2", "--json"],
+                          capture_output=True, text=True)
+    row = json.loads(done.stdout)
+    one, two = row["1 rank"], row["2 ranks"]
+    assert (one["threads"], one["sent_mb"], one["in_communication"]) == (2, 0, 0) and two["threads"] == 1
+    expected = bytes_sent(ModelConfig(**SIZES["S"][0]).n_parameters, 4, 2) / 1e6
+    assert two["sent_mb"] == pytest.approx(expected, rel=0.1) and 0 < two["in_communication"] < 1
+    assert row["one process"]["to_one_process"]["median"] == 1
+
+
+def test_the_runner_lists_the_plan_once(mpiexec):
+    line = [sys.executable, "-m", "minibitnet.reproduce", "runs", "--list"]
+    alone, both = (subprocess.run([*start, *line], capture_output=True, text=True).stdout
+                   for start in ([], [mpiexec, "-n", "2"]))
+    assert alone == both and alone
 
 
 def test_a_loss_that_is_no_number_ends_all_with_one_line(mpiexec, tmp_path):

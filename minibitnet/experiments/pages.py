@@ -8,13 +8,14 @@ from ..course import poster
 from ..errors import UserError
 from ..files import write_atomically
 from ..measure import results
-from . import engines_page, quality_page, report, speed_page, trained_page
+from . import engines_page, quality_page, ranks_page, report, speed_page, trained_page
 from .catalogue import EXPERIMENTS
 from .claims import rows
 from .markdown import page, record, table
 
 RECORDS = ("recipes", "train", "compile", "profile", *engines_page.DECODING, engines_page.PROMPTS, "kernels",
-           *engines_page.INTEROP, "latency", "throughput", "kv_cache", "exact", "stories-text")
+           *engines_page.INTEROP, *ranks_page.RECORDS, "latency", "throughput", "kv_cache", "exact",
+           "stories-text")
 
 
 def write(folder):
@@ -46,8 +47,9 @@ def index():
                       results.machine(found), where["numpy"], where.get("blas_kernel") or ""))
     text = ("Pages that `python -m minibitnet.reproduce pages` makes from the files beside them: what "
             "trained models reach ([quality](quality.md)), what the papers' trained rows need "
-            "([trained](trained.md)), how fast they are trained ([speed](speed.md)) and "
-            "run ([engines](engines.md)), and the papers, row by row ([papers](papers.md)).")
+            "([trained](trained.md)), how fast they are trained ([speed](speed.md)), on several ranks too "
+            "([ranks](ranks.md)), and run ([engines](engines.md)), and the papers, row by row "
+            "([papers](papers.md)).")
     head = ("file", "command", "date", "machine", "NumPy", "BLAS kernel")
     return page("# Results", text, table(head, lines))
 
@@ -68,8 +70,10 @@ def draw_for_papers(name, path):
 
 
 PAGES = {"README.md": index, "quality.md": quality_page.quality, "speed.md": speed_page.speed,
-         "engines.md": engines_page.engines, "papers.md": papers, "trained.md": trained_page.trained}
+         "ranks.md": ranks_page.ranks, "engines.md": engines_page.engines, "papers.md": papers,
+         "trained.md": trained_page.trained}
 PICTURES = {"quality.png": quality_page.draw, "speed.png": speed_page.draw,
-            "engines.png": engines_page.draw, **trained_page.PICTURES, "poster.svg": poster.save} | {
+            "ranks.png": ranks_page.draw, "engines.png": engines_page.draw, **trained_page.PICTURES,
+            "poster.svg": poster.save} | {
     f"papers-{name}.png": partial(draw_for_papers, name)
     for name, experiment in EXPERIMENTS.items() if experiment.figure}
