@@ -1,13 +1,17 @@
 """Runs of several processes, started by mpiexec: the bytes of one process. (pip install mpi4py mpich)"""
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import minibitnet
 from minibitnet.errors import UserError
 from minibitnet.measure.cluster import bytes_sent
 from minibitnet.measure.train_bench import SIZES
@@ -81,6 +85,38 @@ def test_a_mistake_is_one_line_and_no_directory(mpiexec, tmp_path):
         code, out, err = run(mpiexec, 2, *arguments, "--out", tmp_path / "run")
         assert code in (1, 2) and out == "" and err.count("\n") == 1 and words in err
         assert not (tmp_path / "run").exists()
+
+
+def test_what_differs_between_ranks_is_one_line(mpiexec, tmp_path):
+    """Another text under the same name, another version of the package: said once, and no directory."""
+    texts = [tmp_path / "one.txt", tmp_path / "two.txt"]
+    for k, path in enumerate(texts):
+        path.write_text(f"the {k}th sea and its shells\n" * 2000, encoding="utf-8")
+    shutil.copytree(Path(minibitnet.__file__).parent, tmp_path / "minibitnet",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    with open(tmp_path / "minibitnet/errors.py", "a", encoding="utf-8") as f:
+        f.write("# another version\n")
+    for folder, data, message in (
+            (tmp_path.parent, texts, "rank 1: corpus .* is another text than rank 0's"),
+            (tmp_path, ["pets", "pets"], "rank 1: minibitnet's own files differ from those of rank 0")):
+        one, two = ([*TRAIN, *OPTIONS, "--out", str(tmp_path / "run"), "--data", str(of)] for of in data)
+        done = subprocess.run([mpiexec, "-n", "1", *one, ":", "-n", "1", "-wdir", str(folder), *two],
+                              capture_output=True, text=True, timeout=100, cwd=Path(__file__).parents[1])
+        assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
+        assert re.search(message, done.stderr) and not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_on_all_ranks_is_one_line_and_goes_on(mpiexec, alone, tmp_path):
+    process = started(mpiexec, 2, *OPTIONS, "--out", tmp_path / "run")
+    while not (tmp_path / "run" / "last.safetensors").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130 and err.count("interrupted after step") == 1
+    code, _, err = run(mpiexec, 3, "--resume", tmp_path / "run")
+    assert code == 0, err
+    assert (tmp_path / "run/last.safetensors").read_bytes() == (alone / "last.safetensors").read_bytes()
 
 
 def test_a_step_is_measured_on_ranks(mpiexec, tmp_path):
