@@ -112,30 +112,32 @@ def interrupted(folder):
 
 def killed(folder, rng, longest):
     """One of three ranks is killed at a random moment; two go on -> {"rank", "after", "ended": seconds until
-    no rank was left, "step": of the checkpoint, "said": lines of the ranks' own, "launcher": of mpiexec's,
-    "same"}"""
+    no rank was left, "said": lines that ranks said of it, "launcher": and mpiexec, "resumed": was there a
+    checkpoint, "same"}; None where the run was done before."""
     out, moment, victim = folder / "killed", rng.uniform(0.3, longest), rng.randrange(3)
     shutil.rmtree(out, ignore_errors=True)
-    started = subprocess.Popen(command(3, *new("ternary", 1, out)), stdout=subprocess.DEVNULL,
+    started = subprocess.Popen(command(3, *new("ternary", 1, out)), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     time.sleep(moment)
     ranks = processes(out)
-    if victim in ranks:
-        os.kill(ranks[victim], signal.SIGKILL)
+    if victim not in ranks:
+        started.communicate(timeout=END)
+        return None
+    os.kill(ranks[victim], signal.SIGKILL)
     began = time.monotonic()
     while processes(out):
         assert time.monotonic() - began < END, f"ranks {sorted(processes(out))} hang"
         time.sleep(0.02)
     ended = time.monotonic() - began
-    _, said = started.communicate(timeout=END)
-    own = [line for line in said.splitlines() if line.startswith(("error", "note", "Traceback"))]
+    launcher, said = started.communicate(timeout=END)
+    own = [line for line in said.splitlines() if not line.startswith("step ")]
     there = (out / "last.safetensors").exists()
     if there:
         run(2, "--resume", out)
     else:                                        # there is nothing yet to go on from
         run(2, *new("ternary", 1, out, "--overwrite"))
-    return {"rank": victim, "after": round(moment, 2), "killed": victim in ranks, "ended": round(ended, 2),
-            "said": len(own), "launcher": len(said.splitlines()) - len(own), "resumed": there,
+    return {"rank": victim, "after": round(moment, 2), "ended": round(ended, 2), "said": len(own),
+            "launcher": launcher[launcher.find("\n===") + 1:].count("\n"), "resumed": there,
             "same": sha256(out) == sha256(folder / "alone")}
 
 
@@ -200,9 +202,10 @@ def main():
         result["network"] = over_a_network(Path(folder))
         longest = run(3, *new("ternary", 1, Path(folder) / "whole"))
         rng, result["killed"] = random.Random(args.seed), []
-        for _ in range(args.kills):
-            result["killed"].append(killed(Path(folder), rng, longest))
-            print(result["killed"][-1], flush=True)
+        while len(result["killed"]) < args.kills:
+            one = killed(Path(folder), rng, longest)
+            print(one, flush=True)
+            result["killed"] += [one] if one else []
     same = {arm: all(row[-1] for row in result[arm]["runs"]) for arm in args.arms}
     same["interrupted"] = result["interrupted"]["same"] and result["interrupted"]["lines"] == 1
     same["network"] = result["network"] is None or result["network"]["same"] and result["network"][SPREAD]

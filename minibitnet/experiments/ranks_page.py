@@ -54,8 +54,9 @@ def same_bytes():
          share([one["same"] for one in kills]))])
     yield ""
     yield (f"After a kill the others were gone within {max(one['ended'] for one in kills):.2f} s at most. "
-           "What is said then is the launcher's report, up to "
-           f"{max(one['launcher'] for one in kills)} lines of it: it ends the ranks, which say nothing more.")
+           "Of it the launcher gives a report, of "
+           f"{max(one['launcher'] for one in kills)} lines at most; it ends the other ranks, which say "
+           f"{max(one['said'] for one in kills) or 'nothing'} more.")
 
 
 def measured():
