@@ -137,7 +137,7 @@ def killed(folder, rng, longest):
     else:                                        # there is nothing yet to go on from
         run(2, *new("ternary", 1, out, "--overwrite"))
     return {"rank": victim, "after": round(moment, 2), "ended": round(ended, 2), "said": len(own),
-            "launcher": launcher[launcher.find("\n===") + 1:].count("\n"), "resumed": there,
+            "launcher": ("\n" + launcher).partition("\n===")[2].count("\n"), "resumed": there,
             "same": sha256(out) == sha256(folder / "alone")}
 
 
