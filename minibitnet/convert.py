@@ -18,7 +18,8 @@ file. --to says what OUT is:
     gguf-KIND   a GGUF file of llama.cpp, KIND one of {', '.join(KINDS)} (i2s: bitnet.cpp's alone)
     packed      a directory that the packed and the integer engine run
 
-What is not packed (embedding, head, gains) is kept in --dtype, or as it is in IN.
+What is not packed (embedding, head, gains; of GGUF the gains have 32 bits) is kept in --dtype, or else in
+what the embedding of IN is kept in.
 
     python -m minibitnet.convert --random 2b4t DIR
 
@@ -42,6 +43,8 @@ def main(argv):
     if not (args.to or args.random):
         parser.error(f"expected --to and one of {', '.join(source.TARGETS)}")
     out, to = Path(args.paths[-1]), args.to or "hf"
+    if not to.startswith("gguf") and out.suffix in (".gguf", ".safetensors"):
+        raise UserError(f"{out}: --to {to} makes a directory: expected a name for one")
     if out.exists():
         raise UserError(f"{out} is there already: expected a new name")
     with _command.bar(unit="matrix", desc="reading") as bar:

@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 
+from .errors import UserError
 from .language_model import ENGINES
 from .pretrained import open_model
 
@@ -50,8 +51,14 @@ def main(argv):
         show(model.stream(args.prompt, **settings, stop=args.stop), args.prompt)
         return _command.DONE
     chat = model.chat(args.system)
-    for message in messages() if args.prompt is None else [args.prompt]:
-        show(chat.say(message, **settings))
+    if args.prompt is not None:
+        show(chat.say(args.prompt, **settings))
+        return _command.DONE
+    for message in messages():
+        try:
+            show(chat.say(message, **settings))
+        except UserError as e:                   # of one message; the conversation goes on
+            _command.say(f"error: {e}")
     return _command.DONE
 
 

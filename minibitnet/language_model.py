@@ -242,6 +242,8 @@ class LanguageModel:
         path, arrays, c = Path(directory_to_write(path)), self.latent("save_pretrained()"), self.config
         if path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file: expected the name of a directory")
+        if (run := RunDirectory(path)).last.exists() or run.packed.exists():
+            raise UserError(f"{path} is a run, whose configuration would be lost: expected another directory")
         in_two_bits = bool(packed) and c.variant.has_codes
         check_space(path, 4 * c.n_parameters + 2**20)
         matrices, rest = pack(arrays, c) if in_two_bits else ({}, arrays)
@@ -270,7 +272,7 @@ class LanguageModel:
         no number."""
         if not hasattr(self.engine, "transformer"):
             raise UserError(f"{call} of a model on the {type(self.engine).__name__}, which has no latent "
-                            "weights: expected the float engine")
+                            "weights: expected the float engine (of files: python -m minibitnet.convert)")
         for name, a in self.engine.transformer.arrays().items():
             if not all_finite(a):
                 raise NonFiniteError(f"{call}: {name} is not finite everywhere: expected numbers")

@@ -70,12 +70,18 @@ class Chat:
         self.ids = [specials[BEGIN]] if BEGIN in specials else []
         self.caches, self.turns = model.new_caches(), 0
         if _text(system):
-            self.ids += self.turn(SYSTEM + system.strip())
+            self.ids += self.short(self.turn(SYSTEM + system.strip()))
 
     def turn(self, text):
         """The ids of a turn behind the others, with the token that ends it."""
         follows = self.ids[-1:] == [self.end]
         return [*self.model.tokenizer.encode("\n" * follows + text).tolist(), self.end]
+
+    def short(self, ids):
+        """These ids; UserError where they would not be whole in what is kept of a full context."""
+        if len(ids) > (most := self.model.config.context // 2):
+            raise UserError(f"a message of {len(ids):,} tokens: expected at most half the context, {most:,}")
+        return ids
 
     def say(self, text: str, tokens: int = 500, **sampling: Any) -> Iterator[str]:
         """Yield the answer to a message piece by piece, of at most ``tokens`` tokens; keywords as in
@@ -83,11 +89,8 @@ class Chat:
         if not _text(text).strip():
             raise UserError("an empty message: expected text")
         decode_from = drawing(self.model.engine, tokens, turn=self.turns, **sampling)
-        said = self.turn(USER + text.strip()) + self.model.tokenizer.encode("\n" + ASSISTANT).tolist()
-        if len(said) > self.model.config.context // 2:
-            raise UserError(f"a message of {len(said):,} tokens: expected at most half the context, "
-                            f"{self.model.config.context // 2:,}")
-        self.ids += said
+        answer = self.model.tokenizer.encode("\n" + ASSISTANT).tolist()
+        self.ids += self.short(self.turn(USER + text.strip()) + answer)
         self.turns += 1
         self.make_room()
         drawn = decode_from(tuple(self.ids), caches=self.caches)

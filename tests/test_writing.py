@@ -120,6 +120,8 @@ def test_a_message_that_is_refused_is_not_said():
         with pytest.raises(UserError, match=message):
             list(chat.say(text, **settings))
         assert chat.ids == before
+    with pytest.raises(UserError, match="a message of .* tokens: expected at most half the context, 50"):
+        model_of(context=100).chat("long " * 20)
 
 
 def test_what_is_said_again_is_answered_anew():

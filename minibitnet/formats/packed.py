@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import packing
+from ..errors import UserError
 from ..float16 import BFLOAT16, all_finite, rounded
 from ..variants import VARIANTS
 from . import safetensors
@@ -40,6 +41,14 @@ def packed_matrix(quantize, w, name):            # (n, m) floats -> PackedMatrix
     except FloatingPointError:
         raise FormatError(f"{name} holds values that are not finite, or too large to add up") from None
     return PackedMatrix(packing.pack_ternary(codes), len(codes), np.float32(scale[0, 0]))
+
+
+def as_stored(a, dtype, name):                   # float32, float16 or BFLOAT16 -> one of FLOATS
+    """An array as a file keeps it; UserError, with its name, for numbers that dtype does not hold."""
+    try:
+        return rounded(a, FLOATS[dtype])
+    except ValueError as e:
+        raise UserError(f"{name}: {e}") from None
 
 
 class PackedFile(NamedTuple):
@@ -70,14 +79,14 @@ def save(path, config, step, matrices, arrays, dtype="float32"):
     for name, matrix in matrices.items():
         tensors[foreign(name)] = matrix.packed
         tensors[foreign(name) + "_scale"] = np.array([matrix.scale], np.float32)
-    tensors |= {foreign(name): rounded(a, FLOATS[dtype]) for name, a in arrays.items()}
+    tensors |= {foreign(name): as_stored(a, dtype, name) for name, a in arrays.items()}
     safetensors.save(path, tensors, {"format": FORMAT, "step": str(step), "config": json.dumps(config)})
 
 
 def save_dense(path, config, parameters, dtype="float16"):
     """Write every parameter as 16-bit floats: the size of the papers' baseline, which is all that the file is
     for."""
-    safetensors.save(path, {foreign(name): rounded(a, FLOATS[dtype]) for name, a in parameters.items()},
+    safetensors.save(path, {foreign(name): as_stored(a, dtype, name) for name, a in parameters.items()},
                      {"format": DENSE, "config": json.dumps(config)})
 
 

@@ -11,6 +11,7 @@ kernel must return its very integers, and says why no number on the way can over
     by_blas          bit planes (``BitPlanes``)   unpacks some rows at a time to float32, multiplies with BLAS
     by_blas_in_pairs the same                     the same for codes of 4 bits, two tokens to a number
     by_bit_planes    the same                     and, xor, popcount; a multiplication for each bit of a code
+                                                  (shared_bit_planes: on several threads)
     by_lookup        ``TableIndices``             looks up sums of eight weights at a time: additions alone
     matmul           bit planes                   the fastest one of the first three
 
@@ -189,8 +190,6 @@ def parts_of(codes):                             # (m, N) of 4 bits -> slices of
 
 
 # ---- bit planes
-
-
 
 def with_small_buffers(kernel):
     """The kernel, run while NumPy's buffers have BUFFER numbers."""

@@ -62,7 +62,7 @@ def examine(path, *, data: str | None = None, run: bool = True, threads: int = 1
     found.findings += [Finding("tokenizer", str(e)) for e in excused]
     look(found, model.matrices, model.matrices.__getitem__, report)
     found.findings += chain(
-        of_files(folder, kind, model),
+        of_files(folder, kind, model, found.seen),
         soundness.of_matrices(found.seen, ternary=0 in (model.c.variant.codes or (0,))),
         soundness.of_arrays(model.arrays, soundness.spoken_ids(model.tokenizer)),
         soundness.of_config(model.c), soundness.of_tokenizer(model.tokenizer, model.ends))
@@ -82,6 +82,8 @@ def examine(path, *, data: str | None = None, run: bool = True, threads: int = 1
     sure = found.heard and found.heard.predicts or found.has("scale convention") or found.has("scales lost")
     if guess and not sure:
         found.findings.insert(0, guess)
+    elif guess and found.sound:
+        found.notes.append(f"{guess.said}; but it predicts well with them")
     return found
 
 
@@ -96,7 +98,7 @@ def place_of(path):
         if is_directory(folder.parent) and belongs(folder):
             return folder.parent, DIRECTORY
         return folder, RUN_FILE if is_of_run(folder) else BARE
-    if folder.is_file():
+    if not folder.is_dir():
         raise UserError(f"{folder}: expected a run, a directory of Hugging Face, safetensors or GGUF")
     if not any(chain(folder.glob("*.json"), folder.glob("*.safetensors"))):
         raise UserError(f"{folder}: expected a model, found a directory with neither weights nor "
@@ -105,6 +107,9 @@ def place_of(path):
     if weights and not (folder / huggingface.CONFIG).is_file():
         raise UserError(f"{folder} has no {huggingface.CONFIG}: expected it beside {weights[0]}; or name "
                         "that file")
+    if weights and not is_directory(folder):
+        raise UserError(f"{folder / huggingface.CONFIG} has no model_type: expected bitnet or llama, of the "
+                        f"weights in {weights[0]}")
     return folder, DIRECTORY if is_directory(folder) else RUN
 
 
@@ -196,22 +201,28 @@ def matrix_of(path, name, tensors):
 
 # ---- files that say different things
 
-def of_files(folder, kind, model):
-    """A Source and where it is from -> Findings."""
+def of_files(folder, kind, model, seen):
+    """A Source, where it is from, and what could be looked at, [MatrixSeen] -> Findings."""
     if kind == RUN:
         yield from of_run(RunDirectory(folder), model)
     if kind != DIRECTORY:
         return
     directory, head = huggingface.open_directory(folder), huggingface.stored(folder).get("lm_head.weight")
-    if model.c.tied and head is not None and not np.array_equal(
+    if model.c.tied and head is not None and not same_numbers(
             head.read(), directory.tensors["embed_tokens.weight"].read()):
         yield Finding("head beside a tied one", f"{folder}: lm_head.weight is not the embedding")
     if model.c.variant.has_codes and not directory.storage.packed:
-        for name in model.matrices:
+        for name in (s.name for s in seen):
             w = widen(huggingface.array(directory, name))
             if soundness.has_three_values(w):
                 yield Finding("quantized twice", f"{name} holds 0 and plus or minus {np.abs(w).max():g} "
                                                  f"alone; the scale that it is given is {np.abs(w).mean():g}")
+
+
+def same_numbers(a, b):
+    """Do two arrays hold the same numbers, whatever their types?"""
+    return a.shape == b.shape and all(np.array_equal(widen(a[i:i + 4096]), widen(b[i:i + 4096]))
+                                      for i in range(0, len(a), 4096))
 
 
 def of_run(run, model):
@@ -230,8 +241,10 @@ def of_run(run, model):
         yield Finding(DAMAGED, str(e))
         return
     other = [name for name, matrix in found.matrices.items()
-             if not np.array_equal(matrix.packed, model.matrices[name].packed)]
+             if not source.same_matrix(matrix, model.matrices[name])]
+    other += [name for name, a in found.arrays.items()
+              if source.agreement(model.arrays[name], a) == "DIFFERENT"]
     if other and found.step == steps[run.last]:
         yield Finding("stale packing", f"{run.packed} and {run.last} are of step {found.step:,}, and "
-                                       f"{len(other)} of {len(found.matrices)} matrices differ, {other[0]} "
-                                       "for one")
+                                       f"{len(other)} of {len(found.matrices) + len(found.arrays)} arrays "
+                                       f"differ, {other[0]} for one")

@@ -26,13 +26,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError, brief
-from ..float16 import all_finite, rounded, widen
-from ..formats.packed import FLOATS, PackedMatrix, is_bitlinear
+from ..float16 import all_finite, widen
+from ..formats.packed import PackedMatrix, as_stored, is_bitlinear
 from ..formats.safetensors import FormatError
 from ..nn.config import ModelConfig
 from ..packing import pack_ternary, unpack_ternary
 from ..text.bpe_files import GPT2_PATTERN, from_huggingface, split_by, to_huggingface
-from ..text.tokenizer import BPETokenizer
+from ..text.tokenizer import bpe_tokenizer
 from . import ggml, gguf, huggingface
 
 NAMES = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
@@ -87,12 +87,14 @@ def write(path, c, matrices, arrays, tokenizer, *, kind="tq2", dtype="float16", 
     if kind not in list(KINDS) or dtype not in list(FLOAT_KINDS):
         raise UserError(f"{brief(kind)} with {brief(dtype)}: expected one of {', '.join(KINDS)} with one of "
                         f"{', '.join(FLOAT_KINDS)}")
+    if Path(path).suffix != ".gguf":
+        raise UserError(f"{path}: expected a name that ends in .gguf, by which such a file is known")
     of_kind, tensors = KINDS[kind], {}
     for ours in c.tensor_shapes():
         if not is_bitlinear(ours):
             a = arrays[ours]
-            stored = dtype if a.ndim > 1 else "float32"
-            tensors[theirs(ours)] = FLOAT_KINDS[stored], a.shape, rounded(a, FLOATS[stored])
+            kept = dtype if a.ndim > 1 else "float32"
+            tensors[theirs(ours)] = FLOAT_KINDS[kept], a.shape, as_stored(a, kept, ours)
             continue
         packed, n, scale = matrices[ours]
         codes = unpack_ternary(packed, n)
@@ -157,7 +159,7 @@ def read(path):
         tensor = taken(left, theirs(ours), shape, path)
         if is_bitlinear(ours):
             scale = left.pop(theirs(ours).replace(".weight", ".scale"), None)
-            factor = 1.0 if scale is None else float(widen(floats(scale, path, theirs(ours))).reshape(-1)[0])
+            factor = 1.0 if scale is None else number_in(scale, path, theirs(ours))
             matrices[ours] = matrix(tensor, factor, path, theirs(ours))
         else:
             arrays[ours] = floats(tensor, path, theirs(ours))
@@ -232,6 +234,14 @@ def floats(tensor, path, name):
     return a if a.dtype.names or a.dtype != np.dtype("<f4") else a.astype(np.float32)
 
 
+def number_in(tensor, path, name):
+    """The one float of a tensor."""
+    a = widen(floats(tensor, path, name)).reshape(-1)
+    if a.size != 1:
+        raise FormatError(f"{path}: the scale of {name!r} has {a.size:,} numbers: expected one")
+    return float(a[0])
+
+
 def matrix(tensor, factor, path, name):
     """A projection in blocks, or in floats of three values -> PackedMatrix with one scale, times factor."""
     if tensor.kind in ggml.KINDS:
@@ -289,4 +299,4 @@ def tokenizer_of(file):
                   "ignore_merges": pre == "llama-bpe" or said.get(MERGES) is True},
         "added_tokens": [{"id": i, "content": tokens[i], "special": True} for i in special],
         "normalizer": None, "pre_tokenizer": split_by(pattern)}, path)
-    return BPETokenizer(vocabulary._replace(unused=unused))
+    return bpe_tokenizer(vocabulary._replace(unused=unused), path)

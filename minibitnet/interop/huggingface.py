@@ -28,9 +28,9 @@ import numpy as np
 from .. import packing
 from ..errors import UserError, brief
 from ..files import found, read_at_most, write_atomically
-from ..float16 import all_finite, rounded, widen
+from ..float16 import all_finite, widen
 from ..formats import safetensors
-from ..formats.packed import FLOATS, PackedMatrix, foreign, is_bitlinear, packed_matrix
+from ..formats.packed import FLOATS, PackedMatrix, as_stored, foreign, is_bitlinear, packed_matrix
 from ..formats.safetensors import FormatError
 from ..nn.config import ModelConfig
 from ..quant import absmean_ternary
@@ -329,8 +329,8 @@ def write(path, c, matrices, arrays, tokenizer, *, dtype="float32", begin=None, 
         tensors[foreign(name)] = matrix.packed
         tensors[f"{foreign(name)}_scale"] = np.array([matrix.scale], np.float32)
     for name, a in arrays.items():
-        stored = "float32" if masters and is_bitlinear(name) else dtype
-        tensors[foreign(name)] = rounded(a, FLOATS[stored])
+        in_32_bits = masters and is_bitlinear(name)
+        tensors[foreign(name)] = as_stored(a, "float32" if in_32_bits else dtype, name)
     path.mkdir(parents=True, exist_ok=True)
     for stale in (INDEX, CONFIG):                # of another model that was here
         (path / stale).unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from ..text.corpora import WITH_GRAMMAR, load_corpus, texts
 from .soundness import Finding, entropy
 
 CLEARLY = 0.01, 3.0      # nats a token, and standard errors: what "clearly better" is
-TOKENS = 128, 2048       # at least, at most, that a model is scored on
+TOKENS = 128, 2048       # at least, at most, that a model is scored on: a table of few tokens knows them all
 WORK = 2**36             # parameters times tokens: a large model reads fewer
 ROWS = 128               # texts, at most: of a very short context they are many
 
@@ -176,11 +176,11 @@ def losses(engine, rows):
     return np.concatenate(each)
 
 
-def rows_of(documents, source, most):
-    """Texts -> [(T + 1,) ids], at most a context each and about ``most`` tokens in all, the first of each
-    document's; UserError where the tokenizer does not know them."""
+def rows_of(texts, source, most):
+    """Texts -> [(T + 1,) ids], at most a context each and about ``most`` tokens in all; UserError where the
+    tokenizer does not know them."""
     rows, begin = [], [] if source.begin is None else [source.begin]
-    for text in documents:
+    for text in texts:
         ids = np.concatenate([begin, source.tokenizer.encode(text), source.ends[:1]]).astype(np.int64)
         ids = ids[:min(source.c.context, most) + 1]
         if len(ids) > 1:
@@ -196,14 +196,17 @@ def unigram(rows):
     return entropy(np.unique(np.concatenate([ids[1:] for ids in rows]), return_counts=True)[1])
 
 
-def documents_of(name):
-    """A corpus -> its documents; of one without, pieces of 2,000 characters of its end, which a run has not
-    been trained on."""
+def texts_of(name, source, sha256=None):
+    """A corpus -> its documents, of which a model reads the beginnings; of one without, pieces of its end,
+    which a run has not been trained on, of a context each. UserError where it has another sha256."""
     corpus = load_corpus(name)
+    if sha256 and corpus.sha256 != sha256:
+        raise UserError(f"{name} is another text than the model's own")
     if corpus.has_documents:
         return texts(corpus)
-    end = corpus.text[-100_000:]
-    return [end[i:i + 2000] for i in range(0, len(end), 2000)]
+    end, n = corpus.text[-100_000:], source.c.context
+    a_token = max(1, len(end) // max(1, len(source.tokenizer.encode(end))))      # characters, about
+    return [end[i:i + a_token * n] for i in range(0, len(end), a_token * n)]
 
 
 def hear(read, own=None, data=None, threads=1, report=lambda what: None):
@@ -217,16 +220,19 @@ def hear(read, own=None, data=None, threads=1, report=lambda what: None):
     engine, known = engine_of(source, threads=threads), {}
     for name in dict.fromkeys([data] if data else filter(None, [own, *WITH_GRAMMAR])):
         try:
-            rows = rows_of(documents_of(name), source, most)
+            sha256 = source.settings["corpus"]["sha256"] if name == own and not data else None
+            rows = rows_of(texts_of(name, source, sha256), source, most)
+            if (n := sum(len(ids) - 1 for ids in rows)) < TOKENS[0]:
+                raise UserError(f"{name} has {n:,} tokens for this model: expected at least {TOKENS[0]}, to "
+                                "judge it by")
         except UserError:
             if data:
                 raise
             continue
-        if rows:
-            known[name] = rows, losses(engine, rows)
+        known[name] = rows, losses(engine, rows)
     if not known:
-        raise UserError("the tokenizer knows neither stories nor pets: expected a text that it knows, to "
-                        "hear the model on (--data TEXT)")
+        raise UserError("the tokenizer knows neither stories nor pets, or little: expected a text that it "
+                        "knows, to hear the model on (--data TEXT)")
     del engine
     name = min(known, key=lambda name: known[name][1].mean() - unigram(known[name][0]))
     rows, as_read = known[name]

@@ -58,6 +58,7 @@ LOPSIDED = 0.2                         # of (n+ - n-) / (n+ + n-)
 FAR = 30.0                             # times the median of its kind
 HUGE = 1e5                             # larger than any gain or embedding
 LARGE_SCALE = 20.0                     # times 1 / sqrt(m); trained matrices of this project: 0.5 to 4
+DEAD = 0.25                            # share of a norm's gains that are 0
 RARE = 1e-9                            # so probable is the longest run that chance may make
 PUBLISHED = {                          # [2b4t], and the config.json that came with it
     ("BitNet b1.58 2B4T", (128_256, 2560, 30, 20, 5, 6912)):
@@ -214,8 +215,8 @@ def of_arrays(arrays, spoken=None):
         if largest > HUGE:
             yield Finding("number out of line", f"{name}: {largest:g} at most, where the median of its rows' "
                                                 f"largest is {np.median(rows):g}")
-        elif name.endswith("norm.weight") and not largest:
-            yield Finding("dead gains", f"{name}: all {len(a):,} gains are 0")
+        elif name.endswith("norm.weight") and (dead := int((rows == 0).sum())) > DEAD * len(a):
+            yield Finding("dead gains", f"{name}: {dead:,} of {len(a):,} gains are 0")
         elif a.ndim == 2:
             empty = (rows == 0) & (True if spoken is None else spoken)
             if empty.any():
@@ -257,7 +258,10 @@ def of_tokenizer(tokenizer, ends):
             yield Finding("tokenizer", f"{text!r} comes back as {back!r}")
             break
     if vocabulary:
-        yield from of_ranks(tokenizer)
+        try:
+            yield from of_ranks(tokenizer)
+        except UserError as e:                   # a pattern that fails
+            yield Finding("tokenizer", str(e))
     spoken = spoken_ids(tokenizer)
     if ends and spoken is not None and all(spoken[i] for i in ends):
         said = ", ".join(f"{i} ({tokenizer.decode([i])!r})" for i in ends)

@@ -1,4 +1,5 @@
 """Any model that can be read, in one form: a run, a directory of Hugging Face, a GGUF file; and back."""
+import shutil
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from ..api import latest, model_of, run_at, tokenizer_of
 from ..errors import UserError
-from ..float16 import widen
+from ..float16 import rounded, widen
 from ..formats import checkpoint, packed, safetensors
 from ..formats.packed import FLOATS, is_bitlinear
 from ..formats.rundir import RunDirectory
@@ -72,6 +73,8 @@ def of_directory(directory, report, excused=None):
 
 def of_file(path, excused=None):
     """A file of a run: a checkpoint or a packed one."""
+    if is_pretrained(path.parent):
+        raise UserError(f"{path} is the weights alone: expected its directory, {path.parent}")
     run, (_, metadata) = RunDirectory(path.parent), safetensors.stored(path)
     if metadata.get("format") == packed.FORMAT:
         return of_packed(path, run, excused)
@@ -117,7 +120,7 @@ def random(name):
     c = ModelConfig(**SHAPES[name] | ({"context": 4096} if name == "2b4t" else {}))
     weights = RandomModel(c, FLOATS["bfloat16"])
     arrays = {key: weights[key] for key in weights.shapes if not is_bitlinear(key)}
-    tokenizer = BPETokenizer(with_end({bytes([b]): b for b in range(256)}))
+    tokenizer = padded(BPETokenizer(with_end({bytes([b]): b for b in range(256)})), c.vocab_size, name)
     return Source(c, {key: weights[key] for key in weights.shapes if is_bitlinear(key)}, arrays, tokenizer,
                   tokenizer.end, [tokenizer.end], {})
 
@@ -132,16 +135,37 @@ def write(source, path, to, dtype):
         if not c.variant.has_codes:
             raise UserError(f"linear = {c.linear!r}: expected ternary or binary weights to pack")
         settings = source.settings or settings_of(c, path.name, source.begin, source.ends)
-        run = RunDirectory(path)
+        run, new = RunDirectory(path), not path.exists()
         run.create(settings, source.tokenizer)
         try:
             packed.save(run.packed, settings, 0, source.matrices, source.arrays, dtype)
-        finally:
+        except BaseException:
             run.close()
+            if new:                              # nothing stays of what could not be made
+                shutil.rmtree(path)
+            raise
+        run.close()
     else:
         gguf_model.write(path, c, source.matrices, source.arrays, source.tokenizer,
                          kind=to.removeprefix("gguf-"), dtype=dtype, begin=source.begin, ends=source.ends,
                          name=path.stem)
+
+
+def same_matrix(ours, theirs):
+    """Do two PackedMatrix hold the same weights?"""
+    return np.array_equal(ours.packed, theirs.packed) and ours.scale == theirs.scale
+
+
+def agreement(ours, theirs):
+    """What became of an array that was kept as another type: "equal", "rounded" to it, or "DIFFERENT"."""
+    if ours.shape != theirs.shape:
+        return "DIFFERENT"
+    if np.array_equal(widen(ours), widen(theirs)):
+        return "equal"
+    try:
+        return "rounded" if np.array_equal(widen(rounded(ours, theirs.dtype)), widen(theirs)) else "DIFFERENT"
+    except ValueError:                           # numbers that their type does not hold
+        return "DIFFERENT"
 
 
 def compare(source, other):
@@ -151,13 +175,10 @@ def compare(source, other):
     for name, shape in source.c.tensor_shapes().items():
         if name in source.matrices:
             ours, theirs = source.matrices[name], other.matrices[name]
-            equal = np.array_equal(ours.packed, theirs.packed) and ours.scale == theirs.scale
-            verdict = "equal" if equal else "DIFFERENT"
+            verdict = "equal" if same_matrix(ours, theirs) else "DIFFERENT"
             kind, how = "projections", "ternary"
         else:
-            ours, theirs = (widen(s.arrays[name]) for s in (source, other))
-            near = np.allclose(ours, theirs, rtol=2**-7, atol=1e-6 * float(np.abs(ours).max()))
-            verdict = "equal" if np.array_equal(ours, theirs) else "rounded" if near else "DIFFERENT"
+            verdict = agreement(source.arrays[name], other.arrays[name])
             kind = ("projections" if is_bitlinear(name) else
                     {"embed_tokens.weight": "embedding", "lm_head.weight": "head"}.get(name, "gains"))
             how = next(text for text, dtype in FLOATS.items() if dtype == other.arrays[name].dtype)

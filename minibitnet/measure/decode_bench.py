@@ -62,7 +62,7 @@ def decoding(contender, c, file, threads):
 def steps_of(engine, nbytes):
     """An engine, its weights' bytes -> the same."""
     c = engine.config
-    prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, PROMPT))
+    prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, min(PROMPT, c.context)))
     caches, prefills, ids = engine.new_caches(), [], prompt[:, -1:]
 
     def prefill():
@@ -79,7 +79,7 @@ def steps_of(engine, nbytes):
         if caches[0].length == c.context:
             prefill()
         ids = engine(ids, caches, last=True)[:, 0, :].argmax(0)[None]
-    return step, {"prefill_tokens_per_s": PROMPT / median(prefills), "weights_mb": nbytes / 1e6}
+    return step, {"prefill_tokens_per_s": prompt.size / median(prefills), "weights_mb": nbytes / 1e6}
 
 
 def packed_engine(c, file, threads):

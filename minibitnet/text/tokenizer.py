@@ -202,7 +202,7 @@ def load_tokenizer(path):
     if isinstance(saved, dict) and "model" in saved:
         if isinstance(saved["model"], dict) and saved["model"].get("type") == "WordLevel":
             return CharTokenizer(*bpe_files.characters_from_huggingface(saved, path))
-        return _bpe_tokenizer(bpe_files.from_huggingface(saved, path), path)
+        return bpe_tokenizer(bpe_files.from_huggingface(saved, path), path)
     return from_json(saved, path)
 
 
@@ -235,12 +235,12 @@ def from_json(saved, path):
                 all(type(value) is LATER.get(key) and 0 < value < 2**31 for key, value in rest.items())):
             ranks = bpe_files.ranks_of(tokens, lambda rank: f"{path}: rank {rank}", ignore_merges)
             bpe_files.check_specials(specials, len(ranks), path)
-            return _bpe_tokenizer(bpe_files.Vocabulary(ranks, pattern, specials, ignore_merges, **rest), path)
+            return bpe_tokenizer(bpe_files.Vocabulary(ranks, pattern, specials, ignore_merges, **rest), path)
     raise UserError(f"tokenizer {str(path)!r} is not a tokenizer.json saved by a run: expected kind 'byte', "
                     "'char' with sorted, distinct characters, or 'bpe' with ranks, pattern and specials")
 
 
-def _bpe_tokenizer(vocabulary, path):
+def bpe_tokenizer(vocabulary, path):
     """Vocabulary -> tokenizer; UserError if tiktoken cannot use its pattern."""
     pattern = vocabulary.pattern
     try:

@@ -8,6 +8,7 @@ import pytest
 import minibitnet
 from minibitnet import convert, evaluate, generate
 from minibitnet.errors import UsageError
+from minibitnet.float16 import BFLOAT16, rounded
 from minibitnet.interop import source
 from minibitnet.interop.source import TARGETS
 from minibitnet.language_model import FloatEngine, LanguageModel
@@ -44,6 +45,42 @@ def test_a_run_there_and_the_same_logits(to, run, tmp_path, capsys):
     assert "DIFFERENT" not in text and "rounded" not in text and f"{out}: " in text
     model = minibitnet.load(out, "packed") if to == "packed" else minibitnet.from_pretrained(out)
     assert np.array_equal(model.logits(IDS), minibitnet.load(run).logits(IDS))
+
+
+def test_what_became_of_an_array():
+    a = np.array([1.0, 1.001, -3e-3, 70_000], np.float32)
+    off, half = a * np.float32(1.007), np.dtype(np.float16)
+    assert source.agreement(a, a.copy()) == "equal"
+    assert source.agreement(a, rounded(a, BFLOAT16)) == "rounded"
+    assert source.agreement(a[:3], rounded(a[:3], half)) == "rounded"
+    for other in (off, rounded(off, BFLOAT16), a[:3], a[::-1], np.zeros(4, half)):
+        assert source.agreement(a, other) == "DIFFERENT"
+
+
+def test_what_cannot_be_kept_leaves_nothing(run, tmp_path, monkeypatch):
+    """A value that 16 bits do not hold, in every format; a directory with a file's name, and the reverse."""
+    model = minibitnet.load(run)
+    model.engine.transformer.parameters()["embed_tokens.weight"].data[3, 3] = 7e4
+    large = model.save(tmp_path / "large")
+    for to in ("hf", "packed", "gguf-tq2"):
+        out = tmp_path / ("m.gguf" if to.startswith("gguf") else "m")
+        with pytest.raises(minibitnet.UserError, match="embed_tokens.weight: 70000 is too large for float16"):
+            convert.main([str(large), str(out), "--to", to, "--dtype", "float16"])
+        assert not out.exists()
+    for to, name, message in (("hf", "m.gguf", "--to hf makes a directory"),
+                              ("packed", "m.safetensors", "--to packed makes a directory"),
+                              ("gguf-q2", "m", "expected a name that ends in .gguf")):
+        with pytest.raises(minibitnet.UserError, match=message):
+            convert.main([str(run), str(tmp_path / name), "--to", to])
+        assert not (tmp_path / name).exists()
+    folder = model.save_pretrained(tmp_path / "hf")
+    with pytest.raises(minibitnet.UserError, match="is the weights alone: expected its directory"):
+        convert.main([str(folder / "model.safetensors"), str(tmp_path / "o"), "--to", "hf"])
+
+
+def test_random_weights_can_be_packed_at_once(tmp_path, capsys):
+    assert convert.main(["--random", "tiny", str(tmp_path / "m"), "--to", "packed"]) == 0
+    assert "DIFFERENT" not in capsys.readouterr().out
 
 
 def test_what_was_converted_writes(run, tmp_path, capsys):

@@ -34,7 +34,7 @@ def run(path):
 
 
 def look(path):
-    """Inspect it: what is wrong is said, and nothing raised."""
+    """Inspect it: what is wrong is said; a place where no model is, is refused."""
     return examine(path, run=False)
 
 

@@ -64,10 +64,11 @@ def test_bytes_and_characters(tmp_path):
     for change in ({"nfc": True}, {"prefix_space": True, "pattern": GPT2_PATTERN}):
         odd = BPETokenizer(TOKENIZER.vocabulary._replace(**change))
         with pytest.raises(UserError, match="that takes text as it is, which GGUF can hold"):
-            model_of(tokenizer=odd, **WIDE).save_gguf(tmp_path / "c")
+            model_of(tokenizer=odd, **WIDE).save_gguf(tmp_path / "c.gguf")
     characters = CharTokenizer.train("the sea", with_end=True)
+    model = model_of(tokenizer=characters, vocab_size=characters.vocab_size, **WIDE)
     with pytest.raises(UserError, match="expected a tokenizer of bytes"):
-        model_of(tokenizer=characters, vocab_size=characters.vocab_size, **WIDE).save_gguf(tmp_path / "c")
+        model.save_gguf(tmp_path / "c.gguf")
 
 
 def test_what_cannot_be_said_in_the_format(tmp_path, wide):
@@ -272,6 +273,30 @@ def test_llama_cpp_gives_what_its_activations_explain(tmp_path):
     model = with_llama_cpp.random_model(1)
     for found in with_llama_cpp.compared(model, np.arange(20), tmp_path).values():
         assert found["from ours by blocks"] < found["from ours"] < 0.1
+
+
+def test_a_name_without_the_ending_is_refused(tmp_path):
+    with pytest.raises(UserError, match="name: expected a name that ends in .gguf"):
+        model_of(**WIDE).save_gguf(tmp_path / "name")
+    assert not (tmp_path / "name").exists()
+
+
+def test_a_scale_of_two_numbers_is_refused(tmp_path):
+    file = gguf.read(model_of(**WIDE).save_gguf(tmp_path / "m.gguf"))
+    name = "blk.0.attn_q.scale"
+    tensors = {key: (t.kind, t.shape, t.read()) for key, t in file.tensors.items()}
+    tensors[name] = tensors[name][0], (2,), np.array([0.1, 0.2], np.float32)
+    gguf.write(tmp_path / "n.gguf", file.metadata, tensors)
+    with pytest.raises(UserError, match="the scale of .* has 2 numbers: expected one"):
+        minibitnet.from_pretrained(tmp_path / "n.gguf")
+
+
+def test_a_pattern_that_does_not_compile_is_refused_by_name(tmp_path):
+    file = gguf.read(model_of(**WIDE).save_gguf(tmp_path / "m.gguf"))
+    tensors = {key: (t.kind, t.shape, t.read()) for key, t in file.tensors.items()}
+    gguf.write(tmp_path / "n.gguf", file.metadata | {gguf_model.OWN: "(["}, tensors)
+    with pytest.raises(UserError, match="n.gguf: its pattern '\\(\\[' does not compile"):
+        minibitnet.from_pretrained(tmp_path / "n.gguf")
 
 
 def test_numbers_of_32_bits_are_read_in_few_digits(tmp_path):

@@ -372,6 +372,14 @@ def test_what_transformers_has_no_class_for(tmp_path):
         model_of().save_pretrained(tmp_path / "m", packed="no")
 
 
+def test_a_run_is_not_written_over(tmp_path):
+    """Its config.json and tokenizer.json have these names."""
+    model = model_of(tokenizer=ByteTokenizer(), vocab_size=256)
+    (tmp_path / "packed.safetensors").touch()
+    with pytest.raises(UserError, match="is a run, whose configuration would be lost"):
+        model.save_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("documents", [False, True])
 def test_a_tokenizer_of_characters_is_read_again(documents, tmp_path):
     tokenizer = CharTokenizer("\n abcé日", documents)

@@ -11,6 +11,7 @@ from planted import HEARD, SHOWN, planted, set_to
 import minibitnet
 from minibitnet import inspect
 from minibitnet.errors import UserError
+from minibitnet.float16 import widen
 from minibitnet.formats import safetensors
 from minibitnet.formats.packed import PackedMatrix
 from minibitnet.interop import readings, soundness, source
@@ -98,6 +99,28 @@ def test_a_head_beside_a_tied_one_is_named(trained, tmp_path):
     assert faults(folder, run=False) == {"head beside a tied one"}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_head_of_another_type_is_compared_by_its_numbers(dtype, trained, tmp_path):
+    folder = trained.save_pretrained(tmp_path / "m", dtype=dtype)
+    arrays, _ = safetensors.load(folder / "model.safetensors")
+    arrays["lm_head.weight"] = widen(arrays["model.embed_tokens.weight"])
+    safetensors.save(folder / "model.safetensors", arrays, {"format": "pt"})
+    assert faults(folder, run=False) == set()
+    arrays["lm_head.weight"] = np.zeros(arrays["lm_head.weight"].shape, np.float16)
+    safetensors.save(folder / "model.safetensors", arrays, {"format": "pt"})
+    assert faults(folder, run=False) == {"head beside a tied one"}
+
+
+def test_masters_that_have_no_codes_are_named_and_the_rest_is_told(trained, tmp_path):
+    folder = trained.save_pretrained(tmp_path / "m", packed=False)
+    arrays, _ = safetensors.load(folder / "model.safetensors")
+    arrays[f"model.{UP}"][0, 0] = np.nan
+    safetensors.save(folder / "model.safetensors", arrays, {"format": "pt"})
+    found = examine(folder)
+    assert [finding.fault for finding in found.findings] == ["damaged file"]
+    assert len(found.seen) == 13, "all but one of two layers' seven"
+
+
 def test_masters_that_were_quantized_already_are_named(trained, tmp_path):
     for parameter in trained.engine.transformer.parameters().values():
         if parameter.data.shape == (48, 32):                         # gate and up
@@ -118,6 +141,17 @@ def test_a_stale_packing_and_a_damaged_older_checkpoint_are_named(trained, tmp_p
     other[:] = -other
     packed = trained.save(tmp_path / "other") / "packed.safetensors"
     (run / "packed.safetensors").write_bytes(packed.read_bytes())
+    assert faults(run, run=False) == {"stale packing"}
+
+
+@pytest.mark.parametrize("name, change", [(f"model.{UP}_scale", lambda a: 5 * a),
+                                          ("model.embed_tokens.weight", lambda a: np.roll(a, 1, 0))])
+def test_a_packing_of_other_scales_or_another_embedding_is_named(name, change, trained, tmp_path):
+    run = trained.save(tmp_path / "run")
+    arrays, metadata = safetensors.load(run / "packed.safetensors")
+    safetensors.save(run / "packed.safetensors", arrays, metadata)
+    assert faults(run, run=False) == set(), "written again, it is the same"
+    safetensors.save(run / "packed.safetensors", arrays | {name: change(arrays[name])}, metadata)
     assert faults(run, run=False) == {"stale packing"}
 
 
@@ -233,6 +267,11 @@ def test_the_file_that_is_named_is_looked_at(storyteller, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((storyteller / "model.safetensors").read_bytes())
     with pytest.raises(UserError, match="has no config.json: expected it beside model.safetensors"):
         examine(tmp_path)
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="config.json has no model_type: expected bitnet or llama"):
+        examine(tmp_path)
+    with pytest.raises(UserError, match="null: expected a run, a directory of Hugging Face"):
+        examine("/dev/null")
 
 
 @pytest.mark.parametrize("change, words", [
@@ -259,6 +298,31 @@ def test_what_is_wrong_in_a_file_by_itself_is_named(change, words, tmp_path, rng
         examine(tmp_path / "w.safetensors")
 
 
+def test_a_few_tokens_are_nothing_to_judge_by(storyteller, tmp_path):
+    """A table of so few knows them all."""
+    (tmp_path / "a.txt").write_text("Once upon a time.\n", encoding="utf-8")
+    with pytest.raises(UserError, match="a.txt has [0-9]+ tokens for this model: expected at least 128"):
+        examine(storyteller, data=str(tmp_path / "a.txt"))
+
+
+def test_scales_a_thousand_times_are_at_least_noted(storyteller, few):
+    def larger(p):
+        for name in p.names():
+            p.write(f"{name}_scale", lambda scale: 1000 * scale)
+    with planted(storyteller, larger):
+        found = examine(storyteller)
+        assert found.has("scale convention") or any("times 1 / sqrt(inputs)" in note for note in found.notes)
+
+
+def test_a_pattern_that_fails_is_the_tokenizers_fault(trained, tmp_path):
+    folder = trained.save_pretrained(tmp_path / "m")
+    file = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    text = json.dumps(file)
+    pattern = json.dumps(file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"])
+    (folder / "tokenizer.json").write_text(text.replace(pattern, '"(a*)*b"'), encoding="utf-8")
+    assert faults(folder, run=False) <= {"tokenizer"}
+
+
 def test_a_model_of_a_text_that_is_gone_is_not_judged(tmp_path, few, monkeypatch):
     """Of other texts it knows nothing, and that is no fault of its."""
     text = tmp_path / "own.txt"
@@ -270,6 +334,9 @@ def test_a_model_of_a_text_that_is_gone_is_not_judged(tmp_path, few, monkeypatch
     moved = text.rename(tmp_path / "moved.txt")
     found = examine(run)
     assert found.sound and "--data TEXT" in found.notes[-1]
+    text.write_text("another text under this name, of other words altogether\n" * 200, encoding="utf-8")
+    found = examine(run)
+    assert found.sound and "--data TEXT" in found.notes[-1], "it is not the model's own"
     assert examine(run, data=str(moved)).heard.predicts
     folder = fitted.model.save_pretrained(tmp_path / "hf")
     assert faults(folder) == {"predicts nothing"}, "a directory does not say which text it is of"

@@ -6,6 +6,7 @@ import pytest
 import with_transformers
 
 RECORD = Path(__file__).parents[2] / "data/results/transformers.json"
+LLAMA = 1e-5                       # of floats, every model
 MEDIAN, WORST = 1e-5, 5e-2         # one code that flips at a tie of rounding moves a logit by a hundredth
 
 
@@ -36,6 +37,7 @@ def test_the_record_of_many():
     """50 of each kind and of each form."""
     result = json.loads(RECORD.read_text(encoding="utf-8"))["result"]
     assert result["read"].keys() == {*with_transformers.FORMS, "llama"}
-    for found in (*result["read"].values(), result["written"]):
-        assert found["models"] == 50 and found["median"] < MEDIAN and found["worst"] < WORST
+    for form, found in (*result["read"].items(), ("written", result["written"])):
+        worst = LLAMA if form == "llama" else WORST
+        assert found["models"] == 50 and found["median"] < MEDIAN and found["worst"] < worst
     assert result["texts encoded otherwise"] == 0

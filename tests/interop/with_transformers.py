@@ -65,27 +65,26 @@ def shaken(model, seed):
 
 
 def saved(model, folder, form=None):
-    """Their model in a directory, its projections stored in one of FORMS, and our tokenizer."""
+    """Their model as their ``save_pretrained`` writes it, with our tokenizer; of the packed forms they write
+    codes and scales that were made here, in bytes by their ``pack_weights``, for their class of such a model
+    makes none. Then config.json gets what says so."""
     import torch
-    from safetensors.torch import save_file
     from transformers.integrations.bitnet import pack_weights
 
     from minibitnet.text.bpe_files import to_huggingface
-    config = model.config.to_dict() | {"dtype": "float32", "architectures": [type(model).__name__]}
     tensors = {name: p.detach().clone() for name, p in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        tensors.pop("lm_head.weight", None)
-    if form:
-        config["quantization_config"] = {"quant_method": "bitnet"} | FORMS[form]
     if form in ("bitlinear", "offline"):
         for name in [name for name in tensors if name.endswith("_proj.weight")]:
             scale = tensors[name].abs().mean().clamp(min=1e-5)
             codes = torch.clamp((tensors[name] / scale).round(), -1, 1)
             tensors[name] = pack_weights(codes)
             tensors[f"{name}_scale"] = (1 / scale if form == "bitlinear" else scale).reshape(1)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    model.save_pretrained(folder, state_dict=tensors)
     for name, value in to_huggingface(tokenizer(), VOCABULARY - 1, [VOCABULARY - 1]).items():
         (folder / name).write_text(json.dumps(value), encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if form:
+        config["quantization_config"] = {"quant_method": "bitnet"} | FORMS[form]
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
