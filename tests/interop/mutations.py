@@ -43,6 +43,15 @@ def encode(path):
     return load_tokenizer(path).encode("the sea shells")
 
 
+def packed(path):
+    """Load a run on the packed engine and run it."""
+    return minibitnet.load(path, "packed").logits(IDS[:3])
+
+
+def a_run(folder):
+    return model_of(n_layers=1).save(folder / "m")
+
+
 def directory(folder, **options):
     return model_of(n_layers=1).save_pretrained(folder / "m", **options)
 
@@ -70,13 +79,16 @@ READERS = {                                      # {name: (what makes its files 
     "directory": (directory, run),
     "directory of shards": (sharded, run),
     "directory of masters": (lambda folder: directory(folder, packed=False), run),
+    "directory of LLaMA": (lambda folder: model_of(n_layers=1, linear="float").save_pretrained(folder / "m"),
+                           run),
+    "packed run": (a_run, packed),
     "GGUF, TQ2_0": (in_gguf("tq2"), run),
     "GGUF, TQ1_0": (in_gguf("tq1"), run),
     "GGUF, Q2_0": (in_gguf("q2"), run),
     "GGUF, I2_S": (in_gguf("i2s"), run),
     "tokenizer.json": (lambda folder: directory(folder) / "tokenizer.json", encode),
     "rank file": (ranks, encode),
-    "inspect a run": (lambda folder: model_of(n_layers=1).save(folder / "m"), look),
+    "inspect a run": (a_run, look),
     "inspect a directory": (directory, look),
     "inspect a directory of masters": (lambda folder: directory(folder, packed=False), look),
     "inspect a GGUF file": (in_gguf("q2"), look),
