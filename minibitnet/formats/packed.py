@@ -36,7 +36,7 @@ class PackedMatrix(NamedTuple):
 def packed_matrix(quantize, w, name):            # (n, m) floats -> PackedMatrix
     """The codes that a quantizer gives, in two bits each. FormatError, with a name, for floats without."""
     try:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             codes, scale = quantize(w)
     except FloatingPointError:
         raise FormatError(f"{name} holds values that are not finite, or too large to add up") from None

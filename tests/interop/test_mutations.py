@@ -27,6 +27,7 @@ def test_what_is_refused_otherwise_is_found(monkeypatch):
             pass
     for read, message in ((lambda path: error(KeyError("x")), "KeyError: 'x'"),
                           (lambda path: error(UserError("one\ntwo")), "rank file', 0"),
+                          (lambda path: np.float32(3e38) * np.float32(9), "RuntimeWarning: overflow"),
                           (lambda path: np.zeros(MORE + 2**20, np.uint8), "bytes beyond twice the file"),
                           (lambda path: busy(0.01), "rank file: 0 s")):
         monkeypatch.setitem(READERS, "rank file", (READERS["rank file"][0], read))
