@@ -90,7 +90,7 @@ def train(argv):
         parser.error(f"--profile times our own step, on one thread: expected no {none}")
     if args.ranks and (args.compile or args.profile):
         parser.error("--ranks has our own step on several ranks: expected no --compile and no --profile")
-    if mpi.started():
+    if args.ranks and mpi.started():
         parser.error("--ranks N starts N ranks itself: expected a command without mpiexec")
     if args.compile and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise UserError("--compile: torch.compile needs a C++ compiler, and none is on the PATH")

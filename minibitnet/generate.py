@@ -5,9 +5,9 @@ import shlex
 import sys
 import time
 
-from .errors import UserError
 from .language_model import ENGINES
 from .pretrained import open_model
+from .writing import TooLong
 
 
 def main(argv):
@@ -57,7 +57,7 @@ def main(argv):
     for message in messages():
         try:
             show(chat.say(message, **settings))
-        except UserError as e:                   # of one message; the conversation goes on
+        except TooLong as e:                     # the conversation goes on
             _command.say(f"error: {e}")
     return _command.DONE
 

@@ -242,7 +242,7 @@ class LanguageModel:
         path, arrays, c = Path(directory_to_write(path)), self.latent("save_pretrained()"), self.config
         if path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file: expected the name of a directory")
-        if (run := RunDirectory(path)).last.exists() or run.packed.exists():
+        if RunDirectory(path).is_run():
             raise UserError(f"{path} is a run, whose configuration would be lost: expected another directory")
         in_two_bits = bool(packed) and c.variant.has_codes
         check_space(path, 4 * c.n_parameters + 2**20)

@@ -1,9 +1,10 @@
 """Ranks that are processes of MPI, on one machine or on many:  mpiexec -n 8 python -m minibitnet.train ...
 
 The only file that imports mpi4py (the extra ``mpi``). Every rank adds up an equal part of the parameters
-(``own``), of which it is sent what the other ranks' shards gave, and then sends the sum to all. So a step
-sends about two gradients a rank, however many ranks there are. What is sent are arrays as they are in memory;
-nothing is pickled.
+(``own``; whole parameters, so of many ranks some have more than others), of which it is sent what the other
+ranks' shards gave, and then sends the sum to all: about two gradients a rank and step where shards and ranks
+are powers of two, more where its shards are several nodes of the tree (``measure/cluster.py`` counts them).
+What is sent are arrays as they are in memory; nothing is pickled.
 """
 import hashlib
 import importlib.util
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UserError
-from .nn.ranks import ALONE, Alone, added, halves, pieces, tree
+from .nn.ranks import ALONE, Alone, added, dealt, halves, pieces, tree
 
 # what the launchers of MPI set: MPICH and Intel (PMI), Open MPI, anything with PMIx, Slurm's srun with either
 STARTED = "PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK"
@@ -71,11 +72,7 @@ class Ranks(Alone):
     def own(self, shapes):
         """Say who adds up what: the largest parameter to whom has the least."""
         self.order = list(shapes)
-        self.names, self.counts = [[] for _ in range(self.size)], [0] * self.size        # of each rank
-        for name in sorted(shapes, key=lambda name: math.prod(shapes[name]), reverse=True):
-            least = self.counts.index(min(self.counts))
-            self.names[least].append(name)
-            self.counts[least] += math.prod(shapes[name])
+        self.names, self.counts = dealt({name: math.prod(shape) for name, shape in shapes.items()}, self.size)
         self.shapes = {name: shapes[name] for names in self.names for name in names}     # rank by rank
         self.starts = [0, *itertools.accumulate(self.counts)]
 
@@ -177,7 +174,14 @@ class Ranks(Alone):
     def processors(self, available):
         """Of those that this process may use, as many as there are for each rank of the same machine."""
         from mpi4py import MPI
-        return max(1, available // self.comm.Split_type(MPI.COMM_TYPE_SHARED).size)
+        machine = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
+        if not hasattr(os, "sched_getaffinity"):
+            return max(1, available // machine.size)
+        mine = np.zeros(4096, np.int64)          # a launcher may have bound each rank to some of its own
+        mine[list(os.sched_getaffinity(0))] = 1
+        of_all = np.empty((machine.size, len(mine)), np.int64)
+        machine.Allgather(mine, of_all)
+        return max(1, round(float((mine / np.maximum(of_all.sum(0), 1)).sum())))
 
     def abort(self, code):
         """End all ranks, those that wait for this one too."""

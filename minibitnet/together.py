@@ -2,6 +2,7 @@
 the same Job without one."""
 import json
 import sys
+import time
 import traceback
 from contextlib import contextmanager
 
@@ -18,6 +19,9 @@ from .text.streams import token_stream
 from .text.tokenizer import from_json as tokenizer_of
 
 
+GRACE = 1.0                # seconds, in which rank 0 says what all have heard
+
+
 class Agreed(UserError):
     """A mistake that all ranks have heard of."""
 
@@ -25,20 +29,27 @@ class Agreed(UserError):
 @contextmanager
 def ending_together(ranks):
     """What ends one rank ends all: nobody waits for it. A mistake that all have heard of, or have found at
-    the same step, rank 0 says; one that a rank alone has (no memory, a full disk) it says itself."""
+    the same step, rank 0 says; one that a rank alone has (no memory, a full disk) it says itself. Of Ctrl-C
+    before the first step a rank may not hear: it waits for another, and is ended with it."""
     try:
         yield
     except SystemExit:
         raise
     except BaseException as e:
-        for of_all, code in ((Agreed, 1), (NonFiniteError, 3), (KeyboardInterrupt, 130)):
+        for of_all, code in ((Agreed, 1), (NonFiniteError, 3)):
             if ranks.rank and isinstance(e, of_all):
                 raise SystemExit(code) from None
             if isinstance(e, of_all):
                 raise
         if ranks.size == 1:
             raise
-        if isinstance(e, OneLine | OSError | MemoryError):
+        if isinstance(e, KeyboardInterrupt):
+            if ranks.rank:
+                time.sleep(GRACE)
+            else:
+                print("interrupted", file=sys.stderr, flush=True)
+            ranks.abort(130)
+        elif isinstance(e, OneLine | OSError | MemoryError):
             of_rank, text = f"rank {ranks.rank}: " if ranks.rank else "", " ".join(str(e).split())
             print(f"error: {of_rank}{text or 'out of memory'}", file=sys.stderr, flush=True)
         else:

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,8 @@ TOKENS = {"unit": "B", "unit_scale": True, "desc": "tokens", "delay": 2}
 def main(argv):
     """argv -> exit code."""
     ranks = ranks_of_this_process()
-    with open(os.devnull, "w") as nobody, redirect_stderr(nobody if ranks.rank else sys.stderr):
+    with (open(os.devnull, "w") as nobody, redirect_stderr(nobody if ranks.rank else sys.stderr),
+          redirect_stdout(nobody if ranks.rank else sys.stdout)):
         args = parser().parse_args(argv)
     given = {"model": _command.given_options(args, ModelConfig),
              "train": _command.given_options(args, TrainConfig)}
@@ -158,10 +159,10 @@ def run(job, threads, ranks, start):
     with Interruption(hard=True, say=_command.say) as interruption, progress.of(training):
         training.go(threads, stopped=lambda: interruption.signal, ranks=ranks)
     drawn = training.finished and training.finish()
-    if interruption.signal:
+    if interruption.signal or not training.finished:       # of several ranks another one may have heard it
         _command.say(f"interrupted after step {training.recorder.done:,}; saved. Go on with: python -m "
                      f"minibitnet.train {typed('--resume', job.run.path)}")
-        return 128 + interruption.signal
+        return 128 + interruption.signal if interruption.signal else _command.INTERRUPTED
     for line in ending(training, drawn):
         print(line, flush=True)
     return _command.DONE

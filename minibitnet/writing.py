@@ -54,6 +54,10 @@ def written(drawn, tokenizer, ends, stop="") -> Iterator[str]:
         yield held
 
 
+class TooLong(UserError):
+    """A message that a conversation has no room for."""
+
+
 class Chat:
     """A conversation with a model that was trained to have one. ``ids``: all of it so far, token by token.
 
@@ -80,7 +84,7 @@ class Chat:
     def short(self, ids):
         """These ids; UserError where they would not be whole in what is kept of a full context."""
         if len(ids) > (most := self.model.config.context // 2):
-            raise UserError(f"a message of {len(ids):,} tokens: expected at most half the context, {most:,}")
+            raise TooLong(f"a message of {len(ids):,} tokens: expected at most half the context, {most:,}")
         return ids
 
     def say(self, text: str, tokens: int = 500, **sampling: Any) -> Iterator[str]:

@@ -195,7 +195,7 @@ def main():
     began, result = time.monotonic(), {"config": {"steps": STEPS, "ranks": RANKS, "threads": THREADS,
                                                   "kills": args.kills, "seed": args.seed}}
     with tempfile.TemporaryDirectory() as folder:
-        for linear in reversed(args.arms):       # ternary last: the rest is compared with it
+        for linear in sorted(args.arms):         # ternary last: the rest is compared with it
             shutil.rmtree(Path(folder) / "alone", ignore_errors=True)
             result[linear] = every_number(Path(folder), linear)
         result["interrupted"] = interrupted(Path(folder))

@@ -1,4 +1,6 @@
 """data/results/ranks.md: training on several ranks."""
+import math
+
 from ..measure import plotting
 from ..measure.cluster import NETWORKS, bytes_sent, efficiency
 from ..measure.timing import spread
@@ -51,7 +53,7 @@ def same_bytes():
         ("interrupted on 3 ranks, gone on with on 2", share([found["interrupted"]["same"]])),
         *of_network,
         ("one of 3 ranks killed (`kill -9`) at a random moment, gone on with on 2",
-         share([one["same"] for one in kills]))])
+         share([one["same"] for one in kills if one["resumed"]]))])
     yield ""
     yield (f"After a kill the others were gone within {max(one['ended'] for one in kills):.2f} s at most. "
            "Of it the launcher gives a report, of "
@@ -74,20 +76,18 @@ def measured():
          f"{of['sent_mb']:,.1f}", f"{of['in_communication']:.1%}", spread(of["to_one_process"]))
         for r in found for name in names if (of := r.get(name))])
     yield ""
-    yield ("Where ranks are faster than threads: two threads of one process take turns in Python itself, two "
-           "processes do not.")
 
 
 def costs(size):
-    """-> (parameters, A, t): seconds of AdamW in a step and of a shard, ternary, of a machine as the one that
-    was measured."""
+    """-> ({name: numbers}, A, t): seconds of AdamW in a step and of a shard, ternary, of a machine as the one
+    that was measured."""
     sizes, batch = SIZES[size]
     [trained] = (r for r in rows("train") if (r["size"], r["linear"]) == (size, "ternary"))
     [profile] = (r["by_op"] for r in rows("profile") if r["size"] == size)
     step = batch * sizes["context"] / trained[OURS]["tokens_per_s"]
-    shards = number_of_shards(batch, sizes["context"])
-    fixed = step * profile[ADAMW] / sum(profile.values())
-    return ModelConfig(**sizes).n_parameters, fixed, (step - fixed) / shards
+    shards, fixed = number_of_shards(batch, sizes["context"]), profile[ADAMW] / 1e3       # it has no threads
+    numbers = {name: math.prod(shape) for name, shape in ModelConfig(**sizes).tensor_shapes().items()}
+    return numbers, fixed, (step - fixed) / shards
 
 
 def on_paper():
@@ -107,7 +107,8 @@ def on_paper():
             for network in NETWORKS:
                 shares = (efficiency(parameters, shards, n, network, fixed=fixed, each=each)
                           for n in MACHINES)
-                lines.append((f"{size}, {parameters / 1e6:.1f}M", f"{shards * SHARD_TOKENS:,}", network.name,
+                model = f"{size}, {sum(parameters.values()) / 1e6:.1f}M"
+                lines.append((model, f"{shards * SHARD_TOKENS:,}", network.name,
                               *map("{:.0%}".format, shares)))
     yield from table(("model", "tokens a step", "network", *map(str, MACHINES)), lines)
 

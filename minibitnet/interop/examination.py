@@ -82,8 +82,8 @@ def examine(path, *, data: str | None = None, run: bool = True, threads: int = 1
     sure = found.heard and found.heard.predicts or found.has("scale convention") or found.has("scales lost")
     if guess and not sure:
         found.findings.insert(0, guess)
-    elif guess and found.sound:
-        found.notes.append(f"{guess.said}; but it predicts well with them")
+    elif guess and not found.has(guess.fault):
+        found.notes.append(f"{guess.said}; but it predicts with them, read as it is or otherwise")
     return found
 
 
@@ -104,6 +104,8 @@ def place_of(path):
         raise UserError(f"{folder}: expected a model, found a directory with neither weights nor "
                         f"{huggingface.CONFIG}")
     weights = [name for name in (huggingface.WEIGHTS, huggingface.INDEX) if (folder / name).is_file()]
+    if RunDirectory(folder).is_run():
+        return folder, RUN
     if weights and not (folder / huggingface.CONFIG).is_file():
         raise UserError(f"{folder} has no {huggingface.CONFIG}: expected it beside {weights[0]}; or name "
                         "that file")

@@ -73,7 +73,7 @@ def of_directory(directory, report, excused=None):
 
 def of_file(path, excused=None):
     """A file of a run: a checkpoint or a packed one."""
-    if is_pretrained(path.parent):
+    if path.name == huggingface.WEIGHTS and is_pretrained(path.parent):
         raise UserError(f"{path} is the weights alone: expected its directory, {path.parent}")
     run, (_, metadata) = RunDirectory(path.parent), safetensors.stored(path)
     if metadata.get("format") == packed.FORMAT:
@@ -127,7 +127,18 @@ def random(name):
 
 def write(source, path, to, dtype):
     """A Source as one of TARGETS; dtype: of what is not packed."""
-    c, path = source.c, Path(path)
+    path = Path(path)
+    new = not path.exists()
+    try:
+        _write(source, path, to, dtype)
+    except BaseException:
+        if new and path.is_dir():                # nothing stays of what could not be made
+            shutil.rmtree(path)
+        raise
+
+
+def _write(source, path, to, dtype):
+    c = source.c
     if to == "hf":
         huggingface.write(path, c, source.matrices, source.arrays, source.tokenizer, dtype=dtype,
                           begin=source.begin, ends=source.ends)
@@ -135,16 +146,12 @@ def write(source, path, to, dtype):
         if not c.variant.has_codes:
             raise UserError(f"linear = {c.linear!r}: expected ternary or binary weights to pack")
         settings = source.settings or settings_of(c, path.name, source.begin, source.ends)
-        run, new = RunDirectory(path), not path.exists()
+        run = RunDirectory(path)
         run.create(settings, source.tokenizer)
         try:
             packed.save(run.packed, settings, 0, source.matrices, source.arrays, dtype)
-        except BaseException:
+        finally:
             run.close()
-            if new:                              # nothing stays of what could not be made
-                shutil.rmtree(path)
-            raise
-        run.close()
     else:
         gguf_model.write(path, c, source.matrices, source.arrays, source.tokenizer,
                          kind=to.removeprefix("gguf-"), dtype=dtype, begin=source.begin, ends=source.ends,

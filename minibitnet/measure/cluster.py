@@ -6,14 +6,17 @@ each other one, a part of the gradients and a part of their sum (``mpi.py``):
 
     T(n) = A + ceil(S / n) t + 2 (n - 1) latency + bytes(n) / bandwidth          efficiency = T1 / (n T(n))
 
-    bytes(n) = 4 P (k + 1) (n - 1) / n       P parameters, in float32; k: the nodes of the tree of shards that
-                                             the busiest machine sends, 1 where n and S are powers of two
+    bytes(n) = 4 (k (P - p) + (n - 1) p)     P parameters, in float32, p of which the machine adds up, about
+                                             P / n, but whole matrices; k: the nodes of the tree of shards
+                                             that it sends, 1 where n and S are powers of two; of the machine
+                                             that sends most
 
-No network is that good: messages meet, and machines wait for the slowest.
+No network is that good: messages meet, and machines wait for the slowest; to add up what came, and a few
+messages of some bytes, are left out.
 """
 from typing import NamedTuple
 
-from ..nn.ranks import pieces
+from ..nn.ranks import dealt, pieces
 
 
 class Network(NamedTuple):
@@ -28,16 +31,17 @@ NETWORKS = (Network("Ethernet, 1 Gbit/s", 50e-6, 1e9 / 8), Network("Ethernet, 10
             Network("InfiniBand, 100 Gbit/s", 2e-6, 1e11 / 8))
 
 
-def bytes_sent(parameters, shards, machines, bits=32):
-    """By the machine that sends most, in a step."""
-    nodes = max(len(pieces(shards, rank * shards // machines, (rank + 1) * shards // machines))
-                for rank in range(machines))
-    return bits / 8 * parameters * (nodes + 1) * (machines - 1) / machines
+def bytes_sent(sizes, shards, machines, bits=32):
+    """By the machine that sends most, in a step. sizes: {name: numbers} of the parameters."""
+    nodes = [len(pieces(shards, rank * shards // machines, (rank + 1) * shards // machines))
+             for rank in range(machines)]
+    P, (_, owned) = sum(sizes.values()), dealt(sizes, machines)
+    return bits / 8 * max(k * (P - p) + (machines - 1) * p for k, p in zip(nodes, owned, strict=True))
 
 
-def efficiency(parameters, shards, machines, network, *, fixed, each, bits=32):
+def efficiency(sizes, shards, machines, network, *, fixed, each, bits=32):
     """How much of the machines' time trains. fixed, each: A and t, seconds; bits: of what is sent."""
     busiest = -(-shards // machines)
     communication = (2 * (machines - 1) * network.latency
-                     + bytes_sent(parameters, shards, machines, bits) / network.bandwidth)
+                     + bytes_sent(sizes, shards, machines, bits) / network.bandwidth)
     return (fixed + shards * each) / (machines * (fixed + busiest * each + communication))

@@ -62,7 +62,7 @@ def decoding(contender, c, file, threads):
 def steps_of(engine, nbytes):
     """An engine, its weights' bytes -> the same."""
     c = engine.config
-    prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, min(PROMPT, c.context)))
+    prompt = np.random.default_rng(0).integers(0, c.vocab_size, (1, min(PROMPT, max(1, c.context // 2))))
     caches, prefills, ids = engine.new_caches(), [], prompt[:, -1:]
 
     def prefill():

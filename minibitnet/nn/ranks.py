@@ -55,6 +55,16 @@ def pieces(n, first, last, a=0, b=None):
     return [piece for half in halves(a, b) for piece in pieces(n, first, last, *half)]
 
 
+def dealt(sizes, n):
+    """{name: numbers} -> (names, numbers) of each of n ranks: the largest to whom has the least."""
+    names, counts = [[] for _ in range(n)], [0] * n
+    for name in sorted(sizes, key=sizes.get, reverse=True):
+        least = counts.index(min(counts))
+        names[least].append(name)
+        counts[least] += sizes[name]
+    return names, counts
+
+
 def added(left, right):
     """Two (loss, gradients) -> their sum, in the memory of the left one."""
     for name, g in right[1].items():

@@ -92,9 +92,13 @@ def loss_and_gradients(quantized, ids, targets, pool, ranks=ALONE):
     def differentiate(shard):
         shard_ids, shard_targets = shard
         weight = n_targets(shard_targets) / n_targets(targets)
-        with np.errstate(all="ignore"), record() as tape:     # what overflows shows in loss or norm
-            loss = quantized.loss(shard_ids, shard_targets)
-            gradients = backward(tape, loss, seed=weight)
+        try:
+            with np.errstate(all="ignore"), record() as tape:     # what overflows shows in loss or norm
+                loss = quantized.loss(shard_ids, shard_targets)
+                gradients = backward(tape, loss, seed=weight)
+        except FloatingPointError:               # of this shard: the other ranks hear of it by the loss
+            return math.nan, {name: np.zeros(getattr(p.data, "codes", p.data).shape, np.float32)
+                              for name, p in parameters.items()}
         return float(loss.data) * weight, {name: gradients[p.key] for name, p in parameters.items()}
 
     parameters = quantized.parameters()
@@ -139,7 +143,10 @@ def mean_loss(losses, part, pool, tokens, rows=16, progress=iter, ranks=ALONE):
     ``tokens``, the result on ``rows`` alone. Ranks take batches in turn."""
     def nats(batch):
         with np.errstate(all="ignore"):          # a pool's threads do not inherit the caller's
-            each = np.concatenate([losses(*shard) for shard in in_shards(batch, tokens)])
+            try:
+                each = np.concatenate([losses(*shard) for shard in in_shards(batch, tokens)])
+            except FloatingPointError:           # of this rank's part
+                return math.nan
             return float(total(each)[0] / each.dtype.type(len(each))) * len(each)
 
     def of_all():
@@ -240,14 +247,14 @@ class Recorder:
             line |= self.evaluate(model.quantized(), pool, tokens_at_once(c.batch, model.config), ranks)
             if line["val_loss"] < self.best:
                 self.best = line["val_loss"]
-                self.save("best", model)
+                self.save("best", model, ranks=ranks)
         self.report(line)
         if log or evaluate:
             self.lines.append(line)
             if self.run:
                 self.run.log(line)
         if save or stop:
-            self.save("last", model, (ranks.whole(optimizer.m), ranks.whole(optimizer.v)))
+            self.save("last", model, (ranks.whole(optimizer.m), ranks.whole(optimizer.v)), ranks)
 
     def evaluate(self, quantized, pool, tokens, ranks=ALONE):
         """The metrics of the validation text, read by so many tokens at once."""
@@ -257,11 +264,11 @@ class Recorder:
         return {"val_loss": loss, "val_ppl": perplexity(loss), "floor": self.floor,
                 "bits_per_byte": self.validation.bits_per_byte(loss, self.val_bytes)}
 
-    def save(self, name, model, moments=None):
+    def save(self, name, model, moments=None, ranks=ALONE):
         """The last or the best checkpoint; with the optimizer's moments (m, v) one to go on from, which keeps
         the one before it. (Of several ranks each looks at the numbers that it has, and one writes all.)"""
         parameters, (m, v) = {name: p.data for name, p in model.parameters().items()}, moments or ({}, {})
-        if not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values()):
+        if ranks.any(not all(np.isfinite(a).all() for arrays in (parameters, m, v) for a in arrays.values())):
             raise NonFiniteError("a weight or a moment is not finite; nothing was saved")
         if not self.run:
             return
