@@ -22,7 +22,7 @@ from minibitnet.reproduce import main
 ROOT = Path(__file__).parent.parent
 ROWS = claims.rows()
 NAMES = [row.experiment for row in ROWS if row.experiment]
-RECORDED = ["exact", *(name for name in pages.RECORDS if name not in NAMES)]      # by other commands
+RECORDED = ["exact", "scaling-prediction", *(name for name in pages.RECORDS if name not in NAMES)]      # by other commands
 
 
 def numbered(**numbers):
