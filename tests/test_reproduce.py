@@ -22,7 +22,8 @@ from minibitnet.reproduce import main
 ROOT = Path(__file__).parent.parent
 ROWS = claims.rows()
 NAMES = [row.experiment for row in ROWS if row.experiment]
-RECORDED = ["exact", "scaling-prediction", *(name for name in pages.RECORDS if name not in NAMES)]      # by other commands
+RECORDED = ["exact", "scaling-prediction",                               # by other commands
+            *(name for name in pages.RECORDS if name not in NAMES)]
 
 
 def numbered(**numbers):
