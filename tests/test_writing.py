@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import minibitnet
+from minibitnet import generate
 from minibitnet.errors import UserError
 from minibitnet.language_model import FloatEngine, LanguageModel
 from minibitnet.nn.config import ModelConfig
@@ -122,6 +123,15 @@ def test_a_message_that_is_refused_is_not_said():
         assert chat.ids == before
     with pytest.raises(UserError, match="a message of .* tokens: expected at most half the context, 50"):
         model_of(context=100).chat("long " * 20)
+
+
+def test_a_wrong_setting_ends_a_conversation_that_is_typed_and_a_long_line_does_not(monkeypatch, capsys):
+    monkeypatch.setattr(generate, "open_model", lambda *_, **__: model_of(context=100))
+    monkeypatch.setattr(generate, "messages", lambda: iter(["x" * 60, "Hi"]))
+    with pytest.raises(UserError, match="temperature = -1"):
+        generate.main(["--model", "m", "--chat", "--temperature", "-1"])
+    assert generate.main(["--model", "m", "--chat", "--tokens", "3"]) == 0
+    assert "error: a message of" in capsys.readouterr().err
 
 
 def test_what_is_said_again_is_answered_anew():

@@ -32,7 +32,7 @@ FAULTS = {                             # name: what it comes from
     "number out of line": "a number in embedding, head or gains that is far too large: a flipped bit, "
                           "another byte order",
     "empty rows": "tokens whose embedding is 0: a piece of the matrix is missing",
-    "dead gains": "a norm whose gains are 0: nothing passes",
+    "dead gains": "a norm many of whose gains are 0: nothing passes there",
     "head beside a tied one": "a head of its own, which config.json (tie_word_embeddings) says is not there",
     "stale packing": "packed.safetensors is not what its run's checkpoint gives",
     "tokenizer": "texts do not come back, or tokens that no text becomes: not this model's, or damaged",

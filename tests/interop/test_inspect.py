@@ -75,6 +75,14 @@ def test_every_fault_has_been_planted():
     assert {fault for fault, _ in (SHOWN | HEARD).values()} | elsewhere == set(FAULTS)
 
 
+@pytest.mark.parametrize("dead, named", [(63, False), (65, True), (256, True)])
+def test_a_quarter_of_a_norm_s_gains_may_be_0(dead, named):
+    gains = np.ones(256, np.float32)
+    gains[:dead] = 0
+    found = [finding.fault for finding in soundness.of_arrays({"layers.0.input_layernorm.weight": gains})]
+    assert found == ["dead gains"] * named
+
+
 def test_lopsided_codes_are_named():
     codes = np.random.default_rng(0).choice(np.array([-1, 0, 1], np.int8), (64, 64), p=[0.5, 0.25, 0.25])
     assert [finding.fault for finding in soundness.of_matrices([looked_at(codes)])] == ["lopsided"]
@@ -296,6 +304,23 @@ def test_what_is_wrong_in_a_file_by_itself_is_named(change, words, tmp_path, rng
     safetensors.save(tmp_path / "w.safetensors", {"fc.bias": arrays["fc.bias"]}, {})
     with pytest.raises(UserError, match="holds no projection"):
         examine(tmp_path / "w.safetensors")
+
+
+def test_an_early_run_that_does_not_say_its_text_s_sha256_is_heard(tmp_path, few):
+    fitted = minibitnet.fit("pets", progress=False, d_model=16, n_layers=1, n_heads=2, context=32, steps=3,
+                            tokenizer="byte")
+    fitted.model.settings["corpus"].pop("sha256")
+    read = source.read(fitted.model.save(tmp_path / "run"))._replace(settings=fitted.model.settings)
+    assert readings.hear(lambda: read._replace(matrices=dict(read.matrices)), "pets")[0].text
+
+
+def test_a_reading_that_hardly_helps_is_no_fault():
+    """Of a text that a model does not know: a little better than the table in another way is chance."""
+    as_read, other = np.full(2000, 3.7), {"rotary base": np.full(2000, 3.66)}
+    heard = readings.Heard("stories", 2000, 3.7, 3.72, {"rotary base": 3.66})
+    assert readings.better(heard, as_read, other) is None
+    heard = heard._replace(unigram=4.5)
+    assert readings.better(heard, as_read, other).fault == "rotary base"
 
 
 def test_a_few_tokens_are_nothing_to_judge_by(storyteller, tmp_path):
