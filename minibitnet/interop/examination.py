@@ -210,8 +210,8 @@ def of_files(folder, kind, model, seen):
     if kind != DIRECTORY:
         return
     directory, head = huggingface.open_directory(folder), huggingface.stored(folder).get("lm_head.weight")
-    if model.c.tied and head is not None and not same_numbers(
-            head.read(), directory.tensors["embed_tokens.weight"].read()):
+    if model.c.tied and head is not None and source.agreement(
+            directory.tensors["embed_tokens.weight"].read(), head.read()) == "DIFFERENT":
         yield Finding("head beside a tied one", f"{folder}: lm_head.weight is not the embedding")
     if model.c.variant.has_codes and not directory.storage.packed:
         for name in (s.name for s in seen):
@@ -219,12 +219,6 @@ def of_files(folder, kind, model, seen):
             if soundness.has_three_values(w):
                 yield Finding("quantized twice", f"{name} holds 0 and plus or minus {np.abs(w).max():g} "
                                                  f"alone; the scale that it is given is {np.abs(w).mean():g}")
-
-
-def same_numbers(a, b):
-    """Do two arrays hold the same numbers, whatever their types?"""
-    return a.shape == b.shape and all(np.array_equal(widen(a[i:i + 4096]), widen(b[i:i + 4096]))
-                                      for i in range(0, len(a), 4096))
 
 
 def of_run(run, model):

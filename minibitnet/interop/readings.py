@@ -35,8 +35,6 @@ SURELY = 0.3             # nats a token by which a reading beats the table: of a
 TOKENS = 128, 2048       # at least, at most, that a model is scored on: a table of few tokens knows them all
 WORK = 2**36             # parameters times tokens: a large model reads fewer
 ROWS = 128               # texts, at most: of a very short context they are many
-
-
 NOTHING = "predicts nothing"
 
 

@@ -15,7 +15,7 @@ from .. import mpi
 from ..errors import UserError
 from ..threads import one_blas_thread, pool_of
 from .timing import in_rounds, ratio, spread
-from .train_bench import our_step, task
+from .train_bench import SIZES, our_step, task
 
 SECONDS = 3.0
 
@@ -115,6 +115,10 @@ def in_words(row):
 
 
 def main():
+    """SIZE LINEAR THREADS SECONDS -> a line of JSON, of rank 0."""
+    if len(sys.argv) != 5 or sys.argv[1] not in SIZES:
+        sys.exit(f"error: {' '.join(sys.argv[1:]) or 'no words'}: expected SIZE LINEAR THREADS SECONDS, SIZE "
+                 f"of {' '.join(SIZES)}")
     size, linear, threads, seconds = sys.argv[1:]
     ranks = mpi.ranks_of_this_process()
     found = on_ranks(ranks, size, linear, int(threads), float(seconds))
